@@ -1,0 +1,256 @@
+//! One kernel mechanism behind one trait.
+//!
+//! A [`Backend`] turns what the kernel reports into [`Event`]s. It holds no waker, no timer and no policy: the reactor
+//! above decides what to ask for, and what an event means to whom. It is used by one thread only; the one thing that
+//! another thread may touch is the [`Notifier`] it hands out.
+//!
+//! # The contract
+//!
+//! Every backend keeps these promises; [`crate::conformance`] tests them, case by case. What differs between
+//! mechanisms is said by [`Capabilities`], never by asking for the kind.
+//!
+//! **After [`add`](Backend::add)** an fd that is ready already is reported by the next [`wait`](Backend::wait), just as one that becomes ready
+//! later. **After [`modify`](Backend::modify)** only the new interest is reported, and again whatever of it is ready now. **After
+//! [`remove`](Backend::remove)** has returned, no later `wait` reports the token, and the kernel holds no reference to the file: closing
+//! the fd gives the peer its end of file at once.
+//!
+//! **What repeats** is the registration's [`Trigger`]:
+//! - `Level`: an event in every `wait` while the condition holds. Delivering a hang-up or an error disarms the fd until
+//!   the next `modify`, for these cannot be masked and would make every wait return at once.
+//! - `Oneshot`: one event, then silence (hang-ups included) until `modify`, which reports again what is ready then.
+//! - `Edge`: one event for each time the fd becomes ready; *each delivery of a direction may be its last until
+//!   [`rearm`](Backend::rearm) or new data*. A mechanism with `Capabilities::rearm` says nothing more of a delivered direction until it is
+//!   re-armed, and reports again what is ready then; the others re-arm by themselves and `rearm` does nothing. Extra
+//!   events are allowed, lost ones are not.
+//!
+//! **What an event says.** READABLE comes for data, end of file, hang-up and error; WRITABLE for room, hang-up and
+//! error: a reader that waits is woken by whatever would make its call return. READABLE and WRITABLE alone are
+//! reported only when asked for; HUP and ERR are reported whatever the interest is (also for `Interest::NONE`, at most once), and set
+//! both bits. READ_CLOSED and WRITE_CLOSED say which side has ended, and may be missing but never wrong. PRIORITY
+//! comes only when asked for, and is never ERROR. An fd closed behind the backend's back is reported once as INVALID
+//! and forgotten, where the mechanism can see it.
+//!
+//! **One event per registration and wait**: what a mechanism reports in halves is merged, or the halves follow each
+//! other in the same batch. A batch holds at most [`Events::capacity`] events; what did not fit comes in the next waits, and
+//! no registration is passed over twice in a row for ever: 200 ready fds with room for 16 are all served within 14 waits.
+//!
+//! **`wait`** never ends early without an event, a notification or a signal, and rounds its timeout up to the
+//! mechanism's unit. It reports `ErrorKind::Interrupted` only when there is no event to report; the driver decides what that
+//! means. `Duration::ZERO` does not block; `None` blocks without limit; any `Duration` is accepted.
+//!
+//! **Errors.** `add` of a registered fd: `AlreadyExists`. `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`.
+//! A bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves nothing
+//! behind; a failed `remove` has forgotten the token all the same.
+//!
+//! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations. `modify`,
+//! `rearm` and `remove` take the number as a [`RawFd`], not a borrow: a handle dropped on a foreign thread may have been closed,
+//! and its number been given to another file, before the owner hears of it. The token decides; a backend keyed by
+//! numbers compares it before it touches anything.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+pub use crate::interest::{Interest, Readiness};
+pub use crate::token::Token;
+
+mod choice;
+
+mod notifier;
+
+pub use notifier::{Notifier, Notify};
+
+/// How a registration repeats itself; see the [contract](self#the-contract).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Trigger {
+    /// Once per change: what futures use.
+    Edge,
+    /// As long as the condition holds.
+    Level,
+    /// Once, until `modify`.
+    Oneshot,
+}
+
+/// What one mechanism can do. Code above the backend asks this, never for the kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// `Trigger::Edge` is supported.
+    pub edge: bool,
+    /// `Trigger::Level` is supported.
+    pub level: bool,
+    /// `Trigger::Oneshot` is supported.
+    pub oneshot: bool,
+    /// An `Edge` registration must be re-armed, direction by direction, after a delivery. Such a mechanism reports again
+    /// what is ready when it is armed, so a short read or write proves enough to re-arm. Without it, `rearm` need not be called.
+    pub rearm: bool,
+    /// Closing the last descriptor of a file removes its registration, so that a file which the runtime alone owns may
+    /// be closed without `remove`.
+    pub close_removes: bool,
+    /// The mechanism is a kernel object that a host loop can watch: `as_fd` works.
+    pub has_fd: bool,
+    /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
+    pub max_fd: Option<RawFd>,
+}
+
+impl Capabilities {
+    /// The weakest set: nothing is supported. Start from here and set what holds.
+    pub const fn none() -> Capabilities {
+        Capabilities {
+            edge: false,
+            level: false,
+            oneshot: false,
+            rearm: false,
+            close_removes: false,
+            has_fd: false,
+            max_fd: None,
+        }
+    }
+
+    /// Whether registrations may use `trigger`.
+    pub const fn supports(&self, trigger: Trigger) -> bool {
+        match trigger {
+            Trigger::Edge => self.edge,
+            Trigger::Level => self.level,
+            Trigger::Oneshot => self.oneshot,
+        }
+    }
+}
+
+/// One record out of [`Backend::wait`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// Whose.
+    pub token: Token,
+    /// What was seen.
+    pub readiness: Readiness,
+}
+
+/// The batch of events that one `wait` fills.
+#[derive(Debug)]
+pub struct Events {
+    list: Vec<Event>,
+    capacity: usize,
+}
+
+impl Events {
+    /// A batch with room for `capacity` events, at least one.
+    pub fn with_capacity(capacity: usize) -> Events {
+        let capacity = capacity.max(1);
+        Events {
+            list: Vec::with_capacity(capacity),
+            capacity,
+        }
+    }
+
+    /// How many events one wait may report.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many more fit.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.capacity - self.list.len()
+    }
+
+    /// Appends an event. For backends.
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, when the batch is full: a backend asks [`room`](Events::room) first.
+    #[inline]
+    pub fn push(&mut self, token: Token, readiness: Readiness) {
+        debug_assert!(self.room() > 0, "a backend reported more events than fit");
+        self.list.push(Event { token, readiness });
+    }
+
+    /// Forgets all events and keeps the room.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// The events of the last wait.
+    #[inline]
+    pub fn as_slice(&self) -> &[Event] {
+        &self.list
+    }
+
+    /// The events of the last wait, to change them: for backends that merge halves.
+    #[inline]
+    pub fn as_mut_slice(&mut self) -> &mut [Event] {
+        &mut self.list
+    }
+}
+
+/// One kernel mechanism. Read the [contract](self#the-contract) before implementing it; [`crate::conformance`] judges an implementation.
+pub trait Backend: fmt::Debug {
+    /// Its name, as `REVEILLE_BACKEND` and messages spell it.
+    fn name(&self) -> &str;
+
+    /// What it can do. Constant over its life.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts to watch `fd` and to report it under `token`.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` when the fd is registered, `InvalidInput` for a trigger it does not support, `Unsupported` or `EPERM` for an
+    /// fd it cannot watch, `EBADF`, and whatever the system call says. Nothing is left behind.
+    fn add(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()>;
+
+    /// Replaces the interest of a registration and arms it afresh.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when the token is not registered under that number; else what the system call says, with the old interest kept.
+    fn modify(
+        &mut self,
+        fd: RawFd,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()>;
+
+    /// Arms the directions in `interest` again, in addition to those that are armed still. `Edge` registrations only.
+    /// Does nothing where `Capabilities::rearm` is false.
+    ///
+    /// # Errors
+    ///
+    /// As `modify`.
+    fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// Stops watching. Afterwards the token is unknown, whatever was returned.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when the token is not registered. A number that was closed already is no error.
+    fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()>;
+
+    /// Waits until an event, a notification, a signal or the end of `timeout`, and fills `events` (cleared first).
+    /// A notification ends the wait without an event, and is consumed by it.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` when a signal handler ran and there is no event; anything else is fatal to the loop.
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// The handle by which another thread ends a `wait`, the running one or the next.
+    fn notifier(&self) -> Notifier;
+
+    /// The kernel object, readable when a `wait` would report something, for a loop that hosts this one.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`, with the reason, where the mechanism has none.
+    fn as_fd(&self) -> io::Result<BorrowedFd<'_>>;
+}

@@ -1,0 +1,59 @@
+//! Flags and facts of any fd: non-blocking, close-on-exec, what kind of file it is.
+
+use super::syscall::check;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Whether reads and writes of the file return `WouldBlock` instead of blocking.
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: F_GETFL takes no pointer; the borrow keeps the fd open.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    Ok(flags & libc::O_NONBLOCK != 0)
+}
+
+/// Makes the file non-blocking, and keeps its other flags.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GETFL takes no pointer; the borrow keeps the fd open.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK == 0 {
+        // SAFETY: F_SETFL takes an int; the borrow keeps the fd open.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    }
+    Ok(())
+}
+
+/// Keeps the fd from children that this process executes.
+pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GETFD takes no pointer; the borrow keeps the fd open.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) })?;
+    if flags & libc::FD_CLOEXEC == 0 {
+        // SAFETY: F_SETFD takes an int; the borrow keeps the fd open.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
+    }
+    Ok(())
+}
+
+/// What kind of file an fd names, as far as waiting for it is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileKind {
+    /// A regular file or a directory: always ready, no kernel reports it.
+    Regular,
+    /// A socket.
+    Socket,
+    /// A pipe, a terminal, a device, an anonymous inode.
+    Other,
+}
+
+/// Asks `fstat` for the kind.
+pub(crate) fn file_kind(fd: BorrowedFd<'_>) -> io::Result<FileKind> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the buffer is a whole `stat`; the borrow keeps the fd open.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: fstat succeeded, so it filled the buffer.
+    let mode = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
+    Ok(match mode {
+        libc::S_IFREG | libc::S_IFDIR => FileKind::Regular,
+        libc::S_IFSOCK => FileKind::Socket,
+        _ => FileKind::Other,
+    })
+}

@@ -1,0 +1,34 @@
+//! From `-1` to `io::Error`: the one place that reads `errno`.
+
+use std::io;
+
+/// The result of a system call that answers -1 on failure.
+#[inline]
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// The same for calls that count bytes.
+#[inline]
+pub(crate) fn check_size(result: isize) -> io::Result<usize> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result as usize)
+    }
+}
+
+/// Repeats a call as long as a signal interrupts it: for calls that do not block, where only the work is left to do.
+#[inline]
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `Duration` to the kernels' units, always rounded up: a wait never ends before its timeout, and what is left of one
+//! never becomes zero by accident.
+
+use std::time::Duration;
+
+/// Milliseconds for `poll` and `epoll_wait`: -1 is no limit, and what does not fit is the largest wait there is.
+#[allow(dead_code, reason = "not every platform has a millisecond call left")]
+pub(crate) fn millis(timeout: Option<Duration>) -> libc::c_int {
+    let Some(timeout) = timeout else { return -1 };
+    let whole = timeout.as_millis();
+    let rounded = whole + u128::from(timeout.subsec_nanos() % 1_000_000 != 0);
+    libc::c_int::try_from(rounded).unwrap_or(libc::c_int::MAX)
+}
+
+/// A `timespec`; seconds beyond `time_t` become the largest one the kernels accept everywhere.
+pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
+    // Some kernels refuse huge seconds with EINVAL; a hundred years is as good as for ever, for the loop waits again.
+    const LONGEST: u64 = 100 * 366 * 86_400;
+    let secs = timeout.as_secs().min(if size_of::<libc::time_t>() == 8 {
+        LONGEST
+    } else {
+        i32::MAX as u64
+    });
+    // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
+    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
+    spec.tv_sec = secs as libc::time_t;
+    spec.tv_nsec = timeout.subsec_nanos() as _;
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_round_up_and_saturate() {
+        assert_eq!(millis(None), -1);
+        assert_eq!(millis(Some(Duration::ZERO)), 0);
+        assert_eq!(millis(Some(Duration::from_nanos(1))), 1);
+        assert_eq!(millis(Some(Duration::from_millis(1))), 1);
+        assert_eq!(millis(Some(Duration::from_micros(1001))), 2);
+        assert_eq!(millis(Some(Duration::MAX)), libc::c_int::MAX);
+    }
+
+    #[test]
+    fn timespec_keeps_nanoseconds_and_saturates() {
+        let spec = timespec(Duration::new(3, 7));
+        assert_eq!((spec.tv_sec, spec.tv_nsec), (3, 7));
+        assert!(timespec(Duration::MAX).tv_sec > 0);
+    }
+}
