@@ -8,6 +8,8 @@ mod budget;
 mod interest;
 mod sync;
 mod sys;
+#[doc(hidden)]
+pub mod timer;
 mod token;
 
 /// `AsyncFd` and what can be waited for on it.
