@@ -20,19 +20,36 @@ pub(crate) fn refill(units: u32) -> u32 {
     LEFT.with(|left| left.replace(units))
 }
 
-/// Takes one unit; when none is left, wakes the task and says `Pending`.
+/// Takes one unit; when none is left, wakes the task and says `Pending`. For leaves that know they will succeed.
 #[inline]
 pub(crate) fn charge(cx: &Context<'_>) -> Poll<()> {
-    LEFT.with(|left| match left.get() {
-        0 => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
+    let left = check(cx);
+    if left.is_ready() {
+        spend();
+    }
+    left
+}
+
+/// Whether a unit is left; when none is, wakes the task. A leaf that may still find itself not ready asks this first
+/// and calls [`spend`] once it has succeeded, so that waiting for many things costs no budget.
+#[inline]
+pub(crate) fn check(cx: &Context<'_>) -> Poll<()> {
+    if LEFT.with(Cell::get) == 0 {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
+}
+
+/// Takes the unit that [`check`] saw.
+#[inline]
+pub(crate) fn spend() {
+    LEFT.with(|left| {
+        let units = left.get();
+        if units != UNLIMITED {
+            left.set(units.saturating_sub(1));
         }
-        units => {
-            left.set(units - u32::from(units != UNLIMITED));
-            Poll::Ready(())
-        }
-    })
+    });
 }
 
 #[cfg(test)]

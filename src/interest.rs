@@ -230,6 +230,13 @@ impl Readiness {
         Readiness(bits)
     }
 
+    /// Both sets together, in a `const`.
+    #[inline]
+    #[must_use]
+    pub const fn or(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
+    }
+
     /// READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8, READ_CLOSED 16, WRITE_CLOSED 32, INVALID 64.
     #[inline]
     pub const fn bits(self) -> u8 {

@@ -4,8 +4,13 @@
 compile_error!("reveille runs on Unix only");
 
 pub mod backend;
+#[allow(dead_code, reason = "used by the layers to come")]
 mod budget;
 mod interest;
+#[allow(dead_code, reason = "used by the I/O types to come")]
+mod reactor;
+#[allow(dead_code, reason = "used by the layers to come")]
+mod registry;
 mod sync;
 mod sys;
 #[doc(hidden)]

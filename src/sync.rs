@@ -7,8 +7,10 @@ pub(crate) use parking_lot::RwLock as StaticLock;
 
 #[cfg(not(all(test, loom)))]
 mod imp {
+    #[allow(unused_imports, reason = "the same list for both worlds")]
     pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::Arc;
+    #[allow(unused_imports, reason = "the same list for both worlds")]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 }
 

@@ -10,6 +10,7 @@
 //! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
 
 pub(crate) mod fd;
+pub(crate) mod poll;
 pub(crate) mod scoped;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
