@@ -8,6 +8,7 @@ mod budget;
 mod interest;
 mod sync;
 mod sys;
+mod task;
 mod token;
 
 /// `AsyncFd` and what can be waited for on it.
