@@ -17,6 +17,8 @@
 ))]
 pub(crate) mod eventfd;
 pub(crate) mod fd;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod lab;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
