@@ -77,6 +77,8 @@ pub(crate) struct Driver {
     messages: Cell<Vec<Message>>,
     /// Something was sent to this thread that it has not looked at.
     notified: Cell<bool>,
+    /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
+    unconsumed: Cell<bool>,
 }
 
 impl Driver {
@@ -97,6 +99,7 @@ impl Driver {
             remote,
             messages: Cell::default(),
             notified: Cell::new(false),
+            unconsumed: Cell::new(false),
         })
     }
 
@@ -203,6 +206,7 @@ impl Driver {
     pub(crate) fn resume(&self) {
         if self.unparker.wake_up() {
             self.notified.set(true);
+            self.unconsumed.set(true);
         }
     }
 
