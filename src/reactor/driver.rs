@@ -153,18 +153,16 @@ impl Driver {
         }
         let mut reactor = self.reactor.borrow_mut();
         // Nothing is registered, so a look without waiting cannot bring anything.
-        let waited = if !parked && reactor.len() == 0 {
+        let waited = if !parked && reactor.len() == 0 && !self.unconsumed.get() {
             Ok(false)
         } else {
+            self.unconsumed.set(false);
             reactor.turn(timeout, &self.wakers, list)
         };
         drop(reactor);
-        let notified = if parked {
-            self.unparker.wake_up()
-        } else {
-            self.unparker.take()
-        };
-        self.notified.set(self.notified.get() | notified);
+        if parked {
+            self.resume();
+        }
         if parked && list.is_empty() {
             self.expire(list);
         }
