@@ -24,3 +24,5 @@ pub(crate) mod poll;
 pub(crate) mod scoped;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod timerfd;
