@@ -92,7 +92,8 @@ def by_name(calls):
 
 
 def dial(server):
-    s = socket.create_connection(server.address, timeout=10)
+    s = client.connected(server.address)
+    s.settimeout(10)
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
