@@ -68,10 +68,6 @@ mod notifier;
 mod poll;
 mod pollset;
 
-#[allow(
-    unused_imports,
-    reason = "the runtime's builder opens its backend by it"
-)]
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
 pub use notifier::{Notifier, Notify, NotifyFd};

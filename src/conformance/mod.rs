@@ -83,8 +83,8 @@ type Make<'a> = dyn FnMut() -> io::Result<Box<dyn Backend>> + 'a;
 
 /// Asks a backend every question, for every trigger, each time with a new one from `make`.
 ///
-/// A failed or panicking case is a failed cell of the report. Takes a few seconds. A backend that loses a
-/// notification may hang it.
+/// A failed or panicking case is a failed cell of the report. Takes a second or two, longer if
+/// something fails.
 pub fn run(make: &mut dyn FnMut() -> io::Result<Box<dyn Backend>>) -> Report {
     let mut report = Report::default();
     let (name, capabilities) = match make() {
