@@ -13,6 +13,7 @@ mod reactor;
 mod registry;
 mod sync;
 mod sys;
+pub mod time;
 #[doc(hidden)]
 pub mod timer;
 mod token;
