@@ -4,19 +4,22 @@
 compile_error!("reveille runs on Unix only");
 
 pub mod backend;
-#[allow(dead_code, reason = "used by the layers to come")]
 mod budget;
 mod interest;
 #[allow(dead_code, reason = "used by the I/O types to come")]
 mod reactor;
-#[allow(dead_code, reason = "used by the layers to come")]
 mod registry;
+pub mod runtime;
 mod sync;
 mod sys;
+pub mod task;
 pub mod time;
 #[doc(hidden)]
 pub mod timer;
 mod token;
+
+pub use runtime::{Builder, Handle, Runtime, block_on, spawn};
+pub use task::{JoinHandle, yield_now};
 
 /// `AsyncFd` and what can be waited for on it.
 pub mod io {

@@ -65,6 +65,12 @@ impl RuntimeId {
         RuntimeId((generation as u32) << 16 | place as u32)
     }
 
+    /// How often the place had been used before.
+    #[inline]
+    pub(crate) const fn generation(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
     /// The place in the registry: unique among the live runtimes, never 0.
     #[inline]
     pub(crate) const fn place(self) -> u16 {
@@ -74,7 +80,7 @@ impl RuntimeId {
 
 impl fmt::Debug for RuntimeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RuntimeId({}v{})", self.place(), self.0 >> 16)
+        write!(f, "RuntimeId({}v{})", self.place(), self.generation())
     }
 }
 

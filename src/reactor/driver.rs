@@ -51,8 +51,10 @@ pub(crate) struct Seen {
 pub(crate) struct Parts {
     pub(crate) id: RuntimeId,
     pub(crate) backend: Box<dyn Backend>,
+    pub(crate) unparker: std::sync::Arc<Unparker>,
     pub(crate) event_capacity: usize,
     pub(crate) timer_tick: Duration,
+    pub(crate) precise_timers: bool,
     pub(crate) keys: KeyWakers,
 }
 
@@ -78,11 +80,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(parts: Parts) -> Driver {
-        let unparker = Unparker::new(parts.backend.notifier());
+    pub(crate) fn new(parts: Parts) -> io::Result<Driver> {
+        let unparker = parts.unparker;
         let remote = Remote::new(Waker::from(unparker.clone()));
         REMOTES.insert(parts.id, remote.clone());
-        Driver {
+        Ok(Driver {
             id: parts.id,
             clock: Clock::new(parts.timer_tick),
             last_nanos: Cell::new(0),
@@ -95,18 +97,13 @@ impl Driver {
             remote,
             messages: Cell::default(),
             notified: Cell::new(false),
-        }
+        })
     }
 
     /// Whose driver this is.
     #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.id
-    }
-
-    /// Ends the loop's sleep, from any thread; what it should look at has been published before.
-    pub(crate) fn unparker(&self) -> std::sync::Arc<Unparker> {
-        self.unparker.clone()
     }
 
     /// The name of the mechanism in use.
@@ -195,6 +192,11 @@ impl Driver {
     #[inline]
     pub(crate) fn take_notified(&self) -> bool {
         self.notified.replace(false) | self.unparker.take()
+    }
+
+    /// Whether a look at the queues is owed.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified.get() || self.unparker.is_notified()
     }
 
     /// The loop's thread is about to run it: who publishes from now on need not end a sleep.

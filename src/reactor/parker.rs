@@ -74,6 +74,13 @@ impl Unparker {
     }
 }
 
+impl Unparker {
+    /// Whether something was published since the last look.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+    }
+}
+
 impl Wake for Unparker {
     fn wake(self: Arc<Self>) {
         self.unpark();
