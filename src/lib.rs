@@ -6,6 +6,7 @@ compile_error!("reveille runs on Unix only");
 pub mod backend;
 mod budget;
 mod interest;
+pub mod io;
 #[allow(dead_code, reason = "used by the I/O types to come")]
 mod reactor;
 mod registry;
@@ -20,8 +21,3 @@ mod token;
 
 pub use runtime::{Builder, Handle, Runtime, block_on, spawn};
 pub use task::{JoinHandle, yield_now};
-
-/// `AsyncFd` and what can be waited for on it.
-pub mod io {
-    pub use crate::interest::{Interest, Readiness as Ready};
-}

@@ -39,7 +39,9 @@ impl UnhandledPanic {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 let (runtime, text) = (runtime.unwrap_or("reveille"), text.unwrap_or("no message"));
-                eprintln!("{runtime}: a task that nobody waits for panicked, the others go on: {text}");
+                eprintln!(
+                    "{runtime}: a task that nobody waits for panicked, the others go on: {text}"
+                );
             }
             UnhandledPanic::Call(handler) => handler(payload),
         }

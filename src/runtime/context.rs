@@ -48,7 +48,9 @@ impl InLoop {
 
     /// For one turn, which a loop of another runtime may host.
     pub(super) fn hosted() -> InLoop {
-        InLoop { before: IN_LOOP.with(|inside| inside.replace(true)) }
+        InLoop {
+            before: IN_LOOP.with(|inside| inside.replace(true)),
+        }
     }
 }
 

@@ -44,7 +44,11 @@ impl Handle {
 
     /// The handle of the runtime that this thread is in, if it is in one.
     pub fn try_current() -> Option<Handle> {
-        context::CURRENT.with(|local| local.map(|local| Handle { shared: local.shared.clone() }))
+        context::CURRENT.with(|local| {
+            local.map(|local| Handle {
+                shared: local.shared.clone(),
+            })
+        })
     }
 
     /// Spawns a future on the runtime, from any thread. It is polled and dropped on the runtime's thread.
@@ -71,6 +75,8 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("runtime", &self.shared.id).finish()
+        f.debug_struct("Handle")
+            .field("runtime", &self.shared.id)
+            .finish()
     }
 }

@@ -47,7 +47,8 @@ impl Local {
             if let Poll::Ready(output) = polled {
                 return output;
             }
-            self.look(None).unwrap_or_else(|error| panic!("the event loop failed: {error}"));
+            self.look(None)
+                .unwrap_or_else(|error| panic!("the event loop failed: {error}"));
         }
     }
 
@@ -77,7 +78,9 @@ impl Local {
     fn batch<T>(&self, mut root: impl FnMut() -> Poll<T>) -> Poll<T> {
         let mut started = None;
         for polls in 1..=self.event_interval {
-            let Some(runnable) = self.tasks.pop() else { break };
+            let Some(runnable) = self.tasks.pop() else {
+                break;
+            };
             match self.tasks.run(runnable) {
                 Outcome::Pending | Outcome::Finished => {}
                 Outcome::Root => {
@@ -85,7 +88,9 @@ impl Local {
                         return Poll::Ready(output);
                     }
                 }
-                Outcome::DetachedPanic(payload) => self.unhandled_panic.handle(payload, self.name()),
+                Outcome::DetachedPanic(payload) => {
+                    self.unhandled_panic.handle(payload, self.name())
+                }
             }
             if polls % POLLS_PER_CLOCK == 0 {
                 let now = crate::reactor::clock::now();
@@ -162,7 +167,9 @@ impl Local {
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Local").field("driver", &self.driver).finish_non_exhaustive()
+        f.debug_struct("Local")
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,12 +182,17 @@ struct Root<'a> {
 
 impl<'a> Root<'a> {
     fn new(tasks: &'a Tasks) -> Root<'a> {
-        Root { tasks, key: Some(tasks.add_root()) }
+        Root {
+            tasks,
+            key: Some(tasks.add_root()),
+        }
     }
 
     #[inline]
     fn key(&self) -> &RootKey {
-        self.key.as_ref().expect("the key is taken by the drop alone")
+        self.key
+            .as_ref()
+            .expect("the key is taken by the drop alone")
     }
 }
 

@@ -83,8 +83,11 @@ impl Runtime {
         let unpark = Waker::from(unparker.clone());
         let tasks = Tasks::new(unpark, builder.poll_budget, builder.inspection)
             .ok_or_else(|| io::Error::other("too many runtimes are alive in this process"))?;
-        let keys =
-            KeyWakers { vtable: task::vtable(), wake: task::wake_key, min_key: task::MIN_KEY };
+        let keys = KeyWakers {
+            vtable: task::vtable(),
+            wake: task::wake_key,
+            min_key: task::MIN_KEY,
+        };
         let driver = Driver::new(Parts {
             id: tasks.id(),
             backend,
@@ -106,7 +109,10 @@ impl Runtime {
             looping: Cell::new(false),
         };
         local.driver.suspend();
-        Ok(Runtime { local: Box::new(local), host_fd: OnceCell::new() })
+        Ok(Runtime {
+            local: Box::new(local),
+            host_fd: OnceCell::new(),
+        })
     }
 
     /// Runs the loop until `future` is done, and returns its output. Tasks that are not done by then stay, and go on
@@ -197,7 +203,9 @@ impl Runtime {
 
     /// A handle for other threads.
     pub fn handle(&self) -> Handle {
-        Handle { shared: self.local.shared.clone() }
+        Handle {
+            shared: self.local.shared.clone(),
+        }
     }
 
     /// The name of the mechanism in use, as `REVEILLE_BACKEND` spells it.
@@ -212,7 +220,10 @@ impl Runtime {
             !self.local.looping.replace(true),
             "a runtime's loop was entered from inside itself"
         );
-        let _leave = Leave { local: &self.local, budget: budget::refill(budget::UNLIMITED) };
+        let _leave = Leave {
+            local: &self.local,
+            budget: budget::refill(budget::UNLIMITED),
+        };
         self.local.driver.resume();
         context::enter(&self.local, f)
     }
@@ -267,7 +278,8 @@ impl fmt::Debug for Runtime {
 /// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = Runtime::new().unwrap_or_else(|error| panic!("no runtime could be made: {error}"));
+    let runtime =
+        Runtime::new().unwrap_or_else(|error| panic!("no runtime could be made: {error}"));
     runtime.block_on(future)
 }
 

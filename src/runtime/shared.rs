@@ -23,7 +23,13 @@ impl Shared {
         tasks: Arc<task::Remote>,
         unparker: std::sync::Arc<Unparker>,
     ) -> Shared {
-        Shared { id, name, tasks, unparker, stop: AtomicBool::new(false) }
+        Shared {
+            id,
+            name,
+            tasks,
+            unparker,
+            stop: AtomicBool::new(false),
+        }
     }
 
     /// Asks `run` to return.
