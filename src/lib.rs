@@ -5,6 +5,8 @@ compile_error!("reveille runs on Unix only");
 
 pub mod backend;
 mod budget;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod interest;
 pub mod io;
 #[allow(dead_code, reason = "used by the I/O types to come")]

@@ -26,9 +26,11 @@
 //! **What an event says.** READABLE comes for data, end of file, hang-up and error; WRITABLE for room, hang-up and
 //! error: a reader that waits is woken by whatever would make its call return. READABLE and WRITABLE alone are
 //! reported only when asked for; HUP and ERR are reported whatever the interest is (also for `Interest::NONE`, at most once), and set
-//! both bits. READ_CLOSED and WRITE_CLOSED say which side has ended, and may be missing but never wrong. PRIORITY
-//! comes only when asked for, and is never ERROR. An fd closed behind the backend's back is reported once as INVALID
-//! and forgotten, where the mechanism can see it.
+//! both bits. READ_CLOSED and WRITE_CLOSED say which side has ended (a hang-up: both), and may be missing but never wrong;
+//! the one exception is a socket that was never connected, which Linux calls hung up: connect first, add then. PRIORITY
+//! comes only when asked for, and is never ERROR. An fd closed behind the backend's back is reported once as INVALID,
+//! READABLE and WRITABLE (every call on it returns at once), where the mechanism can see it, and forgotten: a `remove`
+//! that comes later is `NotFound`.
 //!
 //! **One event per registration and wait**: what a mechanism reports in halves is merged, or the halves follow each
 //! other in the same batch. A batch holds at most [`Events::capacity`] events; what did not fit comes in the next waits, and
@@ -36,13 +38,17 @@
 //!
 //! **`wait`** never ends early without an event, a notification or a signal, and rounds its timeout up to the
 //! mechanism's unit. It reports `ErrorKind::Interrupted` only when there is no event to report; the driver decides what that
-//! means. `Duration::ZERO` does not block; `None` blocks without limit; any `Duration` is accepted.
+//! means. `Duration::ZERO` does not block; `None` blocks without limit; any `Duration` is accepted, and cut to the longest wait
+//! that the mechanism can express (24 days, at the least) if it is longer.
 //!
-//! **Errors.** `add` of a registered fd: `AlreadyExists`. `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`.
+//! **Errors.** `add` of a registered fd: `AlreadyExists`. (A number that was closed without `remove` and now names another
+//! file is not registered; a mechanism that cannot tell says `AlreadyExists`, and the caller, once it has removed what is
+//! due, adds again.) `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`.
 //! A bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves nothing
 //! behind; a failed `remove` has forgotten the token all the same.
 //!
-//! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations. `modify`,
+//! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations and never
+//! `u64::MAX`, which backends keep for their notifier. `modify`,
 //! `rearm` and `remove` take the number as a [`RawFd`], not a borrow: a handle dropped on a foreign thread may have been closed,
 //! and its number been given to another file, before the owner hears of it. The token decides; a backend keyed by
 //! numbers compares it before it touches anything.
@@ -56,10 +62,20 @@ pub use crate::interest::{Interest, Readiness};
 pub use crate::token::Token;
 
 mod choice;
-
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod epoll;
 mod notifier;
+mod poll;
+mod pollset;
 
-pub use notifier::{Notifier, Notify};
+#[allow(
+    unused_imports,
+    reason = "the runtime's builder opens its backend by it"
+)]
+pub(crate) use choice::open;
+pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
+pub use notifier::{Notifier, Notify, NotifyFd};
+pub(crate) use pollset::look;
 
 /// How a registration repeats itself; see the [contract](self#the-contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -90,6 +106,8 @@ pub struct Capabilities {
     pub close_removes: bool,
     /// The mechanism is a kernel object that a host loop can watch: `as_fd` works.
     pub has_fd: bool,
+    /// A peer that ended only its sending side is told by READ_CLOSED. Without it, by the read that returns 0.
+    pub read_closed: bool,
     /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
     pub max_fd: Option<RawFd>,
 }
@@ -104,6 +122,7 @@ impl Capabilities {
             rearm: false,
             close_removes: false,
             has_fd: false,
+            read_closed: false,
             max_fd: None,
         }
     }

@@ -17,7 +17,7 @@ use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
 use super::{Reactor, Watch, wake_list::WakeList};
-use crate::backend::Backend;
+use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
 use crate::registry::Registry;
@@ -280,7 +280,7 @@ impl Driver {
                     let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
                     let seen = watched
                         .and_then(|()| reactor.clear(token, round, direction.bit()))
-                        .and_then(|()| crate::sys::poll::look(fd, interest))
+                        .and_then(|()| backend::look(fd, interest))
                         // What cannot be asked is found out by trying.
                         .unwrap_or(answers(interest));
                     if !seen.is_empty() {

@@ -9,8 +9,8 @@ use super::Watch;
 use super::driver::{CURRENT, Driver, REMOTES, Seen};
 use super::io_state::{Direction, answers};
 use super::remote::Message;
+use crate::backend;
 use crate::interest::{Interest, Readiness};
-use crate::sys;
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
@@ -139,7 +139,7 @@ impl Registration {
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let remote = REMOTES.get(self.runtime).ok_or_else(gone)?;
-        let readiness = sys::poll::look(fd.as_raw_fd(), interest)?;
+        let readiness = backend::look(fd.as_raw_fd(), interest)?;
         if readiness.intersects(answers(interest)) {
             return Poll::Ready(Ok(Seen {
                 round: Seen::ELSEWHERE,

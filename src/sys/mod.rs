@@ -9,7 +9,17 @@
 //!
 //! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
 
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "illumos"
+))]
+pub(crate) mod eventfd;
 pub(crate) mod fd;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod lab;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
 pub(crate) mod syscall;
