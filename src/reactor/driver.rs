@@ -47,6 +47,12 @@ pub(crate) struct Seen {
     pub(crate) readiness: Readiness,
 }
 
+impl Seen {
+    /// The round of what was seen off the owner's thread: no turn has this number, so it clears nothing, wherever it is
+    /// shown.
+    pub(crate) const ELSEWHERE: u32 = 0;
+}
+
 /// What a driver is made of and set to.
 #[derive(Debug)]
 pub(crate) struct Parts {
