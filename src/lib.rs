@@ -8,6 +8,7 @@ mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod interest;
+pub mod net;
 #[allow(dead_code, reason = "used by the I/O types to come")]
 mod reactor;
 mod registry;
