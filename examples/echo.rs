@@ -60,7 +60,10 @@ fn run(arguments: Arguments) -> io::Result<()> {
     }
     let runtime = builder.build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(arguments.addr).await?;
+        let addr = arguments.addr;
+        let bound = TcpListener::bind(addr).await;
+        let listener =
+            bound.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
         let (addr, backend) = (listener.local_addr()?, runtime.backend_name());
         let mut stdout = io::stdout();
         writeln!(stdout, "listening on {addr} backend={backend}")?;
