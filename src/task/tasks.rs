@@ -25,7 +25,7 @@ use crate::token::RuntimeId;
 
 scoped! {
     /// The tasks of the runtime that this thread is inside of. Set by the runtime, around everything it calls here.
-    pub(crate) static CURRENT: Tasks
+    pub(crate) const CURRENT: Tasks
 }
 
 /// No slot: nothing is being polled.
