@@ -131,19 +131,32 @@ impl Chunks {
     pub(super) fn remove<T>(&mut self, queue: &mut Queue, cell: u32, entries: &mut Entries<T>) {
         let last = queue.end - 1;
         if cell != last {
-            let moved = self.cell(last);
-            *self.cell_mut(cell) = moved;
-            entries[moved].cell = cell;
+            self.move_last(last, cell, entries);
         }
         queue.end = last;
-        let chunk = last / CELLS;
         if queue.first == last {
-            queue.first = chunk * CELLS + HEADER;
+            queue.first = last / CELLS * CELLS + HEADER;
             queue.end = queue.first;
         } else if last % CELLS == HEADER {
-            queue.end = (self.cell(chunk * CELLS + PREV) + 1) * CELLS;
-            self.release(chunk);
+            self.retreat(queue);
         }
+    }
+
+    /// Moves the index in the cell `last` to `cell`. Out of line, for it is rare to cancel any but the newest of a
+    /// slot and the usual way is shorter without its registers.
+    #[inline(never)]
+    fn move_last<T>(&mut self, last: u32, cell: u32, entries: &mut Entries<T>) {
+        let moved = self.cell(last);
+        *self.cell_mut(cell) = moved;
+        entries[moved].cell = cell;
+    }
+
+    /// Gives back the last chunk of a queue, which has become empty and is not the only one.
+    #[cold]
+    fn retreat(&mut self, queue: &mut Queue) {
+        let chunk = queue.end / CELLS;
+        queue.end = (self.cell(chunk * CELLS + PREV) + 1) * CELLS;
+        self.release(chunk);
     }
 
     /// Takes the first chunk off a queue: its indices and how many they are. The queue is one that was taken from
@@ -182,6 +195,7 @@ impl Chunks {
     }
 
     /// Adds a chunk to the end of a queue: it has none, or its last one is full.
+    #[cold]
     fn extend(&mut self, queue: &mut Queue) {
         let chunk = self.claim();
         let start = chunk * CELLS + HEADER;

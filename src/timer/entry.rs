@@ -86,6 +86,9 @@ const _: () = assert!(size_of::<Entry<u64>>() == 32);
 /// still not reach another's timer.
 const SPENT: NonZeroU32 = NonZeroU32::MAX;
 
+/// So many entries are warm in whatever order they are used.
+const FEW: u32 = 64;
+
 impl<T> Entry<T> {
     /// The slot the entry is filed in.
     #[inline]
@@ -150,6 +153,7 @@ impl<T> Entries<T> {
     }
 
     /// The same when the chain of free places is empty.
+    #[inline(never)]
     fn claim_unused(&mut self) -> u32 {
         loop {
             let index = self.unused;
@@ -211,7 +215,7 @@ impl<T> Entries<T> {
             self.free = index;
         }
         self.armed -= 1;
-        if self.armed == 0 {
+        if self.armed == 0 && self.unused > FEW {
             // Start over in the order of memory: the chain has become the order in which timers fired.
             self.free = NIL;
             self.unused = 0;
