@@ -110,6 +110,17 @@ impl<T> Entry<T> {
     }
 }
 
+/// What an armed entry held.
+pub(super) struct Released<T> {
+    /// Its key, which is stale now.
+    pub(super) key: TimerKey,
+    /// The slot it was filed in.
+    pub(super) slot: u16,
+    /// The cell of the slot's queue that held its index.
+    pub(super) cell: u32,
+    pub(super) value: T,
+}
+
 /// The slab: every entry, armed or free, in one allocation.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
@@ -202,10 +213,10 @@ impl<T> Entries<T> {
 
     /// Gives back the place of an armed timer; its keys are stale from here on.
     #[inline]
-    pub(super) fn release(&mut self, index: u32) -> (TimerKey, T) {
+    pub(super) fn release(&mut self, index: u32) -> Released<T> {
         let entry = &mut self.list[index as usize];
-        let generation = entry.generation;
-        let State::Armed { value, .. } = std::mem::replace(&mut entry.state, State::Free) else {
+        let (generation, cell) = (entry.generation, entry.cell);
+        let State::Armed { slot, value } = std::mem::replace(&mut entry.state, State::Free) else {
             unreachable!("only an armed entry is released");
         };
         let key = TimerKey { generation, index };
@@ -220,7 +231,12 @@ impl<T> Entries<T> {
             self.free = NIL;
             self.unused = 0;
         }
-        (key, value)
+        Released {
+            key,
+            slot,
+            cell,
+            value,
+        }
     }
 
     /// The entry behind a key; `None` when the key is stale.

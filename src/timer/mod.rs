@@ -55,7 +55,7 @@ mod tests;
 
 pub use entry::TimerKey;
 
-use entry::Entries;
+use entry::{Entries, Released};
 use wheel::{NEXT, Wheel};
 
 /// Timers over ticks: armed with a value, which comes back when the deadline has passed.
@@ -118,10 +118,12 @@ impl<T> Timers<T> {
     /// Disarms a timer and gives its value back; `None` when the key is stale.
     #[inline]
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let entry = self.entries.find(key)?;
-        let (slot, cell) = (entry.slot(), entry.cell);
+        self.entries.find(key)?;
+        let Released {
+            slot, cell, value, ..
+        } = self.entries.release(key.index());
         self.wheel.remove(slot, cell, &mut self.entries);
-        Some(self.entries.release(key.index()).1)
+        Some(value)
     }
 
     /// The value of an armed timer, to be read or replaced; `None` when the key is stale.
@@ -165,7 +167,8 @@ impl<T> Timers<T> {
     #[inline]
     pub fn pop_expired(&mut self) -> Option<(TimerKey, T)> {
         let index = self.wheel.advance(&mut self.entries, self.now)?;
-        Some(self.entries.release(index))
+        let Released { key, value, .. } = self.entries.release(index);
+        Some((key, value))
     }
 
     /// How many timers are armed.
