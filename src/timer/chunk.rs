@@ -51,6 +51,12 @@ impl Queue {
         self.first == self.end
     }
 
+    /// Whether one index is in the queue.
+    #[inline]
+    pub(super) fn is_single(self) -> bool {
+        self.end == self.first + 1
+    }
+
     /// Whether the first index begins a chunk and is not alone in it.
     #[inline]
     pub(super) fn begins_chunk(self) -> bool {

@@ -180,6 +180,15 @@ impl Wheel {
     /// Empties a slot and files what was in it by its deadline and the position.
     fn refile<T>(&mut self, entries: &mut Entries<T>, slot: u16) {
         let level = level_of(slot);
+        let queue = self.levels[level].queue(slot);
+        if queue.is_single() {
+            // A lone sleep comes this way every time; its slot may keep the chunk.
+            let index = self.chunks.first(queue);
+            self.levels[level].pop_first(slot, &mut self.chunks);
+            self.note_emptied(level);
+            let slot = self.place(entries[index].deadline.max(self.position));
+            return self.file(entries, index, slot);
+        }
         let mut queue = self.levels[level].take(slot);
         self.note_emptied(level);
         let mut deadlines = [0; ITEMS];
