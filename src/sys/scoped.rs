@@ -71,7 +71,7 @@ impl<T: 'static> Scoped<T> {
 macro_rules! scoped {
     ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty) => {
         $(#[$meta])*
-        $vis static $name: $crate::sys::scoped::Scoped<$ty> = {
+        $vis const $name: $crate::sys::scoped::Scoped<$ty> = {
             ::std::thread_local! {
                 static SLOT: $crate::sys::scoped::Slot<$ty> =
                     const { $crate::sys::scoped::Slot::empty() };
