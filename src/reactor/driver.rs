@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 scoped! {
     /// The driver that this thread owns and runs, if any.
-    pub(crate) static CURRENT: Driver
+    pub(crate) const CURRENT: Driver
 }
 
 /// The queues of all live drivers, for threads that own none of them.

@@ -91,7 +91,7 @@ fn detached() {
         drop(handle);
         abort.abort();
     });
-    assert!(matches!(bed.step(), Some(Outcome::Finished)));
+    assert_eq!(bed.step(), Some(Outcome::Finished));
     assert_eq!((seen.counts(), bed.tasks.live()), ((1, 1), 0));
 }
 

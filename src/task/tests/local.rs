@@ -144,7 +144,7 @@ fn handle_dropped_before_the_end() {
     assert_eq!(seen.counts(), (1, 0));
     seen.finish.set(true);
     bed.enter(|_| seen.wake());
-    assert!(matches!(bed.step(), Some(Outcome::Finished)));
+    assert_eq!(bed.step(), Some(Outcome::Finished));
     assert_eq!(seen.counts(), (2, 101));
     assert_eq!((listener.get(), bed.tasks.live()), (0, 0));
 }
