@@ -1,6 +1,6 @@
 //! [`Tasks`]: what the owner's thread holds; spawn, wake, run.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
@@ -45,7 +45,7 @@ pub(crate) struct Tasks {
     /// Vectors of `drain_remote`, kept for their capacity.
     scratch: Cell<Batch>,
     /// Panics that nobody will see in a `JoinError`.
-    strays: Cell<Vec<Payload>>,
+    strays: RefCell<Vec<Payload>>,
     /// Whether the remote part is in the registry.
     registered: bool,
 }
@@ -132,7 +132,7 @@ impl Tasks {
             poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
             scratch: Cell::default(),
-            strays: Cell::default(),
+            strays: RefCell::default(),
             registered: false,
         }
     }
@@ -459,22 +459,24 @@ impl Tasks {
 
     /// Keeps a panic for `take_panic`.
     pub(super) fn stray(&self, payload: Payload) {
-        let mut strays = self.strays.take();
-        strays.push(payload);
-        self.strays.set(strays);
+        self.strays.borrow_mut().push(payload);
     }
 
     /// The next panic that no `JoinError` carries: of a detached task, of a task whose handle was dropped after it had
     /// ended, of the drop of an output, of a foreign waker. To be asked after `DetachedPanic`, and once in a while.
     pub(crate) fn take_panic(&self) -> Option<Payload> {
-        let mut strays = self.strays.take();
-        let payload = if strays.is_empty() {
+        let mut strays = self.strays.borrow_mut();
+        if strays.is_empty() {
             None
         } else {
             Some(strays.remove(0))
-        };
-        self.strays.set(strays);
-        payload
+        }
+    }
+
+    /// Whether [`take_panic`](Tasks::take_panic) has one.
+    #[inline]
+    pub(crate) fn has_panics(&self) -> bool {
+        !self.strays.borrow().is_empty()
     }
 
     /// How many tasks and roots there are, ended but unjoined ones included.
