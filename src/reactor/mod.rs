@@ -132,10 +132,6 @@ impl Reactor {
         &mut *self.backend
     }
 
-    pub(crate) fn capabilities(&self) -> Capabilities {
-        self.capabilities
-    }
-
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.states.len() - self.released.len()
