@@ -81,6 +81,8 @@
 mod error;
 mod id;
 mod join;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod queue;
 mod raw;
 mod registry;
