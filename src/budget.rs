@@ -41,6 +41,12 @@ pub(crate) fn check(cx: &Context<'_>) -> Poll<()> {
     Poll::Ready(())
 }
 
+/// Whether the budget is used up, for who only wants to know.
+#[inline]
+pub(crate) fn is_spent() -> bool {
+    LEFT.with(Cell::get) == 0
+}
+
 /// Takes the unit that [`check`] saw.
 #[inline]
 pub(crate) fn spend() {

@@ -8,6 +8,7 @@ mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod interest;
+pub mod io;
 pub mod net;
 #[allow(dead_code, reason = "used by the I/O types to come")]
 mod reactor;
@@ -16,14 +17,10 @@ pub mod runtime;
 mod sync;
 mod sys;
 pub mod task;
+pub mod time;
 #[doc(hidden)]
 pub mod timer;
 mod token;
 
 pub use runtime::{Builder, Handle, Runtime, block_on, spawn};
 pub use task::{JoinHandle, yield_now};
-
-/// `AsyncFd` and what can be waited for on it.
-pub mod io {
-    pub use crate::interest::{Interest, Readiness as Ready};
-}

@@ -1,7 +1,17 @@
-//! What a `Sleep` holds of the reactor: an [`Armed`] timer, plain data that names an entry of its runtime's wheel.
+//! What a `Sleep` holds of the reactor: a [`Timer`], plain data that names an entry of a runtime's wheel once it has
+//! been armed there.
 //!
 //! As with registrations, the owner works on the wheel and everyone else sends messages. A key that the wheel does
-//! not know any more has fired, for only its holder cancels it.
+//! not know any more has fired, for only its holder cancels it; that the deadline has come is still looked at, since
+//! it may have been moved by a message that came too late.
+//!
+//! ```text
+//!           poll by the owner            expiry, then poll
+//! unarmed ---------------------> armed ---------------------> done
+//!    ^                             |  ^                          |
+//!    |                             +--+ reset                    |
+//!    +----------------- reset, when the wheel forgot it ---------+
+//! ```
 
 use super::clock;
 use super::driver::{CURRENT, Driver, REMOTES};
@@ -12,52 +22,105 @@ use crate::token::RuntimeId;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// Names a timer that was armed on some runtime.
+/// A timer that may be armed on some runtime. Dropping it takes it off there.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    armed: Option<Armed>,
+    /// The deadline is known to have passed.
+    done: bool,
+    /// A message about the timer may be under way: the owner looks at its queue before it touches the timer, or that
+    /// message would undo what is done now.
+    sent: bool,
+}
+
+/// Names an entry of a wheel, there or fired.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Armed {
+struct Armed {
     key: TimerKey,
     runtime: RuntimeId,
 }
 
-/// Polls a timer towards `deadline`, arming it with this thread's runtime the first time.
-///
-/// # Panics
-///
-/// When it must be armed and no runtime runs here, and when it waits on a runtime that is gone.
-#[inline]
-pub(crate) fn poll(armed: &mut Option<Armed>, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
-    CURRENT.with(|driver| match (driver, *armed) {
-        (Some(driver), None) => {
-            let Some(key) = driver.arm_timer(deadline, cx.waker()) else {
-                return Poll::Ready(());
-            };
-            *armed = Some(Armed {
-                key,
-                runtime: driver.id(),
-            });
-            Poll::Pending
-        }
-        (Some(driver), Some(timer)) if driver.id() == timer.runtime => {
-            driver.poll_timer(timer.key, cx.waker())
-        }
-        (_, Some(timer)) => timer.poll_elsewhere(deadline, cx),
-        (None, None) => panic!("{NO_RUNTIME}"),
-    })
-}
+impl Timer {
+    /// A timer that is armed by its first poll.
+    #[inline]
+    pub(crate) const fn new() -> Timer {
+        Timer::known(false)
+    }
 
-impl Armed {
+    /// As `new`; `done` says that the deadline is known to have passed, so that no poll needs the wheel.
+    #[inline]
+    pub(crate) const fn known(done: bool) -> Timer {
+        Timer {
+            armed: None,
+            done,
+            sent: false,
+        }
+    }
+
+    /// Polls towards `deadline`, arming the timer with this thread's runtime the first time.
+    ///
+    /// # Panics
+    ///
+    /// When it must be armed and no runtime runs here, and when it waits on a runtime that is gone.
+    #[inline]
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+        if self.done {
+            return Poll::Ready(());
+        }
+        let polled = CURRENT.with(|driver| match (driver, self.armed) {
+            (Some(driver), None) => self.arm(driver, deadline, cx),
+            (Some(driver), Some(armed)) if driver.id() == armed.runtime => {
+                self.poll_here(driver, armed, deadline, cx)
+            }
+            (_, Some(armed)) => self.poll_elsewhere(armed, deadline, cx),
+            (None, None) => panic!("{NO_RUNTIME}"),
+        });
+        self.done = polled.is_ready();
+        polled
+    }
+
+    #[inline]
+    fn arm(&mut self, driver: &Driver, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+        let runtime = driver.id();
+        self.armed = driver
+            .arm_timer(deadline, cx.waker())
+            .map(|key| Armed { key, runtime });
+        match self.armed {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        }
+    }
+
+    #[inline]
+    fn poll_here(
+        &mut self,
+        driver: &Driver,
+        armed: Armed,
+        deadline: Instant,
+        cx: &Context<'_>,
+    ) -> Poll<()> {
+        self.catch_up(driver);
+        match driver.poll_timer(armed.key, cx.waker()) {
+            Poll::Pending => Poll::Pending,
+            // It has fired. That is the end of it, unless a foreign reset to later came after the expiry: then it is
+            // armed again.
+            Poll::Ready(()) => self.arm(driver, deadline, cx),
+        }
+    }
+
     #[cold]
-    fn poll_elsewhere(self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+    fn poll_elsewhere(&mut self, armed: Armed, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
         if clock::now() >= deadline {
             return Poll::Ready(());
         }
+        self.sent = true;
         let message = Message::Timer {
-            key: self.key,
+            key: armed.key,
             deadline,
             waker: cx.waker().clone(),
         };
         let sent = REMOTES
-            .get(self.runtime)
+            .get(armed.runtime)
             .is_some_and(|remote| remote.push(message).is_ok());
         assert!(
             sent,
@@ -66,38 +129,62 @@ impl Armed {
         Poll::Pending
     }
 
-    fn owner<R>(self, f: impl FnOnce(Option<&Driver>) -> R) -> R {
-        CURRENT.with(|driver| f(driver.filter(|driver| driver.id() == self.runtime)))
+    /// On the owner's thread: lets what was sent before take effect before anything else is done.
+    #[inline]
+    fn catch_up(&mut self, driver: &Driver) {
+        if self.sent {
+            self.sent = false;
+            driver.handle_messages();
+        }
     }
 
-    /// Gives the timer another deadline; false if it must be armed again, for it has fired.
+    /// Gives the timer another deadline; `done` says that it is known to have passed.
+    ///
+    /// A timer that is armed stays armed and keeps its waker; one that has fired is armed by the next poll.
     #[inline]
-    pub(crate) fn reset(self, deadline: Instant) -> bool {
-        self.owner(|driver| match driver {
-            Some(driver) => driver.reset_timer(self.key, deadline),
-            None => {
-                if let Some(remote) = REMOTES.get(self.runtime) {
-                    // A runtime that is gone is found out by the next poll.
-                    let _ = remote.push(Message::Reset {
-                        key: self.key,
-                        deadline,
-                    });
-                }
-                true
-            }
-        })
-    }
-
-    /// Takes the timer off.
-    #[inline]
-    pub(crate) fn cancel(self) {
-        self.owner(|driver| match driver {
-            Some(driver) => driver.cancel_timer(self.key),
-            None => {
-                if let Some(remote) = REMOTES.get(self.runtime) {
-                    let _ = remote.push(Message::Cancel { key: self.key });
+    pub(crate) fn reset(&mut self, deadline: Instant, done: bool) {
+        self.done = done;
+        let Some(armed) = self.armed else { return };
+        CURRENT.with(|driver| match driver {
+            Some(driver) if driver.id() == armed.runtime => {
+                self.catch_up(driver);
+                if !driver.reset_timer(armed.key, deadline) {
+                    self.armed = None;
                 }
             }
+            _ => self.reset_elsewhere(armed, deadline),
         });
+    }
+
+    #[cold]
+    fn reset_elsewhere(&mut self, armed: Armed, deadline: Instant) {
+        if let Some(remote) = REMOTES.get(armed.runtime) {
+            self.sent = true;
+            // A runtime that is gone is found out by the next poll.
+            let _ = remote.push(Message::Reset {
+                key: armed.key,
+                deadline,
+            });
+        }
+    }
+}
+
+impl Drop for Timer {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(armed) = self.armed else { return };
+        CURRENT.with(|driver| match driver {
+            Some(driver) if driver.id() == armed.runtime => driver.cancel_timer(armed.key),
+            _ => armed.cancel_elsewhere(),
+        });
+    }
+}
+
+impl Armed {
+    #[cold]
+    fn cancel_elsewhere(self) {
+        if let Some(remote) = REMOTES.get(self.runtime) {
+            let _ = remote.push(Message::Cancel { key: self.key });
+        }
     }
 }

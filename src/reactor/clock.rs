@@ -15,6 +15,31 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The instant `duration` from now. One that no clock can name is *never*: so far away that no wheel files it.
+#[inline]
+pub(crate) fn after(duration: Duration) -> Instant {
+    later(now(), duration)
+}
+
+/// The instant `duration` after `instant`, with the same promise.
+#[inline]
+pub(crate) fn later(instant: Instant, duration: Duration) -> Instant {
+    instant
+        .checked_add(duration)
+        .unwrap_or_else(|| never(instant))
+}
+
+/// An instant whose distance from any runtime's start does not fit: [`Clock::nanos_of`] makes `NEVER` of it.
+#[cold]
+fn never(mut instant: Instant) -> Instant {
+    // The clock's last instant has no name: steps of a thousand years come near enough.
+    const STEP: Duration = Duration::from_secs(1000 * 366 * 24 * 60 * 60);
+    for _ in 0..2 {
+        instant = instant.checked_add(STEP).unwrap_or(instant);
+    }
+    instant
+}
+
 /// A runtime's clock.
 #[derive(Debug)]
 pub(crate) struct Clock {

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub(crate) mod armed;
 pub(crate) mod clock;
 pub(crate) mod driver;
@@ -102,7 +103,7 @@ pub(crate) struct Reactor {
     generation: u32,
     /// Indices that were deregistered in this turn; they are used again from the next turn on.
     released: Vec<u32>,
-    /// The number of the running turn.
+    /// The number of the running turn; never 0, which stands for what no turn has seen.
     round: u32,
 }
 
@@ -191,7 +192,8 @@ impl Reactor {
         self.backend.remove(fd, token)
     }
 
-    /// Clears cached bits as seen in `round`, and asks the backend to look again for what was cleared.
+    /// Clears cached bits as seen in `round`, and asks the backend to look again for what was cleared. On failure the bits
+    /// stay: who waits for them would wait for ever.
     #[inline]
     pub(crate) fn clear(&mut self, token: Token, round: u32, bits: Readiness) -> io::Result<()> {
         let rearm = self.capabilities.rearm;
@@ -200,7 +202,11 @@ impl Reactor {
         };
         let cleared = state.clear(round, bits);
         if rearm && !cleared.is_empty() {
-            return self.rearm(token, cleared);
+            let armed = self.rearm(token, cleared);
+            if let (Err(_), Some(state)) = (&armed, self.get(token)) {
+                state.readiness |= cleared;
+            }
+            return armed;
         }
         Ok(())
     }
@@ -260,7 +266,7 @@ impl Reactor {
         wakers: &Wakers,
         list: &mut WakeList,
     ) -> io::Result<bool> {
-        self.round = self.round.wrapping_add(1);
+        self.round = self.round.wrapping_add(1).max(1);
         match self.backend.wait(&mut self.events, timeout) {
             Ok(()) => Ok(self.merge(wakers, list)),
             // A signal and no event: an empty turn, so that timers and hooks run and signal flags are looked at.
@@ -291,7 +297,7 @@ impl Reactor {
         wakers: &Wakers,
         list: &mut WakeList,
     ) {
-        self.round = self.round.wrapping_add(1);
+        self.round = self.round.wrapping_add(1).max(1);
         let round = self.round;
         if let Some(state) = self.get(token) {
             state.merge(seen, round, wakers, list);

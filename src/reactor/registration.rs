@@ -14,7 +14,7 @@ use crate::interest::{Interest, Readiness};
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -57,7 +57,7 @@ impl Registration {
     #[inline]
     pub(crate) fn poll_io(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
@@ -72,7 +72,7 @@ impl Registration {
     /// Runs `call` as soon as the fd is ready, whatever it returns; for `accept` and for calls of the user's own.
     pub(crate) fn poll_call<R>(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
         mut call: impl FnMut() -> io::Result<R>,
@@ -93,11 +93,12 @@ impl Registration {
     #[cold]
     fn poll_call_elsewhere<R>(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
         mut call: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
+        let fd = fd.as_raw_fd();
         for _ in 0..2 {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -119,7 +120,7 @@ impl Registration {
     #[inline]
     pub(crate) fn poll_ready(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
@@ -133,16 +134,15 @@ impl Registration {
     #[cold]
     fn poll_elsewhere(
         &self,
-        fd: BorrowedFd<'_>,
+        fd: impl AsRawFd,
         interest: Interest,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let remote = REMOTES.get(self.runtime).ok_or_else(gone)?;
         let readiness = backend::look(fd.as_raw_fd(), interest)?;
         if readiness.intersects(answers(interest)) {
-            // No round of the owner's: clearing is his alone.
             return Poll::Ready(Ok(Seen {
-                round: 0,
+                round: Seen::ELSEWHERE,
                 readiness,
             }));
         }
@@ -162,13 +162,18 @@ impl Registration {
     }
 
     /// Waits until the fd is ready for any of `interest`; any number of these futures may wait at once.
-    pub(crate) fn ready<'a>(&'a self, fd: BorrowedFd<'a>, interest: Interest) -> Readying<'a> {
+    pub(crate) fn ready(&self, fd: impl AsRawFd, interest: Interest) -> Readying<'_> {
         Readying {
             registration: self,
-            fd,
+            fd: fd.as_raw_fd(),
             interest,
             id: 0,
         }
+    }
+
+    /// The cached readiness, whatever it is; none off the owner's thread.
+    pub(crate) fn cached(&self) -> Option<Seen> {
+        self.owner(|driver| driver.and_then(|driver| driver.cached(self.token)))
     }
 
     /// Clears cached readiness as it was seen. Off the owner's thread there is none, and nothing to clear.
@@ -186,7 +191,7 @@ impl Registration {
         direction: Direction,
         call: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<R> {
-        let seen = self.owner(|driver| driver.and_then(|driver| driver.cached(self.token)));
+        let seen = self.cached();
         let result = call();
         if let (Some(seen), Err(error)) = (seen, &result) {
             if error.kind() == io::ErrorKind::WouldBlock {
@@ -240,7 +245,7 @@ impl Registration {
 #[derive(Debug)]
 pub(crate) struct Readying<'a> {
     registration: &'a Registration,
-    fd: BorrowedFd<'a>,
+    fd: RawFd,
     interest: Interest,
     /// 0 until it had to wait on the owner's thread.
     id: u32,

@@ -26,3 +26,5 @@ pub(crate) mod scoped;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod timerfd;

@@ -3,7 +3,7 @@
 //! The connection stays in the kernel's queue and no new event will tell of it, so giving the error to a caller that
 //! tries again at once makes it spin, and to one that waits for readiness makes it sleep for ever. A timer does neither.
 
-use crate::reactor::armed::{self, Armed};
+use crate::reactor::armed::Timer;
 use crate::reactor::clock;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub(super) struct Backoff {
     pause: Duration,
     /// The end of the pause that is under way.
     until: Option<Instant>,
-    timer: Option<Armed>,
+    timer: Option<Timer>,
 }
 
 impl Backoff {
@@ -46,25 +46,17 @@ impl Backoff {
     #[cold]
     fn poll_until(&mut self, until: Instant, cx: &Context<'_>) -> Poll<()> {
         // Armed anew by each poll: the runtime that it was armed on may not be this one, or be gone.
-        self.stop();
-        if clock::now() >= until || armed::poll(&mut self.timer, until, cx).is_ready() {
+        let timer = self.timer.insert(Timer::new());
+        if clock::now() >= until || timer.poll(until, cx).is_ready() {
+            self.stop();
             return Poll::Ready(());
         }
-        self.until = Some(until);
         Poll::Pending
     }
 
     fn stop(&mut self) {
         self.until = None;
-        if let Some(timer) = self.timer.take() {
-            timer.cancel();
-        }
-    }
-}
-
-impl Drop for Backoff {
-    fn drop(&mut self) {
-        self.stop();
+        self.timer = None;
     }
 }
 
