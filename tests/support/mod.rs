@@ -66,6 +66,17 @@ pub(crate) async fn std_pair() -> (std::net::TcpStream, TcpStream) {
     (client, server)
 }
 
+/// Everything up to the end, by a buffer of that size.
+pub(crate) async fn read_to_end(stream: &TcpStream, buf_len: usize) -> Vec<u8> {
+    let (mut all, mut buf) = (Vec::new(), vec![0; buf_len]);
+    loop {
+        match stream.read(&mut buf).await.unwrap() {
+            0 => return all,
+            n => all.extend_from_slice(&buf[..n]),
+        }
+    }
+}
+
 /// Polls a future once with the task's own waker.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
