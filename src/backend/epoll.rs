@@ -1,15 +1,15 @@
 //! epoll(7): Linux and Android.
 //!
-//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of ours;
-//! a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`) triggers,
-//! an fd of its own that another loop can watch.
+//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of
+//! ours; a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`)
+//! triggers, an fd of its own that another loop can watch.
 //!
 //! **Where it is odd.**
 //! - `EPOLLERR` and `EPOLLHUP` cannot be masked: with a level trigger they make every wait return at once. A fired
 //!   one-shot registration reports not even these until it is modified.
-//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate alive
-//!   events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number of
-//!   another file by then).
+//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate
+//!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
+//!   of another file by then).
 //! - Regular files are refused with `EPERM`.
 //! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
 //!   sandboxes answer `EPERM` for calls they do not know.
@@ -20,10 +20,11 @@
 //! reactor's to drop, by their generation. The notifier is registered edge-triggered, so that an eventfd
 //! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
 //!
-//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux 5.11.
+//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
+//! 5.11.
 
 use super::notifier::{NotifyFd, is_refused};
-use super::{Backend, Capabilities, Event, Events, Interest, Notifier, Readiness, Token, Trigger};
+use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
 use crate::sys::timeout::millis;
@@ -401,7 +402,6 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
-    use std::time::Instant;
 
     #[test]
     fn an_interest_becomes_its_mask() {
@@ -428,42 +428,14 @@ mod tests {
         );
     }
 
-    /// Waits for 3.5 ms and for a notification, with an fd registered.
-    fn exercise(mut epoll: Epoll) -> Epoll {
-        let mut events = Events::with_capacity(4);
-        let started = Instant::now();
-        let timeout = Duration::from_micros(3_500);
-        epoll.wait(&mut events, Some(timeout)).unwrap();
-        assert!(started.elapsed() >= timeout);
-        for _ in 0..3 {
-            epoll.notifier().notify().unwrap();
-            epoll.notifier().notify().unwrap();
-            epoll.wait(&mut events, None).unwrap();
-            let started = Instant::now();
-            epoll.wait(&mut events, Some(timeout)).unwrap();
-            assert!(started.elapsed() >= timeout, "the notification came twice");
-        }
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let token = Token::new(1, 1);
-        epoll
-            .add(theirs.as_fd(), token, Interest::READABLE, Trigger::Edge)
-            .unwrap();
-        ours.write_all(b"x").unwrap();
-        epoll.wait(&mut events, Some(timeout)).unwrap();
-        let readiness = Readiness::READABLE;
-        assert_eq!(events.as_slice(), [Event { token, readiness }]);
-        epoll
-    }
-
+    /// The kernels and sandboxes that this one is not.
     #[test]
-    fn waits_without_pwait2() {
-        let epoll = exercise(Epoll::build(4, NotifyFd::new().unwrap(), false).unwrap());
-        assert!(!epoll.nanoseconds);
-    }
-
-    #[test]
-    fn is_notified_by_a_pipe() {
-        exercise(Epoll::build(4, NotifyFd::pipe().unwrap(), true).unwrap());
+    fn conforms_without_pwait2_and_without_eventfd() {
+        crate::conformance::run(&mut || {
+            let epoll = Epoll::build(64, NotifyFd::pipe()?, false)?;
+            Ok(Box::new(epoll))
+        })
+        .assert_ok();
     }
 
     #[test]

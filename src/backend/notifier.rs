@@ -112,10 +112,10 @@ impl NotifyFd {
         Notifier::new(self.ends.clone())
     }
 
-    /// Whether every notification is a new edge although nothing was read, as on an eventfd: an edge-triggered
+    /// Whether every notification is a new edge although nothing was read, as on Linux's eventfd: an edge-triggered
     /// mechanism need not call [`drain`](NotifyFd::drain) then.
     pub fn edge_repeats(&self) -> bool {
-        self.ends.send.is_none()
+        cfg!(any(target_os = "linux", target_os = "android")) && self.ends.send.is_none()
     }
 
     /// Consumes what was notified so far, so that the fd is readable no longer. Call it before looking at what was
@@ -168,10 +168,9 @@ impl Notify for Ends {
 
 impl fmt::Debug for NotifyFd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.edge_repeats() {
-            "NotifyFd(eventfd)"
-        } else {
-            "NotifyFd(pipe)"
+        f.write_str(match self.ends.send {
+            None => "NotifyFd(eventfd)",
+            Some(_) => "NotifyFd(pipe)",
         })
     }
 }
@@ -240,7 +239,7 @@ mod tests {
     #[test]
     fn a_full_counter_is_emptied_and_written_again() {
         let notify = NotifyFd::new().unwrap();
-        if notify.edge_repeats() {
+        if notify.ends.send.is_none() {
             let full = (u64::MAX - 1).to_ne_bytes();
             (&notify.ends.receive).write_all(&full).unwrap();
             notify.notifier().notify().unwrap();

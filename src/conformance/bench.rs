@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Why a case did not pass.
@@ -185,9 +187,9 @@ impl Bench {
         self.at_most(0, added)
     }
 
-    /// After a hang-up or an error was delivered: a level or one-shot fd is silent until it is modified, an edge-triggered
-    /// one does not spin. `seen` is what was delivered: a mechanism that cannot tell a hang-up from data
-    /// repeats itself rightly.
+    /// After a hang-up or an error was delivered: a level or one-shot fd is silent until it is modified, an
+    /// edge-triggered one does not spin. `seen` is what was delivered: a mechanism that cannot tell a hang-up from
+    /// data repeats itself rightly.
     pub(super) fn disarmed_by(&mut self, seen: Readiness, added: Added) -> Verdict {
         let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
         let is_final = seen.is_error() || seen.contains(closed);
@@ -200,6 +202,40 @@ impl Bench {
                 self.modify(&mut modified, added.interest)?;
                 self.next(added).map(drop)
             }
+        }
+    }
+}
+
+/// Ends the waits of a backend that would never end: a wait without limit is failed, not hung, by a backend that loses
+/// what should have ended it. As long as it lives and patience has passed, it notifies.
+pub(super) struct Rescue {
+    over: Option<Sender<()>>,
+    rescuer: Option<JoinHandle<()>>,
+}
+
+impl Rescue {
+    pub(super) fn start(bench: &Bench) -> Rescue {
+        let notifier = bench.backend.notifier();
+        let (over, ended) = mpsc::channel();
+        let rescuer = thread::spawn(move || {
+            let mut patience = PATIENCE;
+            while ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                patience = Duration::from_millis(100);
+                let _ = notifier.notify();
+            }
+        });
+        Rescue {
+            over: Some(over),
+            rescuer: Some(rescuer),
+        }
+    }
+}
+
+impl Drop for Rescue {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(rescuer) = self.rescuer.take() {
+            let _ = rescuer.join();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How long a wait lasts.
 
-use super::bench::{Bench, PATIENCE, Verdict, ensure, of, unix_pair};
+use super::bench::{Bench, PATIENCE, Rescue, Verdict, ensure, of, unix_pair};
 use super::{Case, Trigger};
 use crate::backend::Interest;
 use crate::sys::lab::Storm;
@@ -64,6 +64,7 @@ fn eintr(bench: &mut Bench) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
     let mut added = bench.add(&theirs, Interest::READABLE)?;
     let storm = Storm::start()?;
+    let _rescue = Rescue::start(bench);
     let mut events = crate::backend::Events::with_capacity(4);
     for timeout in [Some(PATIENCE), None] {
         let started = Instant::now();

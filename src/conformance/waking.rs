@@ -1,7 +1,7 @@
 //! The notifier.
 
 use super::Case;
-use super::bench::{Bench, Fault, PATIENCE, Verdict, ensure, of, unix_pair};
+use super::bench::{Bench, Fault, PATIENCE, Rescue, Verdict, ensure, of, unix_pair};
 use crate::backend::{Interest, Notifier};
 use crate::sys;
 use std::io::{self, Write};
@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
 fn infinite_and_huge(bench: &mut Bench) -> Verdict {
     let (_ours, theirs) = unix_pair()?;
     bench.add(&theirs, Interest::READABLE)?;
+    let _rescue = Rescue::start(bench);
     for timeout in [
         None,
         Some(Duration::MAX),
@@ -48,12 +49,15 @@ fn notify_before_wait(bench: &mut Bench) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
     let added = bench.add(&theirs, Interest::READABLE)?;
     let notifier = bench.backend.notifier();
+    let _rescue = Rescue::start(bench);
     for times in 1..4 {
+        let started = Instant::now();
         for _ in 0..times {
             notifier.notify()?;
         }
         let events = bench.wait(None)?;
         ensure!(events.is_empty(), "the notification came as {events:?}");
+        ensure!(started.elapsed() < PATIENCE, "the notification was lost");
         let (timeout, started) = (Duration::from_millis(3), Instant::now());
         let events = bench.wait(Some(timeout))?;
         ensure!(events.is_empty(), "{events:?} although nothing is ready");

@@ -11,6 +11,7 @@
 //! The driver is owned by one thread, which publishes it in [`CURRENT`] while it runs the loop. Its parts are separate
 //! cells, so that nobody has to hold more than he needs, and none is borrowed while foreign code runs.
 
+use super::alarm::Alarm;
 use super::clock::{Clock, NEVER};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 
 scoped! {
     /// The driver that this thread owns and runs, if any.
-    pub(crate) static CURRENT: Driver
+    pub(crate) const CURRENT: Driver
 }
 
 /// The queues of all live drivers, for threads that own none of them.
@@ -72,6 +73,8 @@ pub(crate) struct Driver {
     last_nanos: Cell<u64>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
+    /// Ends waits for timers in place of their timeouts, if precise timers are wanted.
+    alarm: Option<RefCell<Alarm>>,
     wakers: Wakers,
     /// The turn's list, kept for its room; taken out while a turn fills and wakes it.
     list: Cell<WakeList>,
@@ -83,19 +86,28 @@ pub(crate) struct Driver {
     messages: Cell<Vec<Message>>,
     /// Something was sent to this thread that it has not looked at.
     notified: Cell<bool>,
+    /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
+    unconsumed: Cell<bool>,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> io::Result<Driver> {
         let unparker = parts.unparker;
         let remote = Remote::new(Waker::from(unparker.clone()));
+        let mut backend = parts.backend;
+        let alarm = if parts.precise_timers {
+            Alarm::new(&mut *backend)?
+        } else {
+            None
+        };
         REMOTES.insert(parts.id, remote.clone());
         Ok(Driver {
             id: parts.id,
             clock: Clock::new(parts.timer_tick),
             last_nanos: Cell::new(0),
-            reactor: RefCell::new(Reactor::new(parts.backend, parts.event_capacity)),
+            reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
             timers: RefCell::new(Timers::new()),
+            alarm: alarm.map(RefCell::new),
             wakers: Wakers::new(parts.keys),
             list: Cell::default(),
             next_waiter: Cell::new(0),
@@ -103,6 +115,7 @@ impl Driver {
             remote,
             messages: Cell::default(),
             notified: Cell::new(false),
+            unconsumed: Cell::new(false),
         })
     }
 
@@ -143,12 +156,14 @@ impl Driver {
     }
 
     fn collect(&self, limit: Option<Duration>, list: &mut WakeList) -> io::Result<()> {
-        let mut timeout = limit;
-        if let Some(next) = self.expire(list) {
-            timeout = Some(timeout.map_or(next, |limit| limit.min(next)));
-        }
-        if !list.is_empty() {
-            timeout = Some(Duration::ZERO);
+        let next = self.expire(list);
+        let mut timeout = if list.is_empty() {
+            limit
+        } else {
+            Some(Duration::ZERO)
+        };
+        if timeout != Some(Duration::ZERO) {
+            timeout = self.until(next, timeout)?;
         }
         let mut parked = timeout != Some(Duration::ZERO);
         if parked && !self.unparker.park() {
@@ -156,22 +171,41 @@ impl Driver {
         }
         let mut reactor = self.reactor.borrow_mut();
         // Nothing is registered, so a look without waiting cannot bring anything.
-        let waited = if !parked && reactor.len() == 0 {
+        let idle = reactor.len() == 0 && self.alarm.is_none() && !self.unconsumed.get();
+        let waited = if !parked && idle {
             Ok(false)
         } else {
+            self.unconsumed.set(false);
             reactor.turn(timeout, &self.wakers, list)
         };
+        if let (Ok(true), Some(alarm)) = (&waited, &self.alarm) {
+            alarm.borrow_mut().gone_off(reactor.backend_mut())?;
+        }
         drop(reactor);
-        let notified = if parked {
-            self.unparker.wake_up()
-        } else {
-            self.unparker.take()
-        };
-        self.notified.set(self.notified.get() | notified);
-        if parked && list.is_empty() {
-            self.expire(list);
+        if parked {
+            self.resume();
+            if list.is_empty() {
+                self.expire(list);
+            }
         }
         waited.map(drop)
+    }
+
+    /// How long to wait: until the next deadline, or `limit` if that is earlier. With an alarm the timer fd ends the wait.
+    fn until(
+        &self,
+        next: Option<Duration>,
+        limit: Option<Duration>,
+    ) -> io::Result<Option<Duration>> {
+        let Some(next) = next else { return Ok(limit) };
+        if let Some(alarm) = &self.alarm {
+            if !next.is_zero() {
+                let deadline = self.last_nanos.get().saturating_add(next.as_nanos() as u64);
+                alarm.borrow_mut().set(deadline, next)?;
+                return Ok(limit);
+            }
+        }
+        Ok(Some(limit.map_or(next, |limit| limit.min(next))))
     }
 
     /// Moves the wakers of due timers to `list`; returns how long it is until the next deadline, if there is one.
@@ -209,6 +243,7 @@ impl Driver {
     pub(crate) fn resume(&self) {
         if self.unparker.wake_up() {
             self.notified.set(true);
+            self.unconsumed.set(true);
         }
     }
 

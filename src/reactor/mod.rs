@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 pub(crate) mod armed;
 pub(crate) mod clock;
 pub(crate) mod driver;

@@ -201,13 +201,14 @@ impl Registration {
         result
     }
 
-    /// From now on a short read or write of this stream proves nothing.
-    pub(crate) fn distrust_short(&self) {
+    /// From now on a short read or write of this stream proves nothing. False: not known here, for another thread owns it.
+    pub(crate) fn distrust_short(&self) -> bool {
         self.owner(|driver| {
             if let Some(driver) = driver {
                 driver.distrust_short(self.token);
             }
-        });
+            driver.is_some()
+        })
     }
 
     /// Ends the registration and closes the fd. Elsewhere than on the owner's thread the fd travels with the message,
@@ -281,6 +282,15 @@ impl Drop for Readying<'_> {
                 }
             });
         }
+    }
+}
+
+/// Whether something can be registered here, for who had better know before he begins.
+pub(crate) fn check_runtime() -> io::Result<()> {
+    if CURRENT.with(|driver| driver.is_some()) {
+        Ok(())
+    } else {
+        Err(no_runtime())
     }
 }
 

@@ -249,7 +249,7 @@ impl Drop for Runtime {
         context::enter(local, || {
             local.tasks.shutdown();
             local.driver.shutdown();
-            local.report_stray_panics();
+            local.report_panics();
         });
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
 
+pub(crate) mod addr;
 #[cfg(any(
     target_os = "linux",
     target_os = "android",
@@ -22,5 +23,8 @@ pub(crate) mod lab;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
+pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod timerfd;

@@ -21,6 +21,12 @@ impl Id {
         Id(u64::from(key.generation) << 32 | u64::from(key.index))
     }
 
+    /// The slot in a local name.
+    #[cfg(test)]
+    pub(super) fn index(self) -> u64 {
+        self.0 & (FOREIGN - 1)
+    }
+
     /// The name of the `n`th task that came from another thread.
     pub(super) fn foreign(n: u64) -> Id {
         Id((n >> 31) << 32 | FOREIGN | n & (FOREIGN - 1))

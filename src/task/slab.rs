@@ -323,6 +323,12 @@ impl Slab {
         self.slots[index as usize].state.is_root()
     }
 
+    /// Pretends that a free slot has been used that often.
+    #[cfg(test)]
+    pub(super) fn set_generation(&mut self, index: u32, generation: u32) {
+        self.slots[index as usize].generation = generation;
+    }
+
     /// How many slots there are, free ones included.
     pub(super) fn len(&self) -> u32 {
         self.slots.len() as u32

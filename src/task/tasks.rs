@@ -1,6 +1,6 @@
 //! [`Tasks`]: what the owner's thread holds; spawn, wake, run.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
@@ -25,7 +25,7 @@ use crate::token::RuntimeId;
 
 scoped! {
     /// The tasks of the runtime that this thread is inside of. Set by the runtime, around everything it calls here.
-    pub(crate) static CURRENT: Tasks
+    pub(crate) const CURRENT: Tasks
 }
 
 /// No slot: nothing is being polled.
@@ -40,12 +40,12 @@ pub(crate) struct Tasks {
     /// The slot whose future or root is being polled, or `NOBODY`.
     current: Cell<u32>,
     /// How many leaf operations a poll may make.
-    poll_budget: Cell<u32>,
+    poll_budget: u32,
     remote: Arc<Remote>,
     /// Vectors of `drain_remote`, kept for their capacity.
     scratch: Cell<Batch>,
-    /// Panics that nobody will see in a `JoinError` and that did not come out of `run`.
-    strays: Cell<Vec<Payload>>,
+    /// Panics that nobody will see in a `JoinError`.
+    strays: RefCell<Vec<Payload>>,
     /// Whether the remote part is in the registry.
     registered: bool,
 }
@@ -86,6 +86,7 @@ impl Lent<Slab> {
 pub(crate) struct Runnable(u32);
 
 /// What came of [`Tasks::run`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Outcome {
     /// The future waits, or there was nothing to do.
@@ -94,8 +95,8 @@ pub(crate) enum Outcome {
     Finished,
     /// This is the future of `block_on`: its owner polls it with [`Tasks::poll_root`].
     Root,
-    /// The task has ended with a panic and nobody holds its handle.
-    DetachedPanic(Payload),
+    /// The task has ended with a panic and nobody holds its handle: [`Tasks::take_panic`] has it.
+    DetachedPanic,
 }
 
 /// The place in the run queue of a future that is pinned in a frame of `block_on`. Give it to
@@ -128,10 +129,10 @@ impl Tasks {
             id,
             closed: Cell::new(false),
             current: Cell::new(NOBODY),
-            poll_budget: Cell::new(poll_budget),
+            poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
             scratch: Cell::default(),
-            strays: Cell::default(),
+            strays: RefCell::default(),
             registered: false,
         }
     }
@@ -220,7 +221,8 @@ impl Tasks {
     }
 
     /// Runs one task: polls it once, or drops it if it was aborted. Tells whoever waits for it when it ends.
-    #[inline]
+    // Always inlined: a loop over `pop` and `run` then shares their look-ups and keeps its registers.
+    #[inline(always)]
     pub(crate) fn run(&self, runnable: Runnable) -> Outcome {
         let index = runnable.0;
         let (task, generation) = match self.slab.with(|slab| slab.start(index)) {
@@ -231,36 +233,33 @@ impl Tasks {
         };
         let key = Key { index, generation };
         let waker = ManuallyDrop::new(waker_of(pack(self.place(), key)));
-        budget::refill(self.poll_budget.get());
+        budget::refill(self.poll_budget);
         self.current.set(index);
         // SAFETY: `start` says that the stage holds the future and has set RUNNING, so that nobody else touches the
         // stage, frees it or starts it again before `suspend` or `finish`.
         let polled = unsafe { task.poll(&mut Context::from_waker(&waker)) };
         self.current.set(NOBODY);
-        match polled {
-            Polled::Pending => {
-                self.slab.with(|slab| slab.suspend(index));
-                Outcome::Pending
-            }
-            Polled::Ready => self.finish_output(index, task),
-            Polled::Panicked(payload) => self.finish_error(index, task, JoinError::panic(payload)),
+        if polled == Polled::Pending {
+            self.slab.with(|slab| slab.suspend(index));
+            return Outcome::Pending;
         }
+        self.finish(index, task)
     }
 
     /// Drops the future of an aborted task.
     #[cold]
+    #[inline(never)]
     fn cancel(&self, index: u32, task: Raw) -> Outcome {
         self.current.set(index);
         // SAFETY: as in `run`: `start` answered `Drop`.
-        let dropped = unsafe { task.drop_future() };
+        unsafe { task.cancel(JoinError::cancelled()) };
         self.current.set(NOBODY);
-        let error = dropped.map_or_else(JoinError::panic, |()| JoinError::cancelled());
-        self.finish_error(index, task, error)
+        self.finish(index, task)
     }
 
     /// The stage holds the output: passes it on.
-    #[inline]
-    fn finish_output(&self, index: u32, task: Raw) -> Outcome {
+    #[inline(never)]
+    fn finish(&self, index: u32, task: Raw) -> Outcome {
         let finish = self.slab.with(|slab| slab.finish(index));
         if finish == Finish::Keep {
             self.wake_join(task);
@@ -277,33 +276,13 @@ impl Tasks {
             task.free();
             panic
         };
-        panic.map_or(Outcome::Finished, Outcome::DetachedPanic)
-    }
-
-    /// The stage is empty: passes the error on.
-    #[cold]
-    fn finish_error(&self, index: u32, task: Raw, error: JoinError) -> Outcome {
-        let panic = match self.slab.with(|slab| slab.finish(index)) {
-            Finish::Keep => {
-                // SAFETY: the stage is empty, and nothing foreign ran since the bit DONE was set.
-                unsafe { task.put_error(error) };
-                self.wake_join(task);
-                None
+        match panic {
+            None => Outcome::Finished,
+            Some(payload) => {
+                self.stray(payload);
+                Outcome::DetachedPanic
             }
-            Finish::Reply => {
-                // SAFETY: the slot is released and the join field holds a reply.
-                let reply = unsafe { task.take_reply() };
-                // SAFETY: nothing is left in the memory, which is ours alone.
-                unsafe { task.free() };
-                reply.fail(error)
-            }
-            Finish::Discard => {
-                // SAFETY: as above, without a reply or a waker.
-                unsafe { task.free() };
-                error.try_into_panic().ok()
-            }
-        };
-        panic.map_or(Outcome::Finished, Outcome::DetachedPanic)
+        }
     }
 
     /// Wakes who waits for a task that has just ended and kept its output.
@@ -385,7 +364,7 @@ impl Tasks {
             }
         }
         let waker = ManuallyDrop::new(waker_of(pack(self.place(), root.0)));
-        budget::refill(self.poll_budget.get());
+        budget::refill(self.poll_budget);
         self.current.set(root.0.index);
         let _leave = Leave(&self.current);
         future.poll(&mut Context::from_waker(&waker))
@@ -480,22 +459,24 @@ impl Tasks {
 
     /// Keeps a panic for `take_panic`.
     pub(super) fn stray(&self, payload: Payload) {
-        let mut strays = self.strays.take();
-        strays.push(payload);
-        self.strays.set(strays);
+        self.strays.borrow_mut().push(payload);
     }
 
-    /// The next panic that has neither come out of [`run`](Tasks::run) nor gone into a `JoinError`: of a task whose
-    /// handle was dropped after it had ended, of the drop of an output, of a foreign waker.
+    /// The next panic that no `JoinError` carries: of a detached task, of a task whose handle was dropped after it had
+    /// ended, of the drop of an output, of a foreign waker. To be asked after `DetachedPanic`, and once in a while.
     pub(crate) fn take_panic(&self) -> Option<Payload> {
-        let mut strays = self.strays.take();
-        let payload = if strays.is_empty() {
+        let mut strays = self.strays.borrow_mut();
+        if strays.is_empty() {
             None
         } else {
             Some(strays.remove(0))
-        };
-        self.strays.set(strays);
-        payload
+        }
+    }
+
+    /// Whether [`take_panic`](Tasks::take_panic) has one.
+    #[inline]
+    pub(crate) fn has_panics(&self) -> bool {
+        !self.strays.borrow().is_empty()
     }
 
     /// How many tasks and roots there are, ended but unjoined ones included.
@@ -538,14 +519,13 @@ impl Tasks {
 #[inline(never)]
 fn too_many(task: Raw) -> ! {
     // SAFETY: the task got no slot, so it is ours; its stage holds the future and its join field nothing.
-    let dropped = unsafe {
-        let dropped = task.drop_future();
+    let panic = unsafe {
+        task.cancel(JoinError::cancelled());
+        let panic = task.drop_output();
         task.free();
-        dropped
+        panic
     };
-    if let Err(payload) = dropped {
-        drop_caught(payload);
-    }
+    drop_caught(panic);
     panic!("too many tasks: every index is in use");
 }
 
@@ -568,16 +548,5 @@ impl fmt::Debug for Tasks {
             .field("live", &self.live())
             .field("queued", &self.queued())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Pending => "Pending",
-            Outcome::Finished => "Finished",
-            Outcome::Root => "Root",
-            Outcome::DetachedPanic(_) => "DetachedPanic(..)",
-        })
     }
 }

@@ -12,6 +12,13 @@ use std::thread;
 
 use super::*;
 
+mod abort;
+mod foreign;
+mod local;
+mod model;
+mod panics;
+mod shutdown;
+
 /// A waker that counts: the `unpark` of a runtime, or a foreign executor's.
 #[derive(Default)]
 struct Count(AtomicUsize);
