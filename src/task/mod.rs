@@ -1,7 +1,7 @@
 //! Tasks: spawned futures, their wakers and handles, and the run queue of the thread that owns them.
 //!
-//! Nothing in here knows what a task waits for, nor when it is run: [`Tasks`] is driven by the runtime, by calls of
-//! [`run_next`](Tasks::run_next), and meets the reactor through `core::task::Waker` alone.
+//! Nothing in here knows what a task waits for, nor when it is run: `Tasks` is driven by the runtime, by calls of
+//! `run_next`, and meets the reactor through `core::task::Waker` alone.
 //!
 //! # Kinds of reference
 //!
