@@ -75,7 +75,6 @@ pub mod conformance;
 mod interest;
 pub mod io;
 pub mod net;
-#[allow(dead_code, reason = "used by the I/O types to come")]
 mod reactor;
 mod registry;
 pub mod runtime;
