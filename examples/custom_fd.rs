@@ -71,7 +71,9 @@ mod files {
     use std::path::Path;
 
     /// Prints the name of each file that is made in a directory, until it is aborted.
-    pub fn report(directory: &Path) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
+    pub(super) fn report(
+        directory: &Path,
+    ) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
         let inotify = AsyncFd::with_interest(new_inotify(directory)?, Interest::READABLE)?;
         Ok(async move {
             let mut buffer = [0; 4096];
@@ -122,7 +124,7 @@ mod files {
     use std::io;
     use std::path::Path;
 
-    pub fn report(_directory: &Path) -> io::Result<Ready<io::Result<()>>> {
+    pub(super) fn report(_directory: &Path) -> io::Result<Ready<io::Result<()>>> {
         println!("(the files are watched by inotify, which only Linux has)");
         Ok(std::future::ready(Ok(())))
     }
