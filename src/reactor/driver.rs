@@ -17,7 +17,7 @@ use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
-use super::{Reactor, Watch, wake_list::WakeList};
+use super::{Reactor, Watch, deregistered, wake_list::WakeList};
 use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
@@ -148,8 +148,8 @@ impl Driver {
         let mut list = self.list.take();
         let collected = self.collect(limit, &mut list);
         self.reactor.borrow_mut().release();
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         self.list.set(list);
         collected
@@ -157,7 +157,7 @@ impl Driver {
 
     fn collect(&self, limit: Option<Duration>, list: &mut WakeList) -> io::Result<()> {
         let next = self.expire(list);
-        let mut timeout = if list.is_empty() {
+        let mut timeout = if list.is_idle() {
             limit
         } else {
             Some(Duration::ZERO)
@@ -184,7 +184,7 @@ impl Driver {
         drop(reactor);
         if parked {
             self.resume();
-            if list.is_empty() {
+            if list.is_idle() {
                 self.expire(list);
             }
         }
@@ -329,7 +329,7 @@ impl Driver {
         if let Some(taken) = unused {
             self.wakers.wake(taken);
         }
-        list.wake_all(&self.wakers);
+        list.wake_all();
     }
 
     // ---- registrations ----------------------------------------------------------------------------------------
@@ -355,8 +355,8 @@ impl Driver {
             .borrow_mut()
             .deregister(token, closing, &self.wakers, &mut list);
         drop(fd);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         result
     }
@@ -386,6 +386,24 @@ impl Driver {
         drop(reactor);
         self.store_waiter(token, 0, direction.interest(), cx.waker())
             .map_or(Poll::Pending, |e| Poll::Ready(Err(e)))
+    }
+
+    /// Stores the waker of a direction that was just seen not ready, the long way.
+    fn wait_ready(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_ready(token, direction, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // It got ready while a foreign waker was cloned: come again.
+            Poll::Ready(Ok(_)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// As `poll_ready` for a future, which waits for any of `interest` and is named by `id` (0: not named yet).
@@ -442,8 +460,8 @@ impl Driver {
         };
         drop(reactor);
         drop(unused);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         error
     }
@@ -482,6 +500,7 @@ impl Driver {
     }
 
     /// Runs a read or write of at most `len` bytes when the direction is ready; the heart of every stream's `poll_`.
+    /// `call` is one of `sys`: it runs with the reactor borrowed.
     #[inline]
     pub(crate) fn poll_io(
         &self,
@@ -489,8 +508,34 @@ impl Driver {
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut() -> io::Result<usize>,
+        call: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        if budget::check(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let mut reactor = self.reactor.borrow_mut();
+        let done = reactor.try_call(token, direction, len, call);
+        if done.is_ready() {
+            budget::spend();
+            return done;
+        }
+        if let Some(slot) = self.wakers.key_slot(cx.waker()) {
+            if reactor.store_key(token, direction, slot) {
+                return Poll::Pending;
+            }
+        }
+        drop(reactor);
+        self.wait_ready(token, direction, cx)
+    }
+
+    /// Runs any call when the direction is ready, with nothing borrowed.
+    pub(crate) fn poll_call<R>(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+        mut call: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
         if budget::check(cx).is_pending() {
             return Poll::Pending;
         }
@@ -501,21 +546,15 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             };
             match call() {
-                Ok(done) => {
-                    budget::spend();
-                    // Nothing done is the end of the stream, and stays true.
-                    if done < len && done != 0 {
-                        self.reactor
-                            .borrow_mut()
-                            .short(token, seen.round, direction.bit())?;
-                    }
-                    return Poll::Ready(Ok(done));
-                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.clear(token, seen.round, direction.bit())?,
                     io::ErrorKind::Interrupted => {}
                     _ => return Poll::Ready(Err(error)),
                 },
+                done => {
+                    budget::spend();
+                    return Poll::Ready(done);
+                }
             }
         }
     }
@@ -624,7 +663,7 @@ impl Driver {
         for mut slot in slots {
             list.take(&self.wakers, &mut slot);
         }
-        list.wake_all(&self.wakers);
+        list.wake_all();
     }
 }
 
@@ -639,8 +678,3 @@ impl std::fmt::Debug for Driver {
 
 /// Timers that one turn fires at most: a burst of a million does not keep the fds waiting.
 const EXPIRIES_PER_TURN: usize = 1024;
-
-#[cold]
-fn deregistered() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the fd is registered no more")
-}

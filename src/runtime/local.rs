@@ -83,11 +83,9 @@ impl Local {
             let polls = left.min(POLLS_PER_CLOCK);
             left -= polls;
             for _ in 0..polls {
-                let Some(runnable) = self.tasks.pop() else {
-                    return Poll::Pending;
-                };
-                match self.tasks.run(runnable) {
+                match self.tasks.run_next() {
                     Outcome::Pending | Outcome::Finished => {}
+                    Outcome::Idle => return Poll::Pending,
                     Outcome::Root => {
                         if let Poll::Ready(output) = root() {
                             return Poll::Ready(output);
