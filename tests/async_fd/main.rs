@@ -32,7 +32,8 @@ fn run<F: Future>(future: F) -> F::Output {
     let name = thread::current().name().unwrap_or("?").to_owned();
     thread::spawn(move || {
         if watched.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
+            // Not by `eprintln!`: what that says is kept back until a test has ended.
+            let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();
         }
     });
