@@ -12,12 +12,12 @@
 //! cells, so that nobody has to hold more than he needs, and none is borrowed while foreign code runs.
 
 use super::alarm::Alarm;
-use super::clock::{Clock, NEVER};
+use super::clock::{Clock, Moment, NEVER_TICK};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
-use super::{Reactor, Watch, wake_list::WakeList};
+use super::{Reactor, Watch, deregistered, wake_list::WakeList};
 use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
@@ -69,8 +69,8 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     id: RuntimeId,
     clock: Clock,
-    /// Nanoseconds at the last reading of the clock for timers: never later than now.
-    last_nanos: Cell<u64>,
+    /// The last reading of the clock for timers: never later than now.
+    last_reading: Cell<Moment>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
     /// Ends waits for timers in place of their timeouts, if precise timers are wanted.
@@ -94,6 +94,7 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> io::Result<Driver> {
         let unparker = parts.unparker;
         let remote = Remote::new(Waker::from(unparker.clone()));
+        let clock = Clock::new(parts.timer_tick);
         let mut backend = parts.backend;
         let alarm = if parts.precise_timers {
             Alarm::new(&mut *backend)?
@@ -103,8 +104,8 @@ impl Driver {
         REMOTES.insert(parts.id, remote.clone());
         Ok(Driver {
             id: parts.id,
-            clock: Clock::new(parts.timer_tick),
-            last_nanos: Cell::new(0),
+            last_reading: Cell::new(clock.start()),
+            clock,
             reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
             timers: RefCell::new(Timers::new()),
             alarm: alarm.map(RefCell::new),
@@ -148,8 +149,8 @@ impl Driver {
         let mut list = self.list.take();
         let collected = self.collect(limit, &mut list);
         self.reactor.borrow_mut().release();
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         self.list.set(list);
         collected
@@ -157,7 +158,7 @@ impl Driver {
 
     fn collect(&self, limit: Option<Duration>, list: &mut WakeList) -> io::Result<()> {
         let next = self.expire(list);
-        let mut timeout = if list.is_empty() {
+        let mut timeout = if list.is_idle() {
             limit
         } else {
             Some(Duration::ZERO)
@@ -184,7 +185,7 @@ impl Driver {
         drop(reactor);
         if parked {
             self.resume();
-            if list.is_empty() {
+            if list.is_idle() {
                 self.expire(list);
             }
         }
@@ -200,7 +201,7 @@ impl Driver {
         let Some(next) = next else { return Ok(limit) };
         if let Some(alarm) = &self.alarm {
             if !next.is_zero() {
-                let deadline = self.last_nanos.get().saturating_add(next.as_nanos() as u64);
+                let deadline = self.last_reading.get().plus(next);
                 alarm.borrow_mut().set(deadline, next)?;
                 return Ok(limit);
             }
@@ -211,11 +212,12 @@ impl Driver {
     /// Moves the wakers of due timers to `list`; returns how long it is until the next deadline, if there is one.
     fn expire(&self, list: &mut WakeList) -> Option<Duration> {
         let mut timers = self.timers.borrow_mut();
-        let next = timers.next_deadline().filter(|next| *next != NEVER)?;
-        let now = self.clock.nanos();
-        self.last_nanos.set(now);
-        if self.clock.nanos_at(next) > now {
-            return Some(Duration::from_nanos(self.clock.nanos_at(next) - now));
+        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
+        let now = Moment::now();
+        self.last_reading.set(now);
+        let next = self.clock.moment_at(next);
+        if next > now {
+            return Some(next.since(now));
         }
         timers.begin_expiry(self.clock.tick_before(now));
         for _ in 0..EXPIRIES_PER_TURN {
@@ -224,8 +226,8 @@ impl Driver {
                 None => break,
             }
         }
-        let next = self.clock.nanos_at(timers.next_deadline()?);
-        Some(Duration::from_nanos(next.saturating_sub(now)))
+        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
+        Some(self.clock.moment_at(next).since(now))
     }
 
     /// Whether something was sent to this thread since the last call. The caller looks at every queue afterwards.
@@ -256,7 +258,7 @@ impl Driver {
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tick = self.timers.borrow().next_deadline()?;
-        self.clock.instant_at(self.clock.nanos_at(tick))
+        Some(self.clock.moment_at(tick).instant())
     }
 
     /// How many fds and timers there are.
@@ -329,7 +331,7 @@ impl Driver {
         if let Some(taken) = unused {
             self.wakers.wake(taken);
         }
-        list.wake_all(&self.wakers);
+        list.wake_all();
     }
 
     // ---- registrations ----------------------------------------------------------------------------------------
@@ -355,8 +357,8 @@ impl Driver {
             .borrow_mut()
             .deregister(token, closing, &self.wakers, &mut list);
         drop(fd);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         result
     }
@@ -386,6 +388,24 @@ impl Driver {
         drop(reactor);
         self.store_waiter(token, 0, direction.interest(), cx.waker())
             .map_or(Poll::Pending, |e| Poll::Ready(Err(e)))
+    }
+
+    /// Stores the waker of a direction that was just seen not ready, the long way.
+    fn wait_ready(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_ready(token, direction, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // It got ready while a foreign waker was cloned: come again.
+            Poll::Ready(Ok(_)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// As `poll_ready` for a future, which waits for any of `interest` and is named by `id` (0: not named yet).
@@ -442,8 +462,8 @@ impl Driver {
         };
         drop(reactor);
         drop(unused);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         error
     }
@@ -482,6 +502,7 @@ impl Driver {
     }
 
     /// Runs a read or write of at most `len` bytes when the direction is ready; the heart of every stream's `poll_`.
+    /// `call` is one of `sys`: it runs with the reactor borrowed.
     #[inline]
     pub(crate) fn poll_io(
         &self,
@@ -489,8 +510,34 @@ impl Driver {
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut() -> io::Result<usize>,
+        call: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        if budget::check(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let mut reactor = self.reactor.borrow_mut();
+        let done = reactor.try_call(token, direction, len, call);
+        if done.is_ready() {
+            budget::spend();
+            return done;
+        }
+        if let Some(slot) = self.wakers.key_slot(cx.waker()) {
+            if reactor.store_key(token, direction, slot) {
+                return Poll::Pending;
+            }
+        }
+        drop(reactor);
+        self.wait_ready(token, direction, cx)
+    }
+
+    /// Runs any call when the direction is ready, with nothing borrowed.
+    pub(crate) fn poll_call<R>(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+        mut call: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
         if budget::check(cx).is_pending() {
             return Poll::Pending;
         }
@@ -501,21 +548,15 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             };
             match call() {
-                Ok(done) => {
-                    budget::spend();
-                    // Nothing done is the end of the stream, and stays true.
-                    if done < len && done != 0 {
-                        self.reactor
-                            .borrow_mut()
-                            .short(token, seen.round, direction.bit())?;
-                    }
-                    return Poll::Ready(Ok(done));
-                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.clear(token, seen.round, direction.bit())?,
                     io::ErrorKind::Interrupted => {}
                     _ => return Poll::Ready(Err(error)),
                 },
+                done => {
+                    budget::spend();
+                    return Poll::Ready(done);
+                }
             }
         }
     }
@@ -524,16 +565,15 @@ impl Driver {
 
     /// Arms a timer, or says that its deadline has passed already as far as the last reading of the clock can tell.
     #[inline]
-    pub(crate) fn arm_timer(&self, deadline: Instant, waker: &Waker) -> Option<TimerKey> {
-        let nanos = self.clock.nanos_of(deadline);
-        if nanos <= self.last_nanos.get() {
+    pub(crate) fn arm_timer(&self, deadline: Moment, waker: &Waker) -> Option<TimerKey> {
+        if deadline <= self.last_reading.get() {
             return None;
         }
         let slot = self.wakers.store(waker);
         Some(
             self.timers
                 .borrow_mut()
-                .insert(self.clock.tick_after(nanos), slot),
+                .insert(self.clock.tick_after(deadline), slot),
         )
     }
 
@@ -567,9 +607,9 @@ impl Driver {
 
     /// A foreign thread waits for a timer: stores its waker. When the timer has fired before a foreign reset reached
     /// it, another one is armed in its place, which nobody names.
-    fn wait_timer(&self, key: TimerKey, deadline: Instant, waker: Waker) {
+    fn wait_timer(&self, key: TimerKey, deadline: Moment, waker: Waker) {
         let armed = self.timers.borrow_mut().get_mut(key).is_some();
-        if !armed && self.clock.nanos() >= self.clock.nanos_of(deadline) {
+        if !armed && Moment::now() >= deadline {
             return waker.wake();
         }
         let fresh = self.wakers.store_owned(waker);
@@ -583,15 +623,15 @@ impl Driver {
 
     /// Gives a timer another deadline; false if it has fired.
     #[inline]
-    pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> bool {
+    pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Moment) -> bool {
         let tick = self.deadline_tick(deadline);
         self.timers.borrow_mut().reset(key, tick)
     }
 
     /// The tick of a deadline.
     #[inline]
-    pub(crate) fn deadline_tick(&self, deadline: Instant) -> u64 {
-        self.clock.tick_after(self.clock.nanos_of(deadline))
+    pub(crate) fn deadline_tick(&self, deadline: Moment) -> u64 {
+        self.clock.tick_after(deadline)
     }
 
     /// Takes a timer off; nothing happens if it has fired.
@@ -624,7 +664,7 @@ impl Driver {
         for mut slot in slots {
             list.take(&self.wakers, &mut slot);
         }
-        list.wake_all(&self.wakers);
+        list.wake_all();
     }
 }
 
@@ -639,8 +679,3 @@ impl std::fmt::Debug for Driver {
 
 /// Timers that one turn fires at most: a burst of a million does not keep the fds waiting.
 const EXPIRIES_PER_TURN: usize = 1024;
-
-#[cold]
-fn deregistered() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the fd is registered no more")
-}

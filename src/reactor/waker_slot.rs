@@ -138,11 +138,16 @@ impl Wakers {
         }
     }
 
-    /// Wakes what was taken. The caller has nothing borrowed.
+    /// Wakes by key: runs no foreign code.
     #[inline]
+    pub(crate) fn wake_key(&self, key: usize) {
+        (self.keys.wake)(key);
+    }
+
+    /// Wakes what was taken. The caller has nothing borrowed.
     pub(crate) fn wake(&self, taken: Taken) {
         match taken {
-            Taken::Key(key) => (self.keys.wake)(key),
+            Taken::Key(key) => self.wake_key(key),
             Taken::Foreign(waker) => waker.wake(),
         }
     }

@@ -8,6 +8,7 @@
 
 use super::builder::{Hook, UnhandledPanic};
 use super::shared::Shared;
+use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
 use crate::task::{Outcome, RootKey, Tasks};
@@ -83,11 +84,9 @@ impl Local {
             let polls = left.min(POLLS_PER_CLOCK);
             left -= polls;
             for _ in 0..polls {
-                let Some(runnable) = self.tasks.pop() else {
-                    return Poll::Pending;
-                };
-                match self.tasks.run(runnable) {
+                match self.tasks.run_next() {
                     Outcome::Pending | Outcome::Finished => {}
+                    Outcome::Idle => return Poll::Pending,
                     Outcome::Root => {
                         if let Poll::Ready(output) = root() {
                             return Poll::Ready(output);
@@ -96,8 +95,8 @@ impl Local {
                     Outcome::DetachedPanic => self.report_panics(),
                 }
             }
-            let now = crate::reactor::clock::now();
-            if now - *started.get_or_insert(now) > TIME_SLICE {
+            let now = Moment::now();
+            if now.since(*started.get_or_insert(now)) > TIME_SLICE {
                 break;
             }
         }
@@ -160,7 +159,7 @@ impl Local {
     /// When the host must call `turn` again at the latest, though nothing is readable.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.is_runnable() || self.driver.is_notified() {
-            return Some(crate::reactor::clock::now());
+            return Some(clock::now());
         }
         self.driver.next_deadline()
     }

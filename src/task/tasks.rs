@@ -15,9 +15,9 @@ use super::raw::{Payload, Polled, Raw, drop_caught};
 use super::registry;
 use super::remote::{Batch, Message, Remote};
 use super::reply::ReplyTo;
-use super::slab::{Found, Origin, Slab, TaskInfo};
-use super::state::{Finish, Start, State};
-use super::waker::{Key, is_ours, pack, wake_any, waker_of};
+use super::slab::{Found, Origin, Slab, TaskInfo, Turn};
+use super::state::{Finish, State};
+use super::waker::{Key, key_of, pack, place_of, wake_foreign, waker_of};
 use crate::budget;
 use crate::sync::Arc;
 use crate::sys::scoped::scoped;
@@ -80,16 +80,13 @@ impl Lent<Slab> {
     }
 }
 
-/// An index that has left the run queue; [`Tasks::run`] takes it.
-#[derive(Debug)]
-#[must_use = "a task that is popped and not run is not woken"]
-pub(crate) struct Runnable(u32);
-
-/// What came of [`Tasks::run`].
+/// What came of [`Tasks::run_next`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Outcome {
-    /// The future waits, or there was nothing to do.
+    /// The run queue is empty.
+    Idle,
+    /// The task waits.
     Pending,
     /// The task has ended and whoever cares has been told.
     Finished,
@@ -208,42 +205,35 @@ impl Tasks {
         self.guard(|| drop(waker));
     }
 
-    /// The next one to run.
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Runnable> {
-        self.slab.with(Slab::pop).map(Runnable)
-    }
-
     /// How many entries the run queue has: an upper bound of what there is to run.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.slab.with(|slab| slab.queued())
     }
 
-    /// Runs one task: polls it once, or drops it if it was aborted. Tells whoever waits for it when it ends.
-    // Always inlined: a loop over `pop` and `run` then shares their look-ups and keeps its registers.
+    /// Runs the next task of the run queue: polls it once, or drops it if it was aborted. Tells whoever waits for it
+    /// when it ends.
+    // Always inlined: the loop around it then keeps its registers.
     #[inline(always)]
-    pub(crate) fn run(&self, runnable: Runnable) -> Outcome {
-        let index = runnable.0;
-        let (task, generation) = match self.slab.with(|slab| slab.start(index)) {
-            (Start::Poll, Some(task), generation) => (task, generation),
-            (Start::Drop, Some(task), _) => return self.cancel(index, task),
-            (Start::Root, ..) => return Outcome::Root,
-            _ => return Outcome::Pending,
+    pub(crate) fn run_next(&self) -> Outcome {
+        let (key, task) = match self.slab.with(Slab::next) {
+            Turn::Poll(key, task) => (key, task),
+            Turn::Idle => return Outcome::Idle,
+            Turn::Root => return Outcome::Root,
+            Turn::Cancel(index, task) => return self.cancel(index, task),
         };
-        let key = Key { index, generation };
         let waker = ManuallyDrop::new(waker_of(pack(self.place(), key)));
         budget::refill(self.poll_budget);
-        self.current.set(index);
-        // SAFETY: `start` says that the stage holds the future and has set RUNNING, so that nobody else touches the
-        // stage, frees it or starts it again before `suspend` or `finish`.
+        self.current.set(key.index);
+        // SAFETY: `next` says that the stage holds the future and has set RUNNING, so that nobody else touches the
+        // stage, frees it or gets it by `next` again before `suspend` or `finish`.
         let polled = unsafe { task.poll(&mut Context::from_waker(&waker)) };
         self.current.set(NOBODY);
         if polled == Polled::Pending {
-            self.slab.with(|slab| slab.suspend(index));
+            self.slab.with(|slab| slab.suspend(key.index));
             return Outcome::Pending;
         }
-        self.finish(index, task)
+        self.finish(key.index, task)
     }
 
     /// Drops the future of an aborted task.
@@ -251,20 +241,27 @@ impl Tasks {
     #[inline(never)]
     fn cancel(&self, index: u32, task: Raw) -> Outcome {
         self.current.set(index);
-        // SAFETY: as in `run`: `start` answered `Drop`.
+        // SAFETY: as in `run_next`: the answer was `Cancel`.
         unsafe { task.cancel(JoinError::cancelled()) };
         self.current.set(NOBODY);
         self.finish(index, task)
     }
 
     /// The stage holds the output: passes it on.
-    #[inline(never)]
+    #[inline]
     fn finish(&self, index: u32, task: Raw) -> Outcome {
-        let finish = self.slab.with(|slab| slab.finish(index));
-        if finish == Finish::Keep {
-            self.wake_join(task);
-            return Outcome::Finished;
+        match self.slab.with(|slab| slab.finish(index)) {
+            Finish::Keep => {
+                self.wake_join(task);
+                Outcome::Finished
+            }
+            finish => self.finish_released(task, finish),
         }
+    }
+
+    /// The slot is released: nobody will ask for the output, or a reply takes it.
+    #[inline(never)]
+    fn finish_released(&self, task: Raw, finish: Finish) -> Outcome {
         // SAFETY: the slot is released, so the memory is ours, and `finish` says what the join field holds. The stage
         // is read or dropped once. Without a reply the join field holds no waker: `detach` has taken it.
         let panic = unsafe {
@@ -292,8 +289,11 @@ impl Tasks {
         // before it is woken.
         match unsafe { task.waker().take() } {
             None => {}
-            Some(waker) if is_ours(&waker) => wake_any(waker),
-            Some(waker) => self.guard(|| waker.wake()),
+            Some(waker) => match key_of(&waker) {
+                Some(key) if place_of(key) == self.place() => self.wake_local(key),
+                Some(key) => wake_foreign(key),
+                None => self.guard(|| waker.wake()),
+            },
         }
     }
 
@@ -303,7 +303,7 @@ impl Tasks {
         self.slab.with(|slab| slab.wake_packed(data));
     }
 
-    /// Marks a task to be dropped by `run`.
+    /// Marks a task to be dropped by `run_next`.
     pub(super) fn abort(&self, key: Key) {
         self.slab.with(|slab| slab.abort(key));
     }
@@ -350,7 +350,7 @@ impl Tasks {
         }
     }
 
-    /// Polls a root's future, as `run` polls a task. A panic goes through.
+    /// Polls a root's future, as `run_next` polls a task. A panic goes through.
     #[inline]
     pub(crate) fn poll_root<F: Future>(
         &self,
