@@ -17,7 +17,8 @@ use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
-use super::{Reactor, Watch, wake_list::WakeList};
+use super::wake_list::{FirstPanic, WakeList};
+use super::{Reactor, Watch};
 use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
@@ -27,6 +28,7 @@ use crate::sys::scoped::scoped;
 use crate::timer::{TimerKey, Timers};
 use crate::token::{RuntimeId, Token};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
@@ -82,8 +84,8 @@ pub(crate) struct Driver {
     next_waiter: Cell<u32>,
     unparker: std::sync::Arc<Unparker>,
     remote: Arc<Remote>,
-    /// Room for the messages of a turn.
-    messages: Cell<Vec<Message>>,
+    /// Messages that have been taken and not handled.
+    messages: RefCell<VecDeque<Message>>,
     /// Something was sent to this thread that it has not looked at.
     notified: Cell<bool>,
     /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
@@ -113,7 +115,7 @@ impl Driver {
             next_waiter: Cell::new(0),
             unparker,
             remote,
-            messages: Cell::default(),
+            messages: RefCell::default(),
             notified: Cell::new(false),
             unconsumed: Cell::new(false),
         })
@@ -264,16 +266,35 @@ impl Driver {
         (self.reactor.borrow().len(), self.timers.borrow().len())
     }
 
+    /// How many foreign wakers are stored.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn foreign_wakers(&self) -> usize {
+        self.wakers.foreign_len()
+    }
+
     // ---- messages of other threads ----------------------------------------------------------------------------
 
-    /// Does what other threads have asked for.
+    /// Does what other threads have asked for, in the order they asked, also when it is called by a waker that one of
+    /// the messages wakes.
+    ///
+    /// When such a waker panics the rest is left for the next call, which is owed then.
     pub(crate) fn handle_messages(&self) {
-        let mut messages = self.messages.take();
-        self.remote.drain(&mut messages);
-        for message in messages.drain(..) {
+        struct Owed<'a>(&'a Cell<bool>);
+        impl Drop for Owed<'_> {
+            fn drop(&mut self) {
+                self.0.set(true);
+            }
+        }
+        self.remote.drain(&mut self.messages.borrow_mut());
+        let owed = Owed(&self.notified);
+        while let Some(message) = self.next_message() {
             self.handle(message);
         }
-        self.messages.set(messages);
+        std::mem::forget(owed);
+    }
+
+    fn next_message(&self) -> Option<Message> {
+        self.messages.borrow_mut().pop_front()
     }
 
     fn handle(&self, message: Message) {
@@ -605,13 +626,17 @@ impl Driver {
 
     // ---- the end ----------------------------------------------------------------------------------------------
 
-    /// Refuses messages, drops those that are queued, wakes everyone who waits and forgets every fd and timer.
+    /// Refuses messages, handles those that are queued, wakes everyone who waits and forgets every fd and timer.
     /// Called once, by the runtime's drop, after the tasks are gone.
+    ///
+    /// When someone else's wake panics, all this is done first.
     pub(crate) fn shutdown(&self) {
         REMOTES.remove(self.id);
         self.remote.close();
+        let mut panics = FirstPanic::default();
+        // Each call goes on behind the message that panicked.
+        while !panics.guard(|| self.handle_messages()) {}
         let mut list = WakeList::default();
-        self.handle_messages();
         let tokens = self.reactor.borrow().tokens();
         for token in tokens {
             // The fd may have been closed; the mechanism goes away in a moment.
@@ -624,7 +649,8 @@ impl Driver {
         for mut slot in slots {
             list.take(&self.wakers, &mut slot);
         }
-        list.wake_all(&self.wakers);
+        panics.guard(|| list.wake_all(&self.wakers));
+        panics.resume();
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) mod io_state;
 pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod wake_list;
 pub(crate) mod waker_slot;
 

@@ -1,7 +1,36 @@
 //! Wakers collected while the reactor is borrowed, woken after the borrow has ended.
 
 use super::waker_slot::{Taken, WakerSlot, Wakers};
+use std::any::Any;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Lets foreign code panic where the work must be finished first: keeps the first panic, which goes on afterwards.
+#[derive(Default)]
+pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
+
+impl FirstPanic {
+    /// Runs `f`; whether it returned.
+    pub(super) fn guard(&mut self, f: impl FnOnce()) -> bool {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+            return true;
+        };
+        if self.0.is_none() {
+            self.0 = Some(payload);
+        } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            // A payload whose drop panics: its payload is leaked, or this would have no end.
+            mem::forget(again);
+        }
+        false
+    }
+
+    /// The panic goes on, if there was one.
+    pub(super) fn resume(self) {
+        if let Some(payload) = self.0 {
+            resume_unwind(payload);
+        }
+    }
+}
 
 /// The wakers that one turn has to wake. Kept from turn to turn for its room.
 #[derive(Debug, Default)]
@@ -28,20 +57,15 @@ impl WakeList {
     ///
     /// The caller has nothing borrowed: a foreign waker may call back into anything.
     pub(crate) fn wake_all(&mut self, wakers: &Wakers) {
-        let mut panic = None;
+        let mut panics = FirstPanic::default();
         for taken in self.list.drain(..) {
             match taken {
                 key @ Taken::Key(_) => wakers.wake(key),
                 foreign => {
-                    let woken = catch_unwind(AssertUnwindSafe(|| wakers.wake(foreign)));
-                    if let Err(payload) = woken {
-                        panic.get_or_insert(payload);
-                    }
+                    panics.guard(|| wakers.wake(foreign));
                 }
             }
         }
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
+        panics.resume();
     }
 }

@@ -10,7 +10,7 @@ use super::builder::{Hook, UnhandledPanic};
 use super::shared::Shared;
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
-use crate::task::{Outcome, RootKey, Tasks};
+use crate::task::{Outcome, Payload, RootKey, Tasks};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -143,8 +143,12 @@ impl Local {
     /// Panics that belong to no poll: of a foreign waker, or of an output that nobody wanted.
     pub(super) fn report_stray_panics(&self) {
         while let Some(payload) = self.tasks.take_panic() {
-            self.unhandled_panic.handle(payload, self.name());
+            self.report_panic(payload);
         }
+    }
+
+    pub(super) fn report_panic(&self, payload: Payload) {
+        self.unhandled_panic.handle(payload, self.name());
     }
 
     #[inline]
