@@ -16,8 +16,8 @@ use super::clock::{Clock, NEVER};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
-use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
 use super::wake_list::{FirstPanic, WakeList};
+use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
 use super::{Reactor, Watch};
 use crate::backend::{self, Backend};
 use crate::budget;
@@ -324,32 +324,33 @@ impl Driver {
     /// from now on comes as an event.
     fn arm_for(&self, token: Token, direction: Direction, waker: Waker) {
         let interest = direction.interest();
-        let slot = self.wakers.store_owned(waker);
         let mut list = WakeList::default();
-        let unused = {
-            let mut reactor = self.reactor.borrow_mut();
-            let watched = reactor.watch(token, interest);
-            match reactor.get(token) {
-                None => self.wakers.take(slot),
-                Some(state) => {
-                    let (fd, round) = (state.fd, state.round);
-                    let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
-                    let seen = watched
-                        .and_then(|()| reactor.clear(token, round, direction.bit()))
-                        .and_then(|()| backend::look(fd, interest))
-                        // What cannot be asked is found out by trying.
-                        .unwrap_or(answers(interest));
-                    if !seen.is_empty() {
-                        reactor.merge_one(token, seen, &self.wakers, &mut list);
-                    }
-                    replaced
-                }
-            }
+        let mut reactor = self.reactor.borrow_mut();
+        let watched = reactor.watch(token, interest);
+        let Some(state) = reactor.get(token) else {
+            drop(reactor);
+            // So that the waiter finds out.
+            return waker.wake();
         };
-        // A registration that is gone: wake, so that the waiter finds out.
-        if let Some(taken) = unused {
-            self.wakers.wake(taken);
+        let (fd, round) = (state.fd, state.round);
+        let mut known = None;
+        if state.waits(direction, &self.wakers, &waker) {
+            known = Some(waker);
+        } else {
+            let slot = self.wakers.store_owned(waker);
+            let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
+            debug_assert!(replaced.is_none(), "only futures replace what they stored");
         }
+        let seen = watched
+            .and_then(|()| reactor.clear(token, round, direction.bit()))
+            .and_then(|()| backend::look(fd, interest))
+            // What cannot be asked is found out by trying.
+            .unwrap_or(answers(interest));
+        if !seen.is_empty() {
+            reactor.merge_one(token, seen, &self.wakers, &mut list);
+        }
+        drop(reactor);
+        drop(known);
         list.wake_all(&self.wakers);
     }
 
@@ -454,6 +455,11 @@ impl Driver {
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
         let (unused, error) = match (watched, reactor.get(token)) {
+            // The clone has looked at messages, and one of them at the fd.
+            (Ok(()), Some(state)) if state.readiness.intersects(answers(interest)) => {
+                list.take(&self.wakers, &mut { slot });
+                (None, None)
+            }
             (Ok(()), Some(state)) => (
                 state.store(id, interest, slot, &self.wakers, &mut list),
                 None,

@@ -81,6 +81,18 @@ fn arming_what_is_gone_wakes() {
 }
 
 #[test]
+fn urgent_data_that_cannot_come_any_more_is_not_waited_for() {
+    let rig = Rig::new(edge());
+    let token = rig.register(TCP);
+    rig.there.shutdown(std::net::Shutdown::Write).unwrap();
+    let closed = Readiness::READABLE | Readiness::READ_CLOSED;
+    rig.deliver(&[(token, closed)]);
+    assert!(rig.poll(token, Direction::Priority, &key(1)).is_ready());
+    rig.send(rig.arm(token, Direction::Priority, foreign(2)));
+    assert_eq!(woken(), [2], "the same from another thread");
+}
+
+#[test]
 fn a_panic_in_one_message_does_not_lose_the_others() {
     let rig = Rig::new(edge());
     let (one, two) = (rig.register(CUSTOM), rig.register(CUSTOM));

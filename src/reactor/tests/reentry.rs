@@ -224,3 +224,31 @@ fn the_one_who_is_woken_first_may_end_the_registration() {
     assert_eq!(rig.driver.counts().0, 0);
     assert_eq!(rig.driver.foreign_wakers(), 0);
 }
+
+#[test]
+fn what_gets_ready_while_a_waker_is_cloned_is_not_slept_over() {
+    use std::io::Write;
+    let rig = Rig::new(edge());
+    let token = rig.register(CUSTOM);
+    let script = Mutex::new(false);
+    let waker = hooked(move |used| {
+        let first = used == Use::Clone && !std::mem::replace(&mut *script.lock().unwrap(), true);
+        if first {
+            CURRENT.with(|driver| driver.unwrap().handle_messages());
+        }
+        if used == Use::Wake {
+            crate::sys::fake_waker::note(1);
+        }
+    });
+    (&rig.there).write_all(b"x").unwrap();
+    let arm = rig.arm(token, Direction::Read, key(2));
+    assert!(rig.remote().push(arm).is_ok());
+    CURRENT.enter(&rig.driver, || {
+        let polled = rig.poll(token, Direction::Read, &waker);
+        assert_eq!(rig.cached(token), Readiness::READABLE);
+        assert!(
+            polled.is_ready() || woken().contains(&1),
+            "it waits for an event that came while it was stored"
+        );
+    });
+}

@@ -82,6 +82,19 @@ fn the_same_waker_is_stored_once() {
 }
 
 #[test]
+fn the_same_waker_of_another_thread_is_stored_once() {
+    let rig = Rig::new(edge());
+    let token = rig.register(CUSTOM);
+    let waker = foreign(1);
+    for _ in 0..5 {
+        rig.send(rig.arm(token, Direction::Read, waker.clone()));
+    }
+    assert_eq!(rig.driver.foreign_wakers(), 1);
+    rig.deliver(&[(token, Readiness::READABLE)]);
+    assert_eq!(woken(), [1]);
+}
+
+#[test]
 fn a_future_is_woken_by_the_waker_it_showed_last() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
