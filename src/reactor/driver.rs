@@ -16,6 +16,7 @@ use super::clock::{Clock, NEVER};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
+use super::stand_ins::StandIns;
 use super::wake_list::{FirstPanic, WakeList};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
 use super::{Reactor, Watch};
@@ -75,6 +76,7 @@ pub(crate) struct Driver {
     last_nanos: Cell<u64>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
+    stand_ins: StandIns,
     /// Ends waits for timers in place of their timeouts, if precise timers are wanted.
     alarm: Option<RefCell<Alarm>>,
     wakers: Wakers,
@@ -109,6 +111,7 @@ impl Driver {
             last_nanos: Cell::new(0),
             reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
             timers: RefCell::new(Timers::new()),
+            stand_ins: StandIns::default(),
             alarm: alarm.map(RefCell::new),
             wakers: Wakers::new(parts.keys),
             list: Cell::default(),
@@ -314,7 +317,9 @@ impl Driver {
                 waker,
             } => self.wait_timer(key, deadline, waker),
             Message::Reset { key, deadline } => {
-                self.reset_timer(key, deadline);
+                let key = self.stand_ins.get(key).unwrap_or(key);
+                let tick = self.deadline_tick(deadline);
+                self.timers.borrow_mut().reset(key, tick);
             }
             Message::Cancel { key } => self.cancel_timer(key),
         }
@@ -569,6 +574,8 @@ impl Driver {
     pub(crate) fn poll_timer(&self, key: TimerKey, waker: &Waker) -> Poll<()> {
         let mut timers = self.timers.borrow_mut();
         let Some(slot) = timers.get_mut(key) else {
+            drop(timers);
+            self.cancel_stand_in(key);
             return Poll::Ready(());
         };
         if self.wakers.holds(*slot, waker) {
@@ -593,18 +600,20 @@ impl Driver {
     }
 
     /// A foreign thread waits for a timer: stores its waker. When the timer has fired before a foreign reset reached
-    /// it, another one is armed in its place, which nobody names.
+    /// it, another one is armed in its place.
     fn wait_timer(&self, key: TimerKey, deadline: Instant, waker: Waker) {
-        let armed = self.timers.borrow_mut().get_mut(key).is_some();
+        let live = self.stand_ins.get(key).unwrap_or(key);
+        let armed = self.timers.borrow_mut().get_mut(live).is_some();
         if !armed && self.clock.nanos() >= self.clock.nanos_of(deadline) {
             return waker.wake();
         }
         let fresh = self.wakers.store_owned(waker);
         if armed {
-            drop(self.swap_timer_waker(key, fresh));
+            drop(self.swap_timer_waker(live, fresh));
         } else {
             let tick = self.deadline_tick(deadline);
-            self.timers.borrow_mut().insert(tick, fresh);
+            let stand_in = self.timers.borrow_mut().insert(tick, fresh);
+            self.stand_ins.set(key, stand_in);
         }
     }
 
@@ -612,7 +621,11 @@ impl Driver {
     #[inline]
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> bool {
         let tick = self.deadline_tick(deadline);
-        self.timers.borrow_mut().reset(key, tick)
+        let armed = self.timers.borrow_mut().reset(key, tick);
+        if !armed {
+            self.cancel_stand_in(key);
+        }
+        armed
     }
 
     /// The tick of a deadline.
@@ -625,8 +638,18 @@ impl Driver {
     #[inline]
     pub(crate) fn cancel_timer(&self, key: TimerKey) {
         let slot = self.timers.borrow_mut().cancel(key);
-        if let Some(slot) = slot {
-            drop(self.wakers.take(slot));
+        match slot {
+            Some(slot) => drop(self.wakers.take(slot)),
+            None => self.cancel_stand_in(key),
+        }
+    }
+
+    /// Takes off what stands for a timer that has fired.
+    #[inline]
+    fn cancel_stand_in(&self, key: TimerKey) {
+        if let Some(stand_in) = self.stand_ins.take(key) {
+            let slot = self.timers.borrow_mut().cancel(stand_in);
+            drop(slot.and_then(|slot| self.wakers.take(slot)));
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) mod io_state;
 pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
+mod stand_ins;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod wake_list;

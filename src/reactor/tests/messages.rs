@@ -289,3 +289,37 @@ fn timers_obey_other_threads() {
     assert_eq!(rig.driver.counts().1, 0);
     assert_eq!(rig.driver.foreign_wakers(), 0);
 }
+
+#[test]
+fn a_timer_that_was_moved_after_it_fired_is_one_timer() {
+    let rig = Rig::new(edge());
+    let key = rig.driver.arm_timer(now(), &foreign(1)).unwrap();
+    rig.turn();
+    assert_eq!(woken(), [1]);
+    let deadline = later();
+    for _ in 0..5 {
+        let waker = foreign(2);
+        rig.send(Message::Timer {
+            key,
+            deadline,
+            waker,
+        });
+    }
+    assert_eq!(rig.driver.counts().1, 1, "each poll armed one more");
+    assert_eq!(rig.driver.foreign_wakers(), 1);
+    rig.send(Message::Reset {
+        key,
+        deadline: now(),
+    });
+    rig.turn();
+    assert_eq!(woken(), [2], "it follows its handle");
+    let waker = foreign(3);
+    rig.send(Message::Timer {
+        key,
+        deadline,
+        waker,
+    });
+    rig.send(Message::Cancel { key });
+    assert_eq!(rig.driver.counts().1, 0, "it outlived its handle");
+    assert_eq!((woken(), rig.driver.foreign_wakers()), (vec![], 0));
+}
