@@ -230,6 +230,12 @@ impl Readiness {
         Readiness(bits)
     }
 
+    /// The set of these bits; see [`bits`](Readiness::bits).
+    #[inline]
+    pub(crate) const fn from_bits(bits: u8) -> Readiness {
+        Readiness(bits & 127)
+    }
+
     /// Both sets together, in a `const`.
     #[inline]
     #[must_use]

@@ -1,14 +1,19 @@
 //! From a [`RuntimeId`] to what other threads may touch of that runtime.
 //!
 //! Handles and wakers hold no `Arc`; a thread that does not own the runtime looks its shared part up here, and a miss
-//! means that the runtime is gone. Each layer has a registry for its own queue; `runtime/registry.rs` hands out the ids.
+//! means that the runtime is gone. The reactor keeps its queues here; the task layer, which hands out the ids, has a
+//! table of its own, for wakers find their runtime by its place alone.
 
 use crate::sync::{Arc, StaticLock};
 use crate::token::RuntimeId;
 
+/// What is known of the runtime at one place.
+type Entry<T> = (RuntimeId, Arc<T>);
+
 /// A process-wide table of one layer's shared parts, by the runtime's place.
 pub(crate) struct Registry<T> {
-    entries: StaticLock<Vec<Option<(RuntimeId, Arc<T>)>>>,
+    /// By place; who was there before is told apart by the whole id.
+    entries: StaticLock<Vec<Option<Entry<T>>>>,
 }
 
 impl<T> Registry<T> {
@@ -45,21 +50,11 @@ impl<T> Registry<T> {
 
     /// The shared part of exactly this runtime.
     pub(crate) fn get(&self, id: RuntimeId) -> Option<Arc<T>> {
-        self.at(id.place())
-            .and_then(|(known, shared)| (known == id).then_some(shared))
-    }
-
-    /// The shared part of whichever runtime is at `place`: for wakers, which carry no more.
-    pub(crate) fn get_place(&self, place: u16) -> Option<Arc<T>> {
-        self.at(place).map(|(_, shared)| shared)
-    }
-
-    fn at(&self, place: u16) -> Option<(RuntimeId, Arc<T>)> {
-        self.entries
-            .read()
-            .get(usize::from(place))
-            .cloned()
-            .flatten()
+        let entries = self.entries.read();
+        match entries.get(usize::from(id.place())) {
+            Some(Some((known, shared))) if *known == id => Some(shared.clone()),
+            _ => None,
+        }
     }
 }
 
@@ -78,6 +73,6 @@ mod tests {
         TABLE.insert(new, Arc::new(2));
         TABLE.remove(old);
         assert!(TABLE.get(old).is_none());
-        assert_eq!(TABLE.get_place(3).as_deref(), Some(&2));
+        assert_eq!(TABLE.get(new).as_deref(), Some(&2));
     }
 }

@@ -56,7 +56,7 @@ impl fmt::Debug for Token {
 /// Handles such as `TcpStream` hold this instead of an `Arc`, so that making and dropping one costs no locked
 /// instruction. The place alone (16 bits) is unique among the runtimes that are alive; wakers carry only that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuntimeId(u32);
+pub(crate) struct RuntimeId(u32);
 
 impl RuntimeId {
     /// Packs a place and its generation. `place` is never 0.

@@ -1,15 +1,15 @@
 //! epoll(7): Linux and Android.
 //!
-//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of ours;
-//! a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`) triggers,
-//! an fd of its own that another loop can watch.
+//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of
+//! ours; a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`)
+//! triggers, an fd of its own that another loop can watch.
 //!
 //! **Where it is odd.**
 //! - `EPOLLERR` and `EPOLLHUP` cannot be masked: with a level trigger they make every wait return at once. A fired
 //!   one-shot registration reports not even these until it is modified.
-//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate alive
-//!   events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number of
-//!   another file by then).
+//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate
+//!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
+//!   of another file by then).
 //! - Regular files are refused with `EPERM`.
 //! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
 //!   sandboxes answer `EPERM` for calls they do not know.
@@ -20,7 +20,8 @@
 //! reactor's to drop, by their generation. The notifier is registered edge-triggered, so that an eventfd
 //! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
 //!
-//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux 5.11.
+//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
+//! 5.11.
 
 use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};

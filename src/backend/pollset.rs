@@ -1,8 +1,8 @@
 //! The table behind mechanisms that are told all fds again at every wait: a dense array of `pollfd` for the kernel, the
 //! registrations beside it, and where each fd number stands in both.
 //!
-//! What is armed lives in the array itself: `events` holds the armed directions, and `fd` is -1 when the kernel is not to
-//! look at all (a hang-up or an error cannot be masked otherwise). Arming costs a store, no system call.
+//! What is armed lives in the array itself: `events` holds the armed directions, and `fd` is -1 when the kernel is
+//! not to look at all (a hang-up or an error cannot be masked otherwise). Arming costs a store, no system call.
 //!
 //! A number that was closed behind our back says so by `POLLNVAL`, unless another file got it before the next wait.
 //! Then only a later `add` can tell: the registration remembers which file it was made for, and one that was made for

@@ -187,9 +187,9 @@ impl Bench {
         self.at_most(0, added)
     }
 
-    /// After a hang-up or an error was delivered: a level or one-shot fd is silent until it is modified, an edge-triggered
-    /// one does not spin. `seen` is what was delivered: a mechanism that cannot tell a hang-up from data
-    /// repeats itself rightly.
+    /// After a hang-up or an error was delivered: a level or one-shot fd is silent until it is modified, an
+    /// edge-triggered one does not spin. `seen` is what was delivered: a mechanism that cannot tell a hang-up from
+    /// data repeats itself rightly.
     pub(super) fn disarmed_by(&mut self, seen: Readiness, added: Added) -> Verdict {
         let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
         let is_final = seen.is_error() || seen.contains(closed);

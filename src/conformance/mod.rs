@@ -1,8 +1,8 @@
 //! The cases that every [`Backend`] must pass: its [contract](crate::backend#the-contract), as a program.
 //!
-//! [`run`] judges one implementation, for every trigger it claims, with real sockets and pipes and no reactor in between:
-//! the cases do by hand what the layer above does, such as `rearm` after a call that would block. A case that does
-//! not apply says *skipped* and why.
+//! [`run`] judges one implementation, for every trigger it claims, with real sockets and pipes and no reactor in
+//! between: the cases do by hand what the layer above does, such as `rearm` after a call that would block. A case
+//! that does not apply says *skipped* and why.
 //!
 //! ```
 //! use reveille::backend::BackendKind;
@@ -13,8 +13,8 @@
 //!
 //! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
 //!
-//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch` and `api`, what they share in
-//! `bench`. A new case is a function and a line in its theme's list.
+//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch` and `api`, what they
+//! share in `bench`. A new case is a function and a line in its theme's list.
 
 #![forbid(unsafe_code)]
 

@@ -19,7 +19,7 @@ use super::remote::{Message, Remote};
 use super::stand_ins::StandIns;
 use super::wake_list::{FirstPanic, WakeList};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
-use super::{Reactor, Watch};
+use super::{Reactor, Watch, deregistered};
 use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 scoped! {
     /// The driver that this thread owns and runs, if any.
-    pub(crate) static CURRENT: Driver
+    pub(crate) const CURRENT: Driver
 }
 
 /// The queues of all live drivers, for threads that own none of them.
@@ -153,8 +153,8 @@ impl Driver {
         let mut list = self.list.take();
         let collected = self.collect(limit, &mut list);
         self.reactor.borrow_mut().release();
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         self.list.set(list);
         collected
@@ -162,7 +162,7 @@ impl Driver {
 
     fn collect(&self, limit: Option<Duration>, list: &mut WakeList) -> io::Result<()> {
         let next = self.expire(list);
-        let mut timeout = if list.is_empty() {
+        let mut timeout = if list.is_idle() {
             limit
         } else {
             Some(Duration::ZERO)
@@ -189,7 +189,7 @@ impl Driver {
         drop(reactor);
         if parked {
             self.resume();
-            if list.is_empty() {
+            if list.is_idle() {
                 self.expire(list);
             }
         }
@@ -356,7 +356,7 @@ impl Driver {
         }
         drop(reactor);
         drop(known);
-        list.wake_all(&self.wakers);
+        list.wake_all();
     }
 
     // ---- registrations ----------------------------------------------------------------------------------------
@@ -382,8 +382,8 @@ impl Driver {
             .borrow_mut()
             .deregister(token, closing, &self.wakers, &mut list);
         drop(fd);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         result
     }
@@ -413,6 +413,24 @@ impl Driver {
         drop(reactor);
         self.store_waiter(token, 0, direction.interest(), cx.waker())
             .map_or(Poll::Pending, |e| Poll::Ready(Err(e)))
+    }
+
+    /// Stores the waker of a direction that was just seen not ready, the long way.
+    fn wait_ready(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self.poll_ready(token, direction, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            // It got ready while a foreign waker was cloned: come again.
+            Poll::Ready(Ok(_)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     /// As `poll_ready` for a future, which waits for any of `interest` and is named by `id` (0: not named yet).
@@ -474,8 +492,8 @@ impl Driver {
         };
         drop(reactor);
         drop(unused);
-        if !list.is_empty() {
-            list.wake_all(&self.wakers);
+        if !list.is_idle() {
+            list.wake_all();
         }
         error
     }
@@ -514,6 +532,7 @@ impl Driver {
     }
 
     /// Runs a read or write of at most `len` bytes when the direction is ready; the heart of every stream's `poll_`.
+    /// `call` is one of `sys`: it runs with the reactor borrowed.
     #[inline]
     pub(crate) fn poll_io(
         &self,
@@ -521,8 +540,34 @@ impl Driver {
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut() -> io::Result<usize>,
+        call: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        if budget::check(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let mut reactor = self.reactor.borrow_mut();
+        let done = reactor.try_call(token, direction, len, call);
+        if done.is_ready() {
+            budget::spend();
+            return done;
+        }
+        if let Some(slot) = self.wakers.key_slot(cx.waker()) {
+            if reactor.store_key(token, direction, slot) {
+                return Poll::Pending;
+            }
+        }
+        drop(reactor);
+        self.wait_ready(token, direction, cx)
+    }
+
+    /// Runs any call when the direction is ready, with nothing borrowed.
+    pub(crate) fn poll_call<R>(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+        mut call: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
         if budget::check(cx).is_pending() {
             return Poll::Pending;
         }
@@ -533,21 +578,15 @@ impl Driver {
                 Poll::Pending => return Poll::Pending,
             };
             match call() {
-                Ok(done) => {
-                    budget::spend();
-                    // Nothing done is the end of the stream, and stays true.
-                    if done < len && done != 0 {
-                        self.reactor
-                            .borrow_mut()
-                            .short(token, seen.round, direction.bit())?;
-                    }
-                    return Poll::Ready(Ok(done));
-                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.clear(token, seen.round, direction.bit())?,
                     io::ErrorKind::Interrupted => {}
                     _ => return Poll::Ready(Err(error)),
                 },
+                done => {
+                    budget::spend();
+                    return Poll::Ready(done);
+                }
             }
         }
     }
@@ -678,7 +717,7 @@ impl Driver {
         for mut slot in slots {
             list.take(&self.wakers, &mut slot);
         }
-        panics.guard(|| list.wake_all(&self.wakers));
+        panics.guard(|| list.wake_all());
         panics.resume();
     }
 }
@@ -694,8 +733,3 @@ impl std::fmt::Debug for Driver {
 
 /// Timers that one turn fires at most: a burst of a million does not keep the fds waiting.
 const EXPIRIES_PER_TURN: usize = 1024;
-
-#[cold]
-fn deregistered() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the fd is registered no more")
-}

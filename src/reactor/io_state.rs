@@ -109,6 +109,8 @@ pub(crate) struct IoState {
     /// What the backend has been asked for.
     pub(super) watched: Interest,
     pub(super) traits: Traits,
+    /// The directions whose inline slot is taken.
+    waiting: Interest,
     /// The turn of the last merge.
     pub(super) round: u32,
     /// One inline waiter per direction.
@@ -148,6 +150,7 @@ impl IoState {
             readiness,
             watched,
             traits,
+            waiting: Interest::NONE,
             round,
             slots: [WakerSlot::EMPTY; 4],
             ids: [0; 4],
@@ -169,13 +172,16 @@ impl IoState {
         self.wake(answered_by(seen), wakers, list);
     }
 
-    /// Moves the wakers of everyone who waits for any of `interest` to `list`.
+    /// Wakes everyone who waits for any of `interest`, or moves their wakers to `list`.
     #[inline]
     pub(super) fn wake(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
-        for direction in Direction::ALL {
-            let slot = &mut self.slots[direction as usize];
-            if !slot.is_empty() && interest.contains(direction.interest()) {
-                list.take(wakers, slot);
+        let waiting = self.waiting & interest;
+        if !waiting.is_none() {
+            self.waiting = self.waiting - waiting;
+            for direction in Direction::ALL {
+                if waiting.contains(direction.interest()) {
+                    list.take(wakers, &mut self.slots[direction as usize]);
+                }
             }
         }
         if self.more.is_some() {
@@ -216,6 +222,23 @@ impl IoState {
         })
     }
 
+    /// Stores the waiter of a `poll_` method whose waker is a key, if that needs no more than the inline slot; storing
+    /// the same one again is a comparison.
+    #[inline]
+    pub(super) fn store_key(&mut self, direction: Direction, slot: WakerSlot) -> bool {
+        let index = direction as usize;
+        if self.slots[index] == slot {
+            return self.ids[index] == 0;
+        }
+        if !self.slots[index].is_empty() {
+            return false;
+        }
+        self.slots[index] = slot;
+        self.ids[index] = 0;
+        self.waiting |= direction.interest();
+        true
+    }
+
     /// Stores a waiter. `id` is 0 for a `poll_` method; a future's waiter replaces the one it stored before.
     ///
     /// What it replaces is returned, to be dropped once nothing is borrowed. When too many waiters have piled up the
@@ -239,6 +262,7 @@ impl IoState {
             if self.slots[index].is_empty() {
                 self.slots[index] = slot;
                 self.ids[index] = id;
+                self.waiting |= interest;
                 return replaced;
             }
         }
@@ -274,6 +298,7 @@ impl IoState {
     pub(super) fn remove(&mut self, id: u32, wakers: &Wakers) -> Option<Taken> {
         for index in 0..self.slots.len() {
             if self.ids[index] == id && !self.slots[index].is_empty() {
+                self.waiting = self.waiting - Direction::ALL[index].interest();
                 return wakers.take(std::mem::take(&mut self.slots[index]));
             }
         }
@@ -300,9 +325,22 @@ impl IoState {
     }
 }
 
-/// Which waiters an event answers: a hang-up or an error answers all of them.
+/// Which waiters an event answers: a hang-up or an error answers all of them. One load from a table.
 #[inline]
 fn answered_by(seen: Readiness) -> Interest {
+    const ANSWERED: [Interest; 128] = {
+        let mut table = [Interest::NONE; 128];
+        let mut bits = 0;
+        while bits < table.len() {
+            table[bits] = answered(Readiness::from_bits(bits as u8));
+            bits += 1;
+        }
+        table
+    };
+    ANSWERED[usize::from(seen.bits() & 127)]
+}
+
+const fn answered(seen: Readiness) -> Interest {
     if seen.intersects(
         Readiness::WRITE_CLOSED
             .or(Readiness::ERROR)
@@ -312,13 +350,13 @@ fn answered_by(seen: Readiness) -> Interest {
     }
     let mut interest = Interest::NONE;
     if seen.intersects(Readiness::READABLE.or(Readiness::READ_CLOSED)) {
-        interest |= Interest::READABLE;
+        interest = interest.add(Interest::READABLE);
     }
     if seen.is_writable() {
-        interest |= Interest::WRITABLE;
+        interest = interest.add(Interest::WRITABLE);
     }
     if seen.intersects(Readiness::PRIORITY.or(Readiness::READ_CLOSED)) {
-        interest |= Interest::PRIORITY;
+        interest = interest.add(Interest::PRIORITY);
     }
     interest
 }

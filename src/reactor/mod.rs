@@ -40,9 +40,10 @@ use io_state::{Direction, EVERYTHING, IoState, Traits};
 use slab::Slab;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::task::Poll;
 use std::time::Duration;
 use wake_list::WakeList;
-use waker_slot::Wakers;
+use waker_slot::{WakerSlot, Wakers};
 
 /// What kind of fd is registered; decides the mask and what may be assumed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,10 +135,6 @@ impl Reactor {
         &mut *self.backend
     }
 
-    pub(crate) fn capabilities(&self) -> Capabilities {
-        self.capabilities
-    }
-
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.states.len() - self.released.len()
@@ -162,6 +159,19 @@ impl Reactor {
             self.round,
         ));
         Ok(token)
+    }
+
+    /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].
+    #[inline]
+    pub(crate) fn store_key(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        slot: WakerSlot,
+    ) -> bool {
+        self.get(token).is_some_and(|state| {
+            state.watched.contains(direction.interest()) && state.store_key(direction, slot)
+        })
     }
 
     /// The live registration of a token.
@@ -234,14 +244,49 @@ impl Reactor {
         }
     }
 
-    /// Notes that a read or write moved less than asked: clears `bit` where that proves that the kernel has no more.
+    /// Runs a read or write of at most `len` bytes if the direction is ready, and clears what it proves. `Pending`: it was
+    /// not ready, or is not any more.
+    ///
+    /// The call is one of `sys`, which runs no foreign code: it is made with the reactor borrowed, so nothing can be
+    /// merged meanwhile and the round needs no look.
     #[inline]
-    pub(crate) fn short(&mut self, token: Token, round: u32, bit: Readiness) -> io::Result<()> {
+    pub(crate) fn try_call(
+        &mut self,
+        token: Token,
+        direction: Direction,
+        len: usize,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         let rearm = self.capabilities.rearm;
-        match self.get(token) {
-            Some(state) if rearm || state.short_proves() => self.clear(token, round, bit),
-            _ => Ok(()),
+        let bit = direction.bit();
+        let Some(state) = self.get(token) else {
+            return Poll::Ready(Err(deregistered()));
+        };
+        if !state.readiness.intersects(bit) {
+            return Poll::Pending;
         }
+        let result = loop {
+            match call() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        let (done, drained) = match result {
+            // Nothing done is the end of the stream, and stays true.
+            Ok(done) => (
+                Poll::Ready(Ok(done)),
+                done < len && done != 0 && (rearm || state.short_proves()),
+            ),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Poll::Pending, true),
+            Err(error) => (Poll::Ready(Err(error)), false),
+        };
+        if drained {
+            state.readiness = state.readiness - bit;
+            if rearm {
+                self.rearm(token, bit)?;
+            }
+        }
+        done
     }
 
     /// Makes sure that the backend looks for `interest`, which the first mask may have left out.
@@ -324,4 +369,9 @@ impl Reactor {
         live.map(|(index, state)| Token::new(index as u32, state.generation))
             .collect()
     }
+}
+
+#[cold]
+fn deregistered() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the fd is registered no more")
 }

@@ -51,7 +51,7 @@ impl Registration {
         CURRENT.with(|driver| f(driver.filter(|driver| driver.id() == self.runtime)))
     }
 
-    /// Reads or writes at most `len` bytes by `call` as soon as the fd is ready.
+    /// Reads or writes at most `len` bytes by `call`, a call of `sys` that runs no foreign code, as soon as the fd is ready.
     ///
     /// `len` is what the call could move; `usize::MAX` is never short of, 0 says that a short result proves nothing.
     #[inline]
@@ -75,18 +75,11 @@ impl Registration {
         fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
-        mut call: impl FnMut() -> io::Result<R>,
+        call: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
-        self.owner(|driver| {
-            let Some(driver) = driver else {
-                return self.poll_call_elsewhere(fd, direction, cx, call);
-            };
-            let mut result = None;
-            let polled = driver.poll_io(self.token, direction, cx, 0, || {
-                result = Some(call()?);
-                Ok(0)
-            });
-            polled.map(|done| done.map(|_| result.expect("a call that succeeded left its result")))
+        self.owner(|driver| match driver {
+            Some(driver) => driver.poll_call(self.token, direction, cx, call),
+            None => self.poll_call_elsewhere(fd, direction, cx, call),
         })
     }
 

@@ -4,6 +4,7 @@ use super::waker_slot::{Taken, WakerSlot, Wakers};
 use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::task::Waker;
 
 /// Lets foreign code panic where the work must be finished first: keeps the first panic, which goes on afterwards.
 #[derive(Default)]
@@ -33,38 +34,52 @@ impl FirstPanic {
 }
 
 /// The wakers that one turn has to wake. Kept from turn to turn for its room.
+///
+/// The runtime's own wakers are woken at once: that puts a number into a run queue and runs no foreign code. Only
+/// foreign ones are collected.
 #[derive(Debug, Default)]
 pub(crate) struct WakeList {
-    list: Vec<Taken>,
+    foreign: Vec<Waker>,
+    /// Somebody was woken since the last `wake_all`.
+    woken: bool,
 }
 
 impl WakeList {
-    /// Empties a slot into the list.
+    /// Empties a slot: wakes a key, puts a foreign waker into the list.
     #[inline]
     pub(crate) fn take(&mut self, wakers: &Wakers, slot: &mut WakerSlot) {
-        if let Some(taken) = wakers.take(std::mem::take(slot)) {
-            self.list.push(taken);
+        match wakers.take(std::mem::take(slot)) {
+            Some(Taken::Key(key)) => {
+                self.woken = true;
+                wakers.wake_key(key);
+            }
+            Some(Taken::Foreign(waker)) => self.foreign.push(waker),
+            None => {}
         }
     }
 
-    /// Whether there is no one to wake.
+    /// Whether nobody was woken and nobody is to be.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.woken && self.foreign.is_empty()
     }
 
-    /// Wakes them all. When one panics the others are woken all the same, then the first panic goes on.
+    /// Wakes those that were collected. When one panics the others are woken all the same, then the first panic goes on.
     ///
     /// The caller has nothing borrowed: a foreign waker may call back into anything.
-    pub(crate) fn wake_all(&mut self, wakers: &Wakers) {
+    #[inline]
+    pub(crate) fn wake_all(&mut self) {
+        self.woken = false;
+        if !self.foreign.is_empty() {
+            self.wake_foreign();
+        }
+    }
+
+    #[cold]
+    fn wake_foreign(&mut self) {
         let mut panics = FirstPanic::default();
-        for taken in self.list.drain(..) {
-            match taken {
-                key @ Taken::Key(_) => wakers.wake(key),
-                foreign => {
-                    panics.guard(|| wakers.wake(foreign));
-                }
-            }
+        for waker in self.foreign.drain(..) {
+            panics.guard(|| waker.wake());
         }
         panics.resume();
     }

@@ -138,13 +138,10 @@ impl Wakers {
         }
     }
 
-    /// Wakes what was taken. The caller has nothing borrowed.
+    /// Wakes by key: runs no foreign code.
     #[inline]
-    pub(crate) fn wake(&self, taken: Taken) {
-        match taken {
-            Taken::Key(key) => (self.keys.wake)(key),
-            Taken::Foreign(waker) => waker.wake(),
-        }
+    pub(crate) fn wake_key(&self, key: usize) {
+        (self.keys.wake)(key);
     }
 
     /// How many foreign wakers are stored.

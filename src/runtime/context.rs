@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 scoped! {
     /// The runtime that this thread owns and is in, if any.
-    pub(crate) static CURRENT: Local
+    pub(crate) const CURRENT: Local
 }
 
 thread_local! {

@@ -75,36 +75,38 @@ impl Local {
     }
 
     /// Polls what is runnable, up to the bounds of a batch. `root` polls the root future when its turn has come.
+    #[inline]
     fn batch<T>(&self, mut root: impl FnMut() -> Poll<T>) -> Poll<T> {
+        let mut left = self.event_interval;
         let mut started = None;
-        for polls in 1..=self.event_interval {
-            let Some(runnable) = self.tasks.pop() else {
-                break;
-            };
-            match self.tasks.run(runnable) {
-                Outcome::Pending | Outcome::Finished => {}
-                Outcome::Root => {
-                    if let Poll::Ready(output) = root() {
-                        return Poll::Ready(output);
+        while left != 0 {
+            let polls = left.min(POLLS_PER_CLOCK);
+            left -= polls;
+            for _ in 0..polls {
+                match self.tasks.run_next() {
+                    Outcome::Pending | Outcome::Finished => {}
+                    Outcome::Idle => return Poll::Pending,
+                    Outcome::Root => {
+                        if let Poll::Ready(output) = root() {
+                            return Poll::Ready(output);
+                        }
                     }
-                }
-                Outcome::DetachedPanic(payload) => {
-                    self.unhandled_panic.handle(payload, self.name())
+                    Outcome::DetachedPanic => self.report_panics(),
                 }
             }
-            if polls % POLLS_PER_CLOCK == 0 {
-                let now = crate::reactor::clock::now();
-                if now - *started.get_or_insert(now) > TIME_SLICE {
-                    break;
-                }
+            let now = crate::reactor::clock::now();
+            if now - *started.get_or_insert(now) > TIME_SLICE {
+                break;
             }
         }
-        self.report_stray_panics();
         Poll::Pending
     }
 
     /// Looks at the driver: without waiting while a task is runnable, else for at most `limit`.
     fn look(&self, limit: Option<Duration>) -> io::Result<()> {
+        if self.tasks.has_panics() {
+            self.report_panics();
+        }
         if self.driver.take_notified() {
             self.handle_messages();
         }
@@ -140,8 +142,9 @@ impl Local {
         self.tasks.drain_remote();
     }
 
-    /// Panics that belong to no poll: of a foreign waker, or of an output that nobody wanted.
-    pub(super) fn report_stray_panics(&self) {
+    /// Panics that no handle will see: of a detached task, of a foreign waker, of an output that nobody wanted.
+    #[cold]
+    pub(super) fn report_panics(&self) {
         while let Some(payload) = self.tasks.take_panic() {
             self.report_panic(payload);
         }

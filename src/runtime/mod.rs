@@ -250,7 +250,7 @@ impl Drop for Runtime {
             local.tasks.shutdown();
             // A foreign waker's panic must not come out of a drop, which may be part of an unwinding.
             let ended = catch_unwind(AssertUnwindSafe(|| local.driver.shutdown()));
-            local.report_stray_panics();
+            local.report_panics();
             if let Err(payload) = ended {
                 local.report_panic(payload);
             }

@@ -12,6 +12,10 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Makes the file non-blocking, and keeps its other flags.
+#[allow(
+    dead_code,
+    reason = "for platforms that cannot say so when the fd is made"
+)]
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL takes no pointer; the borrow keeps the fd open.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -23,6 +27,10 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Keeps the fd from children that this process executes.
+#[allow(
+    dead_code,
+    reason = "for platforms that cannot say so when the fd is made"
+)]
 pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFD takes no pointer; the borrow keeps the fd open.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) })?;

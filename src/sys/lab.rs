@@ -140,7 +140,8 @@ impl Storm {
         let seen = over.clone();
         let sender = thread::spawn(move || {
             while !seen.load(Ordering::Relaxed) {
-                // SAFETY: the target thread owns the storm, which cannot be sent away, and joins this one before it ends.
+                // SAFETY: the target thread owns the storm, which cannot be sent away, and joins this one before it
+                // ends.
                 unsafe { libc::pthread_kill(target as libc::pthread_t, SIGNAL) };
                 thread::sleep(Duration::from_millis(1));
             }

@@ -31,8 +31,8 @@ mod imp {
     ) -> io::Result<libc::c_int> {
         let spec = timeout.map(timespec);
         let spec = spec.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: pointer and length are those of one slice that the call may write to; the timespec is null or outlives
-        // the call; a null signal mask leaves the mask alone.
+        // SAFETY: pointer and length are those of one slice that the call may write to; the timespec is null or
+        // outlives the call; a null signal mask leaves the mask alone.
         check(unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as _, spec, ptr::null()) })
     }
 }

@@ -20,9 +20,8 @@ impl TimerFd {
         // SAFETY: the call takes no pointer.
         let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
         // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        Ok(TimerFd {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(TimerFd { fd })
     }
 
     /// Lets it become readable after `delay`, at least a nanosecond; forgets an earlier setting and its expiry.

@@ -36,7 +36,7 @@ use super::remote::Message;
 use super::reply::{AbortStep, Reply, ReplyRef, ReplyTo, Sink};
 use super::slab::Found;
 use super::tasks::{CURRENT, Tasks};
-use super::waker::Key;
+use super::waker::{Key, key_of, waker_of};
 use crate::budget;
 use crate::token::RuntimeId;
 
@@ -197,30 +197,45 @@ impl<T> JoinHandle<T> {
                     // of this file); the slot does not lead to the memory any more, so it is ours.
                     Poll::Ready(unsafe { task.take_output::<T>() })
                 }
-                // SAFETY: `find` says `Live` only if the join field holds a waker; the reference is not kept.
-                Found::Live(task) => match unsafe { task.waker() } {
-                    Some(known) if known.will_wake(cx.waker()) => Poll::Pending,
-                    _ => self.store_waker(tasks, cx),
-                },
+                Found::Live(task) => self.store_waker(tasks, task, cx),
                 Found::Missing => Poll::Ready(Err(JoinError::gone())),
             })
         })
     }
 
-    /// Stores the waker in the task.
+    /// Stores the waker in a task that `find` called `Live`.
     #[inline]
-    fn store_waker(&self, tasks: &Tasks, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        // Cloning and dropping a waker is foreign code: the task is looked up again after the clone.
+    fn store_waker(
+        &self,
+        tasks: &Tasks,
+        task: Raw,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, JoinError>> {
+        // SAFETY: `Live` says that the join field holds a waker or nothing. The reference is not used any more when
+        // `store_foreign` is called, and nothing else here runs foreign code.
+        let known = unsafe { task.waker() };
+        match (&*known, key_of(cx.waker())) {
+            // One of ours takes the place of nothing or of one of ours: no foreign code runs.
+            (None, Some(key)) => *known = Some(waker_of(key)),
+            (Some(former), Some(key)) if key_of(former).is_some() => *known = Some(waker_of(key)),
+            (Some(former), _) if former.will_wake(cx.waker()) => {}
+            _ => self.store_foreign(tasks, cx),
+        }
+        Poll::Pending
+    }
+
+    /// Stores a waker whose clone is foreign code: the task is looked up again after it.
+    #[cold]
+    fn store_foreign(&self, tasks: &Tasks, cx: &mut Context<'_>) {
         let waker = cx.waker().clone();
         if let Found::Live(task) = tasks.find(self.key) {
-            // SAFETY: as in `poll_local`; the former waker is dropped after the reference is gone.
+            // SAFETY: as in `store_waker`; the former waker is dropped after the reference is gone.
             let former = unsafe { task.waker().replace(waker) };
             drop(former);
         } else {
             // The clone has ended the task or the runtime: come again.
             waker.wake();
         }
-        Poll::Pending
     }
 
     /// Drops what a handle on the owner's thread leaves behind.

@@ -36,8 +36,7 @@ union Join {
 /// What the code for one type of future looks like to the rest.
 struct VTable {
     poll: unsafe fn(Raw, &mut Context<'_>) -> Polled,
-    drop_future: unsafe fn(Raw) -> Result<(), Payload>,
-    put_error: unsafe fn(Raw, JoinError),
+    cancel: unsafe fn(Raw, JoinError),
     drop_output: unsafe fn(Raw) -> Option<Payload>,
     /// Of the whole allocation.
     layout: Layout,
@@ -59,14 +58,13 @@ union Stage<F: Future> {
 }
 
 /// What one poll came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Polled {
     /// The future waits.
     Pending,
-    /// The future has been dropped and its output stored.
-    Ready,
-    /// The future has been dropped; the stage is empty.
-    Panicked(Payload),
+    /// The future has been dropped and its output, or its panic, stored.
+    Ended,
 }
 
 /// Points to the memory of a task.
@@ -76,8 +74,7 @@ pub(super) struct Raw(NonNull<Header>);
 impl<F: Future> TaskCell<F> {
     const VTABLE: VTable = VTable {
         poll: poll::<F>,
-        drop_future: drop_future::<F>,
-        put_error: put_error::<F>,
+        cancel: cancel::<F>,
         drop_output: drop_output::<F>,
         layout: Layout::new::<TaskCell<F>>(),
         stage: mem::offset_of!(TaskCell<F>, stage),
@@ -111,7 +108,7 @@ impl Raw {
         unsafe { (*self.0.as_ptr()).vtable }
     }
 
-    /// Polls the future, catches its panic, and if it ends drops it and stores the output.
+    /// Polls the future. When it ends or panics, drops it and stores its output or the panic.
     ///
     /// # Safety
     ///
@@ -122,24 +119,14 @@ impl Raw {
         unsafe { (self.vtable().poll)(self, cx) }
     }
 
-    /// Drops the future and catches its panic. The stage is empty afterwards.
+    /// Drops the future and stores the error, or the panic of that drop.
     ///
     /// # Safety
     ///
     /// As [`poll`](Raw::poll).
-    pub(super) unsafe fn drop_future(self) -> Result<(), Payload> {
+    pub(super) unsafe fn cancel(self, error: JoinError) {
         // SAFETY: as in `poll`.
-        unsafe { (self.vtable().drop_future)(self) }
-    }
-
-    /// Stores an error as the output.
-    ///
-    /// # Safety
-    ///
-    /// The stage is empty, and nobody else touches it during the call.
-    pub(super) unsafe fn put_error(self, error: JoinError) {
-        // SAFETY: as in `poll`.
-        unsafe { (self.vtable().put_error)(self, error) }
+        unsafe { (self.vtable().cancel)(self, error) }
     }
 
     /// Drops the output. Returns the panic it stood for, or the one that dropping it caused.
@@ -257,54 +244,60 @@ unsafe fn poll<F: Future>(task: Raw, cx: &mut Context<'_>) -> Polled {
     // SAFETY: the caller says that the stage holds an `F`, ours alone for the call. It is pinned: it stays in this
     // memory until it is dropped in place.
     let future = unsafe { Pin::new_unchecked(&mut *stage::<F>(task).cast::<F>()) };
-    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-        Ok(Poll::Pending) => Polled::Pending,
-        Ok(Poll::Ready(output)) => {
-            // SAFETY: the stage still holds the future; when it is gone the stage is empty and takes the output.
-            unsafe {
-                if let Err(payload) = drop_future::<F>(task) {
-                    drop_caught(output);
-                    return Polled::Panicked(payload);
-                }
-                stage::<F>(task)
-                    .cast::<Result<F::Output, JoinError>>()
-                    .write(Ok(output));
-            }
-            Polled::Ready
-        }
-        Err(payload) => {
-            // SAFETY: the stage still holds the future.
-            if let Err(second) = unsafe { drop_future::<F>(task) } {
-                drop_caught(second);
-            }
-            Polled::Panicked(payload)
-        }
-    }
+    let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(Poll::Pending) => return Polled::Pending,
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(JoinError::panic(payload)),
+    };
+    // SAFETY: the stage still holds the future.
+    unsafe { replace::<F>(task, output) };
+    Polled::Ended
 }
 
 /// # Safety
 ///
-/// As [`Raw::drop_future`], and the memory was made by `Raw::new::<F>`.
+/// As [`Raw::cancel`], and the memory was made by `Raw::new::<F>`.
+unsafe fn cancel<F: Future>(task: Raw, error: JoinError) {
+    // SAFETY: the stage holds the future.
+    unsafe { replace::<F>(task, Err(error)) };
+}
+
+/// Drops the future and stores the output; of several panics the first one.
+///
+/// # Safety
+///
+/// The stage holds an `F`, and nobody else touches the stage during the call.
 #[inline]
-unsafe fn drop_future<F: Future>(task: Raw) -> Result<(), Payload> {
-    if !mem::needs_drop::<F>() {
-        return Ok(());
+unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>) {
+    if mem::needs_drop::<F>() {
+        let dropped = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
+            unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
+        }));
+        if let Err(payload) = dropped {
+            output = worse(output, payload);
+        }
     }
-    catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the stage holds an `F` in place, ours alone; it counts as gone also if its drop panics.
-        unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
-    }))
-}
-
-/// # Safety
-///
-/// As [`Raw::put_error`], and the memory was made by `Raw::new::<F>`.
-unsafe fn put_error<F: Future>(task: Raw, error: JoinError) {
-    // SAFETY: the stage is empty and has room for the output.
+    // SAFETY: the stage is empty now, and has room for the output.
     unsafe {
         stage::<F>(task)
             .cast::<Result<F::Output, JoinError>>()
-            .write(Err(error));
+            .write(output);
+    }
+}
+
+/// The drop of a future has panicked: that is the task's result, unless it had panicked before.
+#[cold]
+fn worse<T>(output: Result<T, JoinError>, payload: Payload) -> Result<T, JoinError> {
+    match output {
+        Err(error) if error.is_panic() => {
+            drop_caught(payload);
+            Err(error)
+        }
+        output => {
+            drop_caught(output);
+            Err(JoinError::panic(payload))
+        }
     }
 }
 
@@ -333,12 +326,17 @@ pub(super) fn discard<T>(output: Result<T, JoinError>) -> Option<Payload> {
     }
 }
 
-/// Drops what came second after a panic: a further panic is swallowed, and what that carries is leaked rather than
-/// dropped, for its drop could go on like this.
+/// Drops what came second after a panic. If that panics the payload is dropped in turn, and so on; what still panics
+/// after a few rounds is leaked, for this could go on for ever.
 pub(super) fn drop_caught<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        mem::forget(payload);
+    let mut last = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    for _ in 0..3 {
+        match last {
+            Ok(()) => return,
+            Err(payload) => last = catch_unwind(AssertUnwindSafe(|| drop(payload))),
+        }
     }
+    mem::forget(last);
 }
 
 /// For the test of sizes.

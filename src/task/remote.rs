@@ -175,7 +175,8 @@ impl Remote {
         }
     }
 
-    fn spawn_message<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
+    /// Spawns by a message, whatever this thread is.
+    pub(super) fn spawn_message<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,

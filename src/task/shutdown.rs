@@ -46,29 +46,22 @@ impl Tasks {
 
     fn end_task(&self, index: u32, task: Raw) {
         // SAFETY: `start_shutdown` says that the stage holds the future and has set RUNNING, so nobody else touches it.
-        if let Err(payload) = unsafe { task.drop_future() } {
-            self.stray(payload);
-        }
-        if self.with_slab(|slab| slab.finish_shutdown(index)) {
-            // SAFETY: the slot is released, so the memory is ours; its stage is empty and the join field holds a reply,
-            // as the slot said.
-            let reply = unsafe {
-                let reply = task.take_reply();
-                task.free();
-                reply
-            };
-            if let Some(payload) = reply.fail(JoinError::gone()) {
-                self.stray(payload);
-            }
-        } else {
-            // SAFETY: as above, with a waker or nothing in the join field.
-            let waker = unsafe {
+        unsafe { task.cancel(JoinError::gone()) };
+        let has_reply = self.with_slab(|slab| slab.finish_shutdown(index));
+        // SAFETY: the slot is released, so the memory is ours; its stage holds an error, and in the join field is what
+        // the slot said.
+        let panic = unsafe {
+            let panic = if has_reply {
+                task.take_reply().complete(task.output())
+            } else {
                 let waker = task.waker().take();
-                task.free();
-                waker
+                self.guard(|| waker.into_iter().for_each(|waker| waker.wake()));
+                task.drop_output()
             };
-            self.guard(|| waker.into_iter().for_each(|waker| waker.wake()));
-        }
+            task.free();
+            panic
+        };
+        panic.into_iter().for_each(|payload| self.stray(payload));
     }
 
     /// Drops the outputs, and releases roots whose `block_on` has forgotten to.

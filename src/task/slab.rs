@@ -7,7 +7,7 @@ use std::panic::Location;
 
 use super::queue::RunQueue;
 use super::raw::Raw;
-use super::state::{Finish, NONE, Popped, Release, Start, State};
+use super::state::{Finish, NONE, Next, Release, State};
 use super::waker::{Key, MAX_INDEX, index_of, same_generation};
 
 /// Where a task was spawned, if anybody noted it.
@@ -46,6 +46,18 @@ pub(super) enum Found {
     Live(Raw),
     /// It has ended and the stage holds the output. The slot is still taken.
     Done(Raw),
+}
+
+/// What the loop does next.
+pub(super) enum Turn {
+    /// The run queue is empty.
+    Idle,
+    /// Poll this task: its stage is the caller's.
+    Poll(Key, Raw),
+    /// Drop the future of this one: its stage is the caller's.
+    Cancel(u32, Raw),
+    /// A root is to be polled.
+    Root,
 }
 
 /// What one live task looks like from outside.
@@ -140,27 +152,45 @@ impl Slab {
         }
     }
 
-    /// Edge 3: the next index that has something to run.
+    /// Edge 3: takes the next index out of the run queue that has something to run.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<u32> {
-        loop {
-            let index = self.queue.pop()?;
-            match self.slots[index as usize].state.pop() {
-                Popped::Run => return Some(index),
-                Popped::Skip => {}
-                Popped::Free => self.link_free(index),
+    pub(super) fn next(&mut self) -> Turn {
+        let Some(index) = self.queue.pop() else {
+            return Turn::Idle;
+        };
+        let slot = &mut self.slots[index as usize];
+        match (slot.state.next(), slot.task) {
+            (Next::Poll, Some(task)) => {
+                let generation = slot.generation;
+                Turn::Poll(Key { index, generation }, task)
             }
+            (next, _) => self.next_other(index, next),
         }
     }
 
-    /// Edge 4. With `Poll` or `Drop` comes the task and its generation.
-    #[inline]
-    pub(super) fn start(&mut self, index: u32) -> (Start, Option<Raw>, u32) {
-        let slot = &mut self.slots[index as usize];
-        (slot.state.start(), slot.task, slot.generation)
+    /// What is not a plain poll. Apart, because a loop in `next` costs the hot path ten instructions.
+    #[cold]
+    #[inline(never)]
+    fn next_other(&mut self, mut index: u32, mut next: Next) -> Turn {
+        loop {
+            let slot = &mut self.slots[index as usize];
+            let generation = slot.generation;
+            match (next, slot.task) {
+                (Next::Poll, Some(task)) => return Turn::Poll(Key { index, generation }, task),
+                (Next::Cancel, Some(task)) => return Turn::Cancel(index, task),
+                (Next::Root, _) => return Turn::Root,
+                (Next::Free, _) => self.link_free(index),
+                _ => {}
+            }
+            match self.queue.pop() {
+                Some(following) => index = following,
+                None => return Turn::Idle,
+            }
+            next = self.slots[index as usize].state.next();
+        }
     }
 
-    /// Edge 4 at the runtime's end.
+    /// Edge 3 at the runtime's end.
     pub(super) fn start_shutdown(&mut self, index: u32) -> Option<Raw> {
         let slot = &mut self.slots[index as usize];
         if slot.state.start_shutdown() {
@@ -170,13 +200,13 @@ impl Slab {
         }
     }
 
-    /// Edge 5.
+    /// Edge 4.
     #[inline]
     pub(super) fn suspend(&mut self, index: u32) {
         self.slots[index as usize].state.suspend();
     }
 
-    /// Edge 6; with `Discard` and `Reply` edge 7 as well: the caller alone knows the memory from then on.
+    /// Edge 5; with `Discard` and `Reply` edge 6 as well: the caller alone knows the memory from then on.
     #[inline]
     pub(super) fn finish(&mut self, index: u32) -> Finish {
         let finish = self.slots[index as usize].state.finish();
@@ -186,14 +216,14 @@ impl Slab {
         finish
     }
 
-    /// Edges 6 and 7 at the runtime's end: true when the join field holds a reply.
+    /// Edges 5 and 6 at the runtime's end: true when the join field holds a reply.
     pub(super) fn finish_shutdown(&mut self, index: u32) -> bool {
         let has_reply = self.slots[index as usize].state.has_reply();
         self.release(index);
         has_reply
     }
 
-    /// Edge 7: takes the task out of the slot. Its memory belongs to the caller.
+    /// Edge 6: takes the task out of the slot. Its memory belongs to the caller.
     #[inline]
     pub(super) fn release(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
@@ -205,7 +235,7 @@ impl Slab {
         }
     }
 
-    /// Edge 8. A slot that has used up its generations is not used again: memory safety rests on keys being unique.
+    /// Edge 7. A slot that has used up its generations is not used again: memory safety rests on keys being unique.
     #[inline]
     fn link_free(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
@@ -245,7 +275,7 @@ impl Slab {
         }
     }
 
-    /// The `JoinHandle` is gone. `Done` comes with edge 7: the memory belongs to the caller.
+    /// The `JoinHandle` is gone. `Done` comes with edge 6: the memory belongs to the caller.
     #[inline]
     pub(super) fn detach(&mut self, key: Key) -> Found {
         let found = self.find(key);
@@ -276,7 +306,7 @@ impl Slab {
         self.slot(key).is_none_or(|slot| slot.state.is_done())
     }
 
-    /// Takes the task out of a slot whose output nobody has joined (edge 7), at the runtime's end.
+    /// Takes the task out of a slot whose output nobody has joined (edge 6), at the runtime's end.
     pub(super) fn take_done(&mut self, index: u32) -> Option<Raw> {
         let slot = &self.slots[index as usize];
         if !slot.state.is_done() {

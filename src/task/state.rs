@@ -7,17 +7,17 @@
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State(u32);
 
-/// The index sits in the run queue, exactly once. Set by `wake`, `abort` and creation; cleared by `pop` alone.
+/// The index sits in the run queue, exactly once. Set by `wake`, `abort` and creation; cleared by `next` alone.
 const QUEUED: u32 = 1 << 0;
-/// The future is being polled or dropped by `run` or `shutdown`: its memory belongs to that call.
+/// The future is being polled or dropped by `run_next` or `shutdown`: its memory belongs to that call.
 const RUNNING: u32 = 1 << 1;
 /// The future is gone, its output or error is stored, and the `JoinHandle` has not taken it yet.
 const DONE: u32 = 1 << 2;
 /// The `JoinHandle` is gone: nobody will ask for the output.
 const DETACHED: u32 = 1 << 3;
-/// The next `run` drops the future instead of polling it.
+/// The next run drops the future instead of polling it.
 const ABORTED: u32 = 1 << 4;
-/// The slot stands for the future of a `block_on`, which is pinned there: no allocation, never run by `Tasks`.
+/// The slot stands for the future of a `block_on`, which is pinned there: no allocation, never polled by `run_next`.
 const ROOT: u32 = 1 << 5;
 /// The header's join field holds a `ReplyTo` (the handle waits on another thread), not a waker.
 const REPLY: u32 = 1 << 6;
@@ -29,30 +29,20 @@ const FREE: u32 = 1 << 31;
 /// The end of the free list. Not an index: indices have at most 28 bits.
 pub(super) const NONE: u32 = (1 << 31) - 1;
 
-/// What `pop` found behind an index of the run queue.
+/// What is to be done about an index that has left the run queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub(super) enum Popped {
-    /// A task or root to run.
-    Run,
-    /// A task that has ended meanwhile and waits to be joined: nothing to do.
-    Skip,
-    /// Nothing is left but the slot: it can be freed now.
-    Free,
-}
-
-/// What `start` allows `run` to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub(super) enum Start {
+pub(super) enum Next {
     /// Poll the future.
     Poll,
     /// Drop the future: it was aborted.
-    Drop,
+    Cancel,
     /// The slot is a root: its owner polls it.
     Root,
-    /// Not a task that can run (it runs already, has ended, or is no task).
-    Nothing,
+    /// Nothing: the task has ended meanwhile and waits to be joined, or runs already.
+    Skip,
+    /// Nothing is left but the slot: it can be freed now.
+    Free,
 }
 
 /// To whom the result of an ended task goes.
@@ -73,7 +63,7 @@ pub(super) enum Finish {
 pub(super) enum Release {
     /// The index can be reused at once.
     Free,
-    /// The run queue still holds the index: `pop` frees it.
+    /// The run queue still holds the index: `next` frees it.
     Later,
 }
 
@@ -83,7 +73,7 @@ impl State {
     /// Edge 1 for the future of a `block_on`.
     pub(super) const NEW_ROOT: State = State(QUEUED | ROOT);
 
-    /// Edge 8: a free slot whose successor in the free list is `next`.
+    /// Edge 7: a free slot whose successor in the free list is `next`.
     #[inline]
     pub(super) const fn free(next: u32) -> State {
         State(FREE | next)
@@ -138,41 +128,34 @@ impl State {
         true
     }
 
-    /// Edge 3: the index has left the run queue.
+    /// Edge 3: the index has left the run queue. With `Poll` and `Cancel` the stage belongs to the caller.
     #[inline]
-    pub(super) fn pop(&mut self) -> Popped {
+    pub(super) fn next(&mut self) -> Next {
         debug_assert!(self.is_queued());
-        self.0 &= !QUEUED;
-        match self.0 & (DONE | VACANT) {
-            0 => Popped::Run,
-            DONE => Popped::Skip,
-            _ => Popped::Free,
+        if self.0 & (VACANT | DONE | RUNNING | ROOT | ABORTED) == 0 {
+            self.0 ^= QUEUED | RUNNING;
+            return Next::Poll;
         }
-    }
-
-    /// Edge 4: `RUNNING` is set when the answer is `Poll` or `Drop`.
-    #[inline]
-    pub(super) fn start(&mut self) -> Start {
-        if self.0 & (FREE | VACANT | DONE | RUNNING | ROOT | ABORTED) == 0 {
-            self.0 |= RUNNING;
-            return Start::Poll;
-        }
-        self.start_other()
+        self.next_other()
     }
 
     #[cold]
-    fn start_other(&mut self) -> Start {
-        if self.0 & (FREE | VACANT | DONE | RUNNING) != 0 {
-            return Start::Nothing;
+    #[inline(never)]
+    fn next_other(&mut self) -> Next {
+        self.0 &= !QUEUED;
+        if self.0 & VACANT != 0 {
+            Next::Free
+        } else if self.0 & (DONE | RUNNING) != 0 {
+            Next::Skip
+        } else if self.0 & ROOT != 0 {
+            Next::Root
+        } else {
+            self.0 |= RUNNING;
+            Next::Cancel
         }
-        if self.0 & ROOT != 0 {
-            return Start::Root;
-        }
-        self.0 |= RUNNING;
-        Start::Drop
     }
 
-    /// Edge 4 at the runtime's end: as `start`, but whatever has a future gives it up. True when there is one to drop.
+    /// Edge 3 at the runtime's end: whatever has a future gives it up. True when there is one to drop.
     #[must_use]
     pub(super) fn start_shutdown(&mut self) -> bool {
         if self.0 & (FREE | VACANT | DONE | RUNNING | ROOT) != 0 {
@@ -182,14 +165,14 @@ impl State {
         true
     }
 
-    /// Edge 5: the poll answered `Pending`.
+    /// Edge 4: the poll answered `Pending`.
     #[inline]
     pub(super) fn suspend(&mut self) {
         debug_assert!(self.is_running());
         self.0 &= !RUNNING;
     }
 
-    /// Edge 6: the future is gone.
+    /// Edge 5: the future is gone.
     #[inline]
     pub(super) fn finish(&mut self) -> Finish {
         debug_assert!(self.is_running());
@@ -230,7 +213,7 @@ impl State {
         self.0 |= REPLY;
     }
 
-    /// Edge 7: nothing of the task is left but perhaps its entry in the run queue.
+    /// Edge 6: nothing of the task is left but perhaps its entry in the run queue.
     #[inline]
     pub(super) fn release(&mut self) -> Release {
         debug_assert!(self.is_occupied());

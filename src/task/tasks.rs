@@ -1,6 +1,6 @@
 //! [`Tasks`]: what the owner's thread holds; spawn, wake, run.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
@@ -15,9 +15,9 @@ use super::raw::{Payload, Polled, Raw, drop_caught};
 use super::registry;
 use super::remote::{Batch, Message, Remote};
 use super::reply::ReplyTo;
-use super::slab::{Found, Origin, Slab, TaskInfo};
-use super::state::{Finish, Start, State};
-use super::waker::{Key, is_ours, pack, wake_any, waker_of};
+use super::slab::{Found, Origin, Slab, TaskInfo, Turn};
+use super::state::{Finish, State};
+use super::waker::{Key, key_of, pack, place_of, wake_foreign, waker_of};
 use crate::budget;
 use crate::sync::Arc;
 use crate::sys::scoped::scoped;
@@ -25,7 +25,7 @@ use crate::token::RuntimeId;
 
 scoped! {
     /// The tasks of the runtime that this thread is inside of. Set by the runtime, around everything it calls here.
-    pub(crate) static CURRENT: Tasks
+    pub(crate) const CURRENT: Tasks
 }
 
 /// No slot: nothing is being polled.
@@ -40,12 +40,12 @@ pub(crate) struct Tasks {
     /// The slot whose future or root is being polled, or `NOBODY`.
     current: Cell<u32>,
     /// How many leaf operations a poll may make.
-    poll_budget: Cell<u32>,
+    poll_budget: u32,
     remote: Arc<Remote>,
     /// Vectors of `drain_remote`, kept for their capacity.
     scratch: Cell<Batch>,
-    /// Panics that nobody will see in a `JoinError` and that did not come out of `run`.
-    strays: Cell<Vec<Payload>>,
+    /// Panics that nobody will see in a `JoinError`.
+    strays: RefCell<Vec<Payload>>,
     /// Whether the remote part is in the registry.
     registered: bool,
 }
@@ -80,22 +80,20 @@ impl Lent<Slab> {
     }
 }
 
-/// An index that has left the run queue; [`Tasks::run`] takes it.
-#[derive(Debug)]
-#[must_use = "a task that is popped and not run is not woken"]
-pub(crate) struct Runnable(u32);
-
-/// What came of [`Tasks::run`].
+/// What came of [`Tasks::run_next`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(crate) enum Outcome {
-    /// The future waits, or there was nothing to do.
+    /// The run queue is empty.
+    Idle,
+    /// The task waits.
     Pending,
     /// The task has ended and whoever cares has been told.
     Finished,
     /// This is the future of `block_on`: its owner polls it with [`Tasks::poll_root`].
     Root,
-    /// The task has ended with a panic and nobody holds its handle.
-    DetachedPanic(Payload),
+    /// The task has ended with a panic and nobody holds its handle: [`Tasks::take_panic`] has it.
+    DetachedPanic,
 }
 
 /// The place in the run queue of a future that is pinned in a frame of `block_on`. Give it to
@@ -128,10 +126,10 @@ impl Tasks {
             id,
             closed: Cell::new(false),
             current: Cell::new(NOBODY),
-            poll_budget: Cell::new(poll_budget),
+            poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
             scratch: Cell::default(),
-            strays: Cell::default(),
+            strays: RefCell::default(),
             registered: false,
         }
     }
@@ -207,65 +205,63 @@ impl Tasks {
         self.guard(|| drop(waker));
     }
 
-    /// The next one to run.
-    #[inline]
-    pub(crate) fn pop(&self) -> Option<Runnable> {
-        self.slab.with(Slab::pop).map(Runnable)
-    }
-
     /// How many entries the run queue has: an upper bound of what there is to run.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
         self.slab.with(|slab| slab.queued())
     }
 
-    /// Runs one task: polls it once, or drops it if it was aborted. Tells whoever waits for it when it ends.
-    #[inline]
-    pub(crate) fn run(&self, runnable: Runnable) -> Outcome {
-        let index = runnable.0;
-        let (task, generation) = match self.slab.with(|slab| slab.start(index)) {
-            (Start::Poll, Some(task), generation) => (task, generation),
-            (Start::Drop, Some(task), _) => return self.cancel(index, task),
-            (Start::Root, ..) => return Outcome::Root,
-            _ => return Outcome::Pending,
+    /// Runs the next task of the run queue: polls it once, or drops it if it was aborted. Tells whoever waits for it
+    /// when it ends.
+    // Always inlined: the loop around it then keeps its registers.
+    #[inline(always)]
+    pub(crate) fn run_next(&self) -> Outcome {
+        let (key, task) = match self.slab.with(Slab::next) {
+            Turn::Poll(key, task) => (key, task),
+            Turn::Idle => return Outcome::Idle,
+            Turn::Root => return Outcome::Root,
+            Turn::Cancel(index, task) => return self.cancel(index, task),
         };
-        let key = Key { index, generation };
         let waker = ManuallyDrop::new(waker_of(pack(self.place(), key)));
-        budget::refill(self.poll_budget.get());
-        self.current.set(index);
-        // SAFETY: `start` says that the stage holds the future and has set RUNNING, so that nobody else touches the
-        // stage, frees it or starts it again before `suspend` or `finish`.
+        budget::refill(self.poll_budget);
+        self.current.set(key.index);
+        // SAFETY: `next` says that the stage holds the future and has set RUNNING, so that nobody else touches the
+        // stage, frees it or gets it by `next` again before `suspend` or `finish`.
         let polled = unsafe { task.poll(&mut Context::from_waker(&waker)) };
         self.current.set(NOBODY);
-        match polled {
-            Polled::Pending => {
-                self.slab.with(|slab| slab.suspend(index));
-                Outcome::Pending
-            }
-            Polled::Ready => self.finish_output(index, task),
-            Polled::Panicked(payload) => self.finish_error(index, task, JoinError::panic(payload)),
+        if polled == Polled::Pending {
+            self.slab.with(|slab| slab.suspend(key.index));
+            return Outcome::Pending;
         }
+        self.finish(key.index, task)
     }
 
     /// Drops the future of an aborted task.
     #[cold]
+    #[inline(never)]
     fn cancel(&self, index: u32, task: Raw) -> Outcome {
         self.current.set(index);
-        // SAFETY: as in `run`: `start` answered `Drop`.
-        let dropped = unsafe { task.drop_future() };
+        // SAFETY: as in `run_next`: the answer was `Cancel`.
+        unsafe { task.cancel(JoinError::cancelled()) };
         self.current.set(NOBODY);
-        let error = dropped.map_or_else(JoinError::panic, |()| JoinError::cancelled());
-        self.finish_error(index, task, error)
+        self.finish(index, task)
     }
 
     /// The stage holds the output: passes it on.
     #[inline]
-    fn finish_output(&self, index: u32, task: Raw) -> Outcome {
-        let finish = self.slab.with(|slab| slab.finish(index));
-        if finish == Finish::Keep {
-            self.wake_join(task);
-            return Outcome::Finished;
+    fn finish(&self, index: u32, task: Raw) -> Outcome {
+        match self.slab.with(|slab| slab.finish(index)) {
+            Finish::Keep => {
+                self.wake_join(task);
+                Outcome::Finished
+            }
+            finish => self.finish_released(task, finish),
         }
+    }
+
+    /// The slot is released: nobody will ask for the output, or a reply takes it.
+    #[inline(never)]
+    fn finish_released(&self, task: Raw, finish: Finish) -> Outcome {
         // SAFETY: the slot is released, so the memory is ours, and `finish` says what the join field holds. The stage
         // is read or dropped once. Without a reply the join field holds no waker: `detach` has taken it.
         let panic = unsafe {
@@ -277,33 +273,13 @@ impl Tasks {
             task.free();
             panic
         };
-        panic.map_or(Outcome::Finished, Outcome::DetachedPanic)
-    }
-
-    /// The stage is empty: passes the error on.
-    #[cold]
-    fn finish_error(&self, index: u32, task: Raw, error: JoinError) -> Outcome {
-        let panic = match self.slab.with(|slab| slab.finish(index)) {
-            Finish::Keep => {
-                // SAFETY: the stage is empty, and nothing foreign ran since the bit DONE was set.
-                unsafe { task.put_error(error) };
-                self.wake_join(task);
-                None
+        match panic {
+            None => Outcome::Finished,
+            Some(payload) => {
+                self.stray(payload);
+                Outcome::DetachedPanic
             }
-            Finish::Reply => {
-                // SAFETY: the slot is released and the join field holds a reply.
-                let reply = unsafe { task.take_reply() };
-                // SAFETY: nothing is left in the memory, which is ours alone.
-                unsafe { task.free() };
-                reply.fail(error)
-            }
-            Finish::Discard => {
-                // SAFETY: as above, without a reply or a waker.
-                unsafe { task.free() };
-                error.try_into_panic().ok()
-            }
-        };
-        panic.map_or(Outcome::Finished, Outcome::DetachedPanic)
+        }
     }
 
     /// Wakes who waits for a task that has just ended and kept its output.
@@ -313,8 +289,11 @@ impl Tasks {
         // before it is woken.
         match unsafe { task.waker().take() } {
             None => {}
-            Some(waker) if is_ours(&waker) => wake_any(waker),
-            Some(waker) => self.guard(|| waker.wake()),
+            Some(waker) => match key_of(&waker) {
+                Some(key) if place_of(key) == self.place() => self.wake_local(key),
+                Some(key) => wake_foreign(key),
+                None => self.guard(|| waker.wake()),
+            },
         }
     }
 
@@ -324,7 +303,7 @@ impl Tasks {
         self.slab.with(|slab| slab.wake_packed(data));
     }
 
-    /// Marks a task to be dropped by `run`.
+    /// Marks a task to be dropped by `run_next`.
     pub(super) fn abort(&self, key: Key) {
         self.slab.with(|slab| slab.abort(key));
     }
@@ -371,7 +350,7 @@ impl Tasks {
         }
     }
 
-    /// Polls a root's future, as `run` polls a task. A panic goes through.
+    /// Polls a root's future, as `run_next` polls a task. A panic goes through.
     #[inline]
     pub(crate) fn poll_root<F: Future>(
         &self,
@@ -385,7 +364,7 @@ impl Tasks {
             }
         }
         let waker = ManuallyDrop::new(waker_of(pack(self.place(), root.0)));
-        budget::refill(self.poll_budget.get());
+        budget::refill(self.poll_budget);
         self.current.set(root.0.index);
         let _leave = Leave(&self.current);
         future.poll(&mut Context::from_waker(&waker))
@@ -480,22 +459,24 @@ impl Tasks {
 
     /// Keeps a panic for `take_panic`.
     pub(super) fn stray(&self, payload: Payload) {
-        let mut strays = self.strays.take();
-        strays.push(payload);
-        self.strays.set(strays);
+        self.strays.borrow_mut().push(payload);
     }
 
-    /// The next panic that has neither come out of [`run`](Tasks::run) nor gone into a `JoinError`: of a task whose
-    /// handle was dropped after it had ended, of the drop of an output, of a foreign waker.
+    /// The next panic that no `JoinError` carries: of a detached task, of a task whose handle was dropped after it had
+    /// ended, of the drop of an output, of a foreign waker. To be asked after `DetachedPanic`, and once in a while.
     pub(crate) fn take_panic(&self) -> Option<Payload> {
-        let mut strays = self.strays.take();
-        let payload = if strays.is_empty() {
+        let mut strays = self.strays.borrow_mut();
+        if strays.is_empty() {
             None
         } else {
             Some(strays.remove(0))
-        };
-        self.strays.set(strays);
-        payload
+        }
+    }
+
+    /// Whether [`take_panic`](Tasks::take_panic) has one.
+    #[inline]
+    pub(crate) fn has_panics(&self) -> bool {
+        !self.strays.borrow().is_empty()
     }
 
     /// How many tasks and roots there are, ended but unjoined ones included.
@@ -538,14 +519,13 @@ impl Tasks {
 #[inline(never)]
 fn too_many(task: Raw) -> ! {
     // SAFETY: the task got no slot, so it is ours; its stage holds the future and its join field nothing.
-    let dropped = unsafe {
-        let dropped = task.drop_future();
+    let panic = unsafe {
+        task.cancel(JoinError::cancelled());
+        let panic = task.drop_output();
         task.free();
-        dropped
+        panic
     };
-    if let Err(payload) = dropped {
-        drop_caught(payload);
-    }
+    drop_caught(panic);
     panic!("too many tasks: every index is in use");
 }
 
@@ -568,16 +548,5 @@ impl fmt::Debug for Tasks {
             .field("live", &self.live())
             .field("queued", &self.queued())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Outcome::Pending => "Pending",
-            Outcome::Finished => "Finished",
-            Outcome::Root => "Root",
-            Outcome::DetachedPanic(_) => "DetachedPanic(..)",
-        })
     }
 }

@@ -61,7 +61,8 @@ impl Bed {
     fn step(&self) -> Option<Outcome> {
         self.enter(|tasks| {
             tasks.drain_remote();
-            tasks.pop().map(|runnable| tasks.run(runnable))
+            let outcome = tasks.run_next();
+            (outcome != Outcome::Idle).then_some(outcome)
         })
     }
 

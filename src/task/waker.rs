@@ -12,7 +12,6 @@
 //!
 //! Every key is at least [`MIN_KEY`]: whoever stores a waker as one word may use smaller numbers for something else.
 
-use std::mem::ManuallyDrop;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -100,8 +99,9 @@ pub(crate) fn wake_key(data: usize) {
     }
 }
 
+/// Leaves word with another runtime than the current one.
 #[cold]
-fn wake_foreign(data: usize) {
+pub(super) fn wake_foreign(data: usize) {
     if let Some(remote) = registry::at(place_of(data)) {
         remote.wake(index_of(data));
     }
@@ -135,19 +135,8 @@ pub(crate) fn waker_of(data: usize) -> Waker {
     unsafe { Waker::from_raw(RawWaker::new(ptr::without_provenance(data), &VTABLE)) }
 }
 
-/// Wakes, without the indirect call when the waker is one of ours.
+/// The packed key of a waker that is one of ours: waking, cloning or dropping such a one runs no foreign code.
 #[inline]
-pub(super) fn wake_any(waker: Waker) {
-    if ptr::eq(waker.vtable(), &VTABLE) {
-        let waker = ManuallyDrop::new(waker);
-        wake_key(waker.data().addr());
-    } else {
-        waker.wake();
-    }
-}
-
-/// Whether a waker is one of ours, so that waking, cloning or dropping it runs no foreign code.
-#[inline]
-pub(super) fn is_ours(waker: &Waker) -> bool {
-    ptr::eq(waker.vtable(), &VTABLE)
+pub(crate) fn key_of(waker: &Waker) -> Option<usize> {
+    ptr::eq(waker.vtable(), &VTABLE).then(|| waker.data().addr())
 }

@@ -1,8 +1,8 @@
 //! One armed timer, and the slab all of them live in.
 //!
 //! An entry is named from outside by a [`TimerKey`] (index and generation), from inside by its bare index: the lists
-//! of the [`level`](super::level)s are threaded through the slab by index, so nothing here is a pointer. The slab
-//! knows nothing of time; where an entry is filed is the business of the [`wheel`](super::wheel).
+//! of the [`level`](super::level)s hold indices, and an entry knows the cell that holds its own, so nothing here is a
+//! pointer. The slab knows nothing of time; where an entry is filed is the business of the [`wheel`](super::wheel).
 
 #![forbid(unsafe_code)]
 
@@ -56,14 +56,12 @@ impl fmt::Debug for TimerKey {
     }
 }
 
-/// What an index of the slab holds.
+/// Whether a place of the slab is taken.
 #[derive(Debug)]
 enum State<T> {
-    /// Nothing; the next timer here will have this generation.
-    Free { generation: NonZeroU32 },
-    /// An armed timer and the slot whose list it is in.
+    Free,
     Armed {
-        generation: NonZeroU32,
+        /// The slot the timer is filed in.
         slot: u16,
         value: T,
     },
@@ -74,34 +72,53 @@ enum State<T> {
 pub(super) struct Entry<T> {
     /// The tick to fire at. May be later than the slot it is filed in: see [`Timers::reset`](super::Timers::reset).
     pub(super) deadline: u64,
-    /// The entry behind this one in its slot's list; in a free entry the next free one.
-    pub(super) next: u32,
-    /// The entry before this one in its slot's list.
-    pub(super) prev: u32,
+    /// The cell of the slot's queue that holds this entry's index; in a free entry the next free one.
+    pub(super) cell: u32,
+    /// The generation of the armed timer, or of the next one. [`SPENT`] when there will be none.
+    generation: NonZeroU32,
     state: State<T>,
 }
 
 // Two entries to a cache line: what a cascade costs is the lines it touches.
 const _: () = assert!(size_of::<Entry<u64>>() == 32);
 
+/// The generation of an index that is used no more: 32 bytes for every 2^32 timers, and a key kept for ever can
+/// still not reach another's timer.
+const SPENT: NonZeroU32 = NonZeroU32::MAX;
+
+/// So many entries are warm in whatever order they are used.
+const FEW: u32 = 64;
+
 impl<T> Entry<T> {
-    /// The slot whose list the entry is in.
+    /// The slot the entry is filed in.
     #[inline]
     pub(super) fn slot(&self) -> u16 {
         match self.state {
             State::Armed { slot, .. } => slot,
-            State::Free { .. } => unreachable!("a free entry is in no slot"),
+            State::Free => unreachable!("a free entry is in no slot"),
         }
     }
 
-    /// Notes the slot the entry is put into.
+    /// Notes where the entry is filed from now on.
     #[inline]
-    pub(super) fn set_slot(&mut self, filed: u16) {
+    pub(super) fn set_place(&mut self, filed: u16, cell: u32) {
+        self.cell = cell;
         match &mut self.state {
             State::Armed { slot, .. } => *slot = filed,
-            State::Free { .. } => unreachable!("a free entry is filed nowhere"),
+            State::Free => unreachable!("a free entry is filed nowhere"),
         }
     }
+}
+
+/// What an armed entry held.
+pub(super) struct Released<T> {
+    /// Its key, which is stale now.
+    pub(super) key: TimerKey,
+    /// The slot it was filed in.
+    pub(super) slot: u16,
+    /// The cell of the slot's queue that held its index.
+    pub(super) cell: u32,
+    pub(super) value: T,
 }
 
 /// The slab: every entry, armed or free, in one allocation.
@@ -110,6 +127,8 @@ pub(super) struct Entries<T> {
     list: Vec<Entry<T>>,
     /// The free entry to use next; the last one freed, whose cache line is the warmest.
     free: u32,
+    /// The first entry that is in use neither by a timer nor by the chain of free ones; all behind it are so too.
+    unused: u32,
     /// How many are armed.
     armed: u32,
 }
@@ -120,6 +139,7 @@ impl<T> Entries<T> {
         Entries {
             list: Vec::new(),
             free: NIL,
+            unused: 0,
             armed: 0,
         }
     }
@@ -130,91 +150,118 @@ impl<T> Entries<T> {
         self.armed as usize
     }
 
-    /// Takes a place for a new timer. It is in no list yet.
+    /// Takes a place for a new timer; [`fill`](Entries::fill) comes next.
     #[inline]
-    pub(super) fn claim(&mut self, deadline: u64, value: T) -> TimerKey {
+    pub(super) fn claim(&mut self) -> u32 {
         let index = self.free;
-        let Some(entry) = self.list.get_mut(index as usize) else {
-            return self.grow(deadline, value);
-        };
-        let State::Free { generation } = entry.state else {
-            unreachable!("an armed entry is not in the free list");
-        };
-        self.free = entry.next;
-        self.armed += 1;
-        entry.deadline = deadline;
-        entry.state = State::Armed {
-            generation,
-            slot: 0,
-            value,
-        };
-        TimerKey { generation, index }
+        match self.list.get(index as usize) {
+            Some(entry) => {
+                self.free = entry.cell;
+                index
+            }
+            None => self.claim_unused(),
+        }
     }
 
-    /// The same when no place is free.
-    #[inline]
-    fn grow(&mut self, deadline: u64, value: T) -> TimerKey {
-        let generation = NonZeroU32::MIN;
-        let index = u32::try_from(self.list.len())
-            .ok()
-            .filter(|&index| index != NIL);
-        let index = index.expect("timers are fewer than 2^32 - 1, which would be 128 GiB of them");
-        self.armed += 1;
-        let state = State::Armed {
-            generation,
-            slot: 0,
-            value,
-        };
-        self.list.push(Entry {
-            deadline,
-            next: NIL,
-            prev: NIL,
-            state,
-        });
-        TimerKey { generation, index }
+    /// The same when the chain of free places is empty.
+    #[inline(never)]
+    fn claim_unused(&mut self) -> u32 {
+        loop {
+            let index = self.unused;
+            assert!(
+                index != NIL,
+                "timers are fewer than 2^32 - 1, which would be 128 GiB of them"
+            );
+            self.unused += 1;
+            match self.list.get(index as usize) {
+                Some(entry) if entry.generation == SPENT => {}
+                Some(_) => return index,
+                None => {
+                    let generation = NonZeroU32::MIN;
+                    self.list.push(Entry {
+                        deadline: 0,
+                        cell: NIL,
+                        generation,
+                        state: State::Free,
+                    });
+                    return index;
+                }
+            }
+        }
     }
 
-    /// Gives back the place of an armed timer that is in no list any more; its keys are stale from here on.
+    /// Arms the timer in a claimed place that is filed in `cell` of `slot`.
     #[inline]
-    pub(super) fn release(&mut self, index: u32) -> (TimerKey, T) {
+    pub(super) fn fill(
+        &mut self,
+        index: u32,
+        deadline: u64,
+        slot: u16,
+        cell: u32,
+        value: T,
+    ) -> TimerKey {
         let entry = &mut self.list[index as usize];
-        let State::Armed { generation, .. } = entry.state else {
+        entry.deadline = deadline;
+        entry.cell = cell;
+        entry.state = State::Armed { slot, value };
+        self.armed += 1;
+        TimerKey {
+            generation: entry.generation,
+            index,
+        }
+    }
+
+    /// Gives back the place of an armed timer; its keys are stale from here on.
+    #[inline]
+    pub(super) fn release(&mut self, index: u32) -> Released<T> {
+        let entry = &mut self.list[index as usize];
+        let (generation, cell) = (entry.generation, entry.cell);
+        let State::Armed { slot, value } = std::mem::replace(&mut entry.state, State::Free) else {
             unreachable!("only an armed entry is released");
         };
-        let next = generation.checked_add(1);
-        let free = State::Free {
-            generation: next.unwrap_or(generation),
-        };
-        let State::Armed { value, .. } = std::mem::replace(&mut entry.state, free) else {
-            unreachable!("the entry was armed three lines above");
-        };
-        self.armed -= 1;
-        // An index whose generations are used up stays out of the free list: 32 bytes for every 2^32 timers, and
-        // a key kept for ever can still not reach another's timer.
-        if next.is_some() {
-            entry.next = self.free;
+        let key = TimerKey { generation, index };
+        entry.generation = generation.saturating_add(1);
+        if entry.generation != SPENT {
+            entry.cell = self.free;
             self.free = index;
         }
-        (TimerKey { generation, index }, value)
+        self.armed -= 1;
+        if self.armed == 0 && self.unused > FEW {
+            // Start over in the order of memory: the chain has become the order in which timers fired.
+            self.free = NIL;
+            self.unused = 0;
+        }
+        Released {
+            key,
+            slot,
+            cell,
+            value,
+        }
     }
 
-    /// The index behind a key; `None` when the key is stale.
+    /// The entry behind a key; `None` when the key is stale.
     #[inline]
-    pub(super) fn find(&self, key: TimerKey) -> Option<u32> {
-        match self.list.get(key.index as usize)?.state {
-            State::Armed { generation, .. } if generation == key.generation => Some(key.index),
-            _ => None,
-        }
+    pub(super) fn find(&self, key: TimerKey) -> Option<&Entry<T>> {
+        // A free entry has the generation of its next timer, and no key has that yet.
+        self.list
+            .get(key.index as usize)
+            .filter(|entry| entry.generation == key.generation)
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn find_mut(&mut self, key: TimerKey) -> Option<&mut Entry<T>> {
+        self.list
+            .get_mut(key.index as usize)
+            .filter(|entry| entry.generation == key.generation)
     }
 
     /// The value behind a key; `None` when the key is stale.
     #[inline]
     pub(super) fn value_mut(&mut self, key: TimerKey) -> Option<&mut T> {
-        match &mut self.list.get_mut(key.index as usize)?.state {
-            State::Armed {
-                generation, value, ..
-            } if *generation == key.generation => Some(value),
-            _ => None,
+        match &mut self.find_mut(key)?.state {
+            State::Armed { value, .. } => Some(value),
+            State::Free => None,
         }
     }
 
@@ -223,26 +270,22 @@ impl<T> Entries<T> {
         (0..)
             .zip(&self.list)
             .filter_map(|(index, entry)| match &entry.state {
-                State::Armed {
-                    generation, value, ..
-                } => Some((
+                State::Armed { value, .. } => Some((
                     TimerKey {
-                        generation: *generation,
+                        generation: entry.generation,
                         index,
                     },
                     entry.deadline,
                     value,
                 )),
-                State::Free { .. } => None,
+                State::Free => None,
             })
     }
 
-    /// Uses up the generations of a free index but the last.
+    /// Uses up the generations of an index but the last two.
     #[cfg(test)]
     pub(super) fn age(&mut self, index: u32) {
-        self.list[index as usize].state = State::Free {
-            generation: NonZeroU32::MAX,
-        };
+        self.list[index as usize].generation = NonZeroU32::new(u32::MAX - 1).unwrap();
     }
 }
 

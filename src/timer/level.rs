@@ -1,31 +1,29 @@
 //! One level of the wheel: 64 slots, which of them are occupied, and the earliest deadline filed in each.
 //!
-//! A slot is a list through the [slab of entries](super::entry), kept first in, first out: timers that were armed one
-//! after the other lie one after the other in memory, and a cascade walks them in that order. What tick a slot stands
-//! for, and when it is visited, is the [`wheel`](super::wheel)'s business.
+//! A slot is a [`Queue`] of indices into the slab. What tick a slot stands for, and when it is visited, is the
+//! [`wheel`](super::wheel)'s business.
 
 #![forbid(unsafe_code)]
 
-use super::entry::{Entries, NIL};
+use super::chunk::{Chunks, Queue};
+use super::entry::Entries;
 
 /// Slots of a level, a power of two so that a tick's digits name slots.
 pub(super) const SLOTS: usize = 64;
 
-/// A list of entries.
+/// The timers of one range of ticks.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// No entry in the list is due before this tick; `u64::MAX` when the list is empty. Exact until the entry it
-    /// came from leaves the list or is reset to later.
+    /// No timer in the slot is due before this tick; `u64::MAX` when the slot is empty. Exact until the timer it
+    /// came from leaves the slot or is reset to later.
     min: u64,
-    head: u32,
-    tail: u32,
+    queue: Queue,
 }
 
 impl Slot {
     const EMPTY: Slot = Slot {
         min: u64::MAX,
-        head: NIL,
-        tail: NIL,
+        queue: Queue::EMPTY,
     };
 }
 
@@ -48,10 +46,10 @@ impl Level {
         self.occupied
     }
 
-    /// The first entry of a slot, or `NIL`.
+    /// The queue of a slot.
     #[inline]
-    pub(super) fn head(&self, slot: u16) -> u32 {
-        self.slots[slot as usize % SLOTS].head
+    pub(super) fn queue(&self, slot: u16) -> Queue {
+        self.slots[slot as usize % SLOTS].queue
     }
 
     /// A tick before which nothing in the slot is due.
@@ -60,48 +58,54 @@ impl Level {
         self.slots[slot as usize % SLOTS].min
     }
 
-    /// Puts an entry at the end of a slot's list.
+    /// Puts an index at the end of a slot and gives back its cell.
     #[inline]
-    pub(super) fn append<T>(&mut self, slot: u16, entries: &mut Entries<T>, index: u32) {
-        let list = &mut self.slots[slot as usize % SLOTS];
-        let tail = std::mem::replace(&mut list.tail, index);
-        let entry = &mut entries[index];
-        entry.prev = tail;
-        entry.next = NIL;
-        list.min = list.min.min(entry.deadline);
-        if tail == NIL {
-            list.head = index;
-            self.occupied |= 1 << (slot as usize % SLOTS);
-        } else {
-            entries[tail].next = index;
-        }
+    pub(super) fn push(
+        &mut self,
+        slot: u16,
+        chunks: &mut Chunks,
+        index: u32,
+        deadline: u64,
+    ) -> u32 {
+        self.occupied |= 1 << (slot as usize % SLOTS);
+        let slot = &mut self.slots[slot as usize % SLOTS];
+        slot.min = slot.min.min(deadline);
+        chunks.push(&mut slot.queue, index)
     }
 
-    /// Takes an entry out of the list of the slot it is in.
+    /// Takes the first index off a slot that is occupied.
     #[inline]
-    pub(super) fn remove<T>(&mut self, slot: u16, entries: &mut Entries<T>, index: u32) {
-        let list = &mut self.slots[slot as usize % SLOTS];
-        let (prev, next) = (entries[index].prev, entries[index].next);
-        if prev == NIL {
-            list.head = next;
-        } else {
-            entries[prev].next = next;
-        }
-        if next == NIL {
-            list.tail = prev;
-        } else {
-            entries[next].prev = prev;
-        }
-        if list.head == NIL {
-            list.min = u64::MAX;
-            self.occupied &= !(1 << (slot as usize % SLOTS));
-        }
+    pub(super) fn pop_first(&mut self, slot: u16, chunks: &mut Chunks) {
+        chunks.pop_first(&mut self.slots[slot as usize % SLOTS].queue);
+        self.note_emptied(slot);
     }
 
-    /// Empties a slot and gives back its first entry; the entries stay chained by `next`.
+    /// Takes out the index in `cell`, which belongs to `slot`.
     #[inline]
-    pub(super) fn take(&mut self, slot: u16) -> u32 {
+    pub(super) fn remove<T>(
+        &mut self,
+        slot: u16,
+        cell: u32,
+        chunks: &mut Chunks,
+        entries: &mut Entries<T>,
+    ) {
+        chunks.remove(&mut self.slots[slot as usize % SLOTS].queue, cell, entries);
+        self.note_emptied(slot);
+    }
+
+    /// Empties a slot and gives away its queue.
+    #[inline]
+    pub(super) fn take(&mut self, slot: u16) -> Queue {
         self.occupied &= !(1 << (slot as usize % SLOTS));
-        std::mem::replace(&mut self.slots[slot as usize % SLOTS], Slot::EMPTY).head
+        std::mem::replace(&mut self.slots[slot as usize % SLOTS], Slot::EMPTY).queue
+    }
+
+    #[inline]
+    fn note_emptied(&mut self, number: u16) {
+        let slot = &mut self.slots[number as usize % SLOTS];
+        if slot.queue.is_empty() {
+            slot.min = u64::MAX;
+            self.occupied &= !(1 << (number as usize % SLOTS));
+        }
     }
 }

@@ -15,7 +15,7 @@
 //!              |                                        |
 //!              |          64 slots, a bit each in `occupied`, a minimum deadline each
 //!              |                                        |
-//!              |                       a slot: 7 <-> 4 <-> 9   (indices into one slab of entries)
+//!              |                       a slot: 7 4 9 ...   (indices into one slab of entries)
 //! ```
 //!
 //! | level | a slot is, in ticks | the level reaches | with ticks of 16.384 us |
@@ -31,7 +31,8 @@
 //!
 //! When the position enters a slot above level 0, its timers are filed again, further down (a cascade); when it
 //! comes to a slot of level 0, they fire. Empty slots cost nothing, however many the position passes at once. Where
-//! to read on: `wheel.rs` for placing and moving, `level.rs` for the lists, `entry.rs` for the slab.
+//! to read on: `wheel.rs` for placing and moving, `level.rs` for the slots, `chunk.rs` for
+//! what a slot is made of, `entry.rs` for the slab.
 //!
 //! # Two liberties
 //!
@@ -42,6 +43,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chunk;
 mod entry;
 mod level;
 mod wheel;
@@ -53,8 +55,8 @@ mod tests;
 
 pub use entry::TimerKey;
 
-use entry::{Entries, NIL};
-use wheel::{NEXT, OVERDUE, Wheel};
+use entry::{Entries, Released};
+use wheel::{NEXT, Wheel};
 
 /// Timers over ticks: armed with a value, which comes back when the deadline has passed.
 ///
@@ -89,9 +91,10 @@ impl<T> Timers<T> {
     /// When 2^32 - 1 timers are armed already.
     #[inline]
     pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let key = self.entries.claim(deadline, value);
-        self.arm(key.index(), deadline);
-        key
+        let index = self.entries.claim();
+        let slot = self.slot_for(deadline);
+        let cell = self.wheel.push(slot, index, deadline);
+        self.entries.fill(index, deadline, slot, cell, value)
     }
 
     /// Moves a timer to another tick; `false` when the key is stale, because it fired or was cancelled.
@@ -101,15 +104,13 @@ impl<T> Timers<T> {
     /// the running pass when the new tick is after it.
     #[inline]
     pub fn reset(&mut self, key: TimerKey, deadline: u64) -> bool {
-        let Some(index) = self.entries.find(key) else {
+        let Some(entry) = self.entries.find_mut(key) else {
             return false;
         };
-        let entry = &mut self.entries[index];
         let lazily = deadline >= entry.deadline && entry.slot() < NEXT;
         entry.deadline = deadline;
         if !lazily {
-            self.wheel.remove(&mut self.entries, index);
-            self.arm(index, deadline);
+            self.file_again(key.index());
         }
         true
     }
@@ -117,9 +118,12 @@ impl<T> Timers<T> {
     /// Disarms a timer and gives its value back; `None` when the key is stale.
     #[inline]
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let index = self.entries.find(key)?;
-        self.wheel.remove(&mut self.entries, index);
-        Some(self.entries.release(index).1)
+        self.entries.find(key)?;
+        let Released {
+            slot, cell, value, ..
+        } = self.entries.release(key.index());
+        self.wheel.remove(slot, cell, &mut self.entries);
+        Some(value)
     }
 
     /// The value of an armed timer, to be read or replaced; `None` when the key is stale.
@@ -131,9 +135,7 @@ impl<T> Timers<T> {
     /// The deadline of an armed timer; `None` when the key is stale.
     #[inline]
     pub fn deadline(&self, key: TimerKey) -> Option<u64> {
-        self.entries
-            .find(key)
-            .map(|index| self.entries[index].deadline)
+        self.entries.find(key).map(|entry| entry.deadline)
     }
 
     /// The earliest tick at which something may be due; `None` when no timer is armed.
@@ -155,23 +157,18 @@ impl<T> Timers<T> {
     #[inline]
     pub fn begin_expiry(&mut self, now: u64) {
         self.now = self.now.max(now);
-        if self.wheel.head(NEXT) != NIL {
-            self.take_up_overdue();
-        }
+        self.wheel.take_up_next(&mut self.entries);
     }
 
     /// Takes the next due timer out of the set, in non-decreasing order of deadlines; `None` ends the pass.
     ///
-    /// The key that comes with the value is stale already. Among timers of one tick the order is unspecified.
+    /// The key that comes with the value is stale already. Among timers of one tick the order is unspecified; those
+    /// that were armed after their tick had been dealt with come first.
     #[inline]
     pub fn pop_expired(&mut self) -> Option<(TimerKey, T)> {
-        let overdue = self.wheel.head(OVERDUE);
-        let index = if overdue == NIL {
-            self.wheel.advance(&mut self.entries, self.now)?
-        } else {
-            self.advance_up_to(overdue)
-        };
-        Some(self.entries.release(index))
+        let index = self.wheel.advance(&mut self.entries, self.now)?;
+        let Released { key, value, .. } = self.entries.release(index);
+        Some((key, value))
     }
 
     /// How many timers are armed.
@@ -199,46 +196,24 @@ impl<T> Timers<T> {
             .collect()
     }
 
-    /// Puts an entry that is in no list where its deadline belongs.
+    /// Moves an entry to the slot its deadline belongs in. Out of line, so that the reset to later stays short.
+    #[inline(never)]
+    fn file_again(&mut self, index: u32) {
+        let entry = &self.entries[index];
+        let (slot, cell, deadline) = (entry.slot(), entry.cell, entry.deadline);
+        self.wheel.remove(slot, cell, &mut self.entries);
+        let slot = self.slot_for(deadline);
+        self.wheel.file(&mut self.entries, index, slot);
+    }
+
+    /// The slot for a timer that is armed now.
     #[inline]
-    fn arm(&mut self, index: u32, deadline: u64) {
+    fn slot_for(&self, deadline: u64) -> u16 {
         if deadline <= self.now {
-            self.wheel.append(NEXT, &mut self.entries, index);
+            NEXT
         } else {
-            self.wheel.file(&mut self.entries, index);
+            self.wheel.place(deadline)
         }
-    }
-
-    /// Lets the pass that begins have what waited for it, in order of deadlines.
-    ///
-    /// Off the usual path: a sleep to an instant that has passed is ready without a timer.
-    #[cold]
-    fn take_up_overdue(&mut self) {
-        let mut order = Vec::new();
-        // A pass that was cut short may have left some of its own.
-        for list in [OVERDUE, NEXT] {
-            let mut index = self.wheel.head(list);
-            while index != NIL {
-                order.push((self.entries[index].deadline, index));
-                index = self.entries[index].next;
-            }
-        }
-        order.sort_by_key(|&(deadline, _)| deadline);
-        for (_, index) in order {
-            self.wheel.remove(&mut self.entries, index);
-            self.wheel.append(OVERDUE, &mut self.entries, index);
-        }
-    }
-
-    /// Takes out what comes first, the first overdue timer or one on the wheel: a pass cut short has left both.
-    #[cold]
-    fn advance_up_to(&mut self, overdue: u32) -> u32 {
-        let bound = self.entries[overdue].deadline;
-        if let Some(index) = self.wheel.advance(&mut self.entries, bound) {
-            return index;
-        }
-        self.wheel.remove(&mut self.entries, overdue);
-        overdue
     }
 }
 

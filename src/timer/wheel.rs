@@ -15,7 +15,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::entry::{Entries, NIL};
+use super::chunk::{Chunks, ITEMS};
+use super::entry::Entries;
 use super::level::{Level, SLOTS};
 
 /// Bits of a tick that name a slot in one level.
@@ -33,17 +34,15 @@ const BEYOND: u16 = (SHELF * SLOTS) as u16;
 /// Timers that were due already when they were armed: they wait for the next pass.
 pub(super) const NEXT: u16 = BEYOND + 1;
 
-/// What `NEXT` held when the running pass began.
-pub(super) const OVERDUE: u16 = BEYOND + 2;
-
 /// The levels, and the tick up to which they are done. The entries are lent to every call.
 #[derive(Debug)]
 pub(super) struct Wheel {
-    /// No timer on the wheel is due before this tick; it never goes back.
-    position: u64,
+    /// The tick the wheel has come to; it never goes back.
+    pub(super) position: u64,
     /// A bit for each level with an occupied slot.
     occupied: u8,
     levels: [Level; LEVELS + 1],
+    chunks: Chunks,
     /// Slots visited and entries filed, for the tests that assert what a pass costs.
     #[cfg(test)]
     pub(super) steps: u64,
@@ -56,41 +55,46 @@ impl Wheel {
             position: 0,
             occupied: 0,
             levels: [Level::EMPTY; LEVELS + 1],
+            chunks: Chunks::new(),
             #[cfg(test)]
             steps: 0,
         }
     }
 
-    /// Files an entry by its deadline, which is not before the position.
+    /// The slot for a deadline that is not before the position.
     #[inline]
-    pub(super) fn file<T>(&mut self, entries: &mut Entries<T>, index: u32) {
-        let slot = place(self.position, entries[index].deadline);
-        self.append(slot, entries, index);
+    pub(super) fn place(&self, deadline: u64) -> u16 {
+        // `| 63` sends equal ticks to level 0 as well.
+        let highest = 63 - ((self.position ^ deadline) | (SLOTS as u64 - 1)).leading_zeros();
+        let level = highest / BITS;
+        if level as usize >= LEVELS {
+            return BEYOND;
+        }
+        (level * SLOTS as u32) as u16 + ((deadline >> (level * BITS)) % SLOTS as u64) as u16
     }
 
-    /// Puts an entry at the end of the list of `slot`.
+    /// Puts an index into a slot and gives back its cell, which the entry has to know.
     #[inline]
-    pub(super) fn append<T>(&mut self, slot: u16, entries: &mut Entries<T>, index: u32) {
+    pub(super) fn push(&mut self, slot: u16, index: u32, deadline: u64) -> u32 {
         self.count_step();
         let level = level_of(slot);
-        entries[index].set_slot(slot);
-        self.levels[level].append(slot, entries, index);
         self.occupied |= 1 << level;
+        self.levels[level].push(slot, &mut self.chunks, index, deadline)
     }
 
-    /// Takes an entry out of whichever list it is in.
+    /// Puts an entry that is in no slot into one.
     #[inline]
-    pub(super) fn remove<T>(&mut self, entries: &mut Entries<T>, index: u32) {
-        let slot = entries[index].slot();
+    pub(super) fn file<T>(&mut self, entries: &mut Entries<T>, index: u32, slot: u16) {
+        let cell = self.push(slot, index, entries[index].deadline);
+        entries[index].set_place(slot, cell);
+    }
+
+    /// Takes out what is in `cell` of `slot`.
+    #[inline]
+    pub(super) fn remove<T>(&mut self, slot: u16, cell: u32, entries: &mut Entries<T>) {
         let level = level_of(slot);
-        self.levels[level].remove(slot, entries, index);
-        self.occupied &= !(u8::from(self.levels[level].occupied() == 0) << level);
-    }
-
-    /// The first entry of a slot, or `NIL`.
-    #[inline]
-    pub(super) fn head(&self, slot: u16) -> u32 {
-        self.levels[level_of(slot)].head(slot)
+        self.levels[level].remove(slot, cell, &mut self.chunks, entries);
+        self.note_emptied(level);
     }
 
     /// A tick before which nothing at all is due; `None` when no list holds anything.
@@ -99,13 +103,22 @@ impl Wheel {
         if self.occupied == 0 {
             return None;
         }
-        let late = self.levels[SHELF]
-            .min(NEXT)
-            .min(self.levels[SHELF].min(OVERDUE));
+        let late = self.levels[SHELF].min(NEXT);
         let first = self
             .first_slot()
             .map_or(u64::MAX, |slot| self.levels[level_of(slot)].min(slot));
         Some(late.min(first))
+    }
+
+    /// Puts what waits for the next pass onto the wheel: that pass begins.
+    ///
+    /// A tick the position has passed has no slot any more; its timers go to the position, which is the first slot
+    /// the pass visits.
+    #[inline]
+    pub(super) fn take_up_next<T>(&mut self, entries: &mut Entries<T>) {
+        if self.levels[SHELF].occupied() > 1 {
+            self.refile(entries, NEXT);
+        }
     }
 
     /// Moves the position up to `bound`, or to the first tick before it at which a timer is due. Takes that timer
@@ -123,16 +136,34 @@ impl Wheel {
                 continue;
             }
             self.position = start;
-            let index = self.head(slot);
-            self.remove(entries, index);
-            if entries[index].deadline <= start {
+            let index = self.pop_first(entries, slot);
+            let deadline = entries[index].deadline;
+            if deadline <= start {
                 return Some(index);
             }
             // Reset to later since it was filed: this is the visit at which it moves.
-            self.file(entries, index);
+            let slot = self.place(deadline);
+            self.file(entries, index, slot);
         }
         self.position = self.position.max(bound);
         None
+    }
+
+    /// Takes the first entry out of an occupied slot of level 0.
+    #[inline]
+    fn pop_first<T>(&mut self, entries: &Entries<T>, slot: u16) -> u32 {
+        let level = level_of(slot);
+        let queue = self.levels[level].queue(slot);
+        if queue.begins_chunk() {
+            // Asks for the memory of all that follow in this chunk at once, long before they are popped.
+            for &index in self.chunks.first_chunk(queue) {
+                std::hint::black_box(entries[index].deadline);
+            }
+        }
+        let index = self.chunks.first(queue);
+        self.levels[level].pop_first(slot, &mut self.chunks);
+        self.note_emptied(level);
+        index
     }
 
     /// Enters a slot above level 0 and files what is in it again.
@@ -143,16 +174,50 @@ impl Wheel {
         let level = level_of(slot);
         let earliest = self.levels[level].min(slot);
         self.position = self.start(slot).max(earliest).min(bound);
-        let mut index = self.levels[level].take(slot);
-        self.occupied &= !(u8::from(self.levels[level].occupied() == 0) << level);
-        while index != NIL {
-            let next = entries[index].next;
-            self.file(entries, index);
-            index = next;
+        self.refile(entries, slot);
+    }
+
+    /// Empties a slot and files what was in it by its deadline and the position.
+    fn refile<T>(&mut self, entries: &mut Entries<T>, slot: u16) {
+        let level = level_of(slot);
+        let queue = self.levels[level].queue(slot);
+        if queue.is_single() {
+            // A lone sleep comes this way every time; its slot may keep the chunk.
+            let index = self.chunks.first(queue);
+            self.levels[level].pop_first(slot, &mut self.chunks);
+            self.note_emptied(level);
+            let slot = self.place(entries[index].deadline.max(self.position));
+            return self.file(entries, index, slot);
+        }
+        let mut queue = self.levels[level].take(slot);
+        self.note_emptied(level);
+        let mut deadlines = [0; ITEMS];
+        loop {
+            let (items, count) = self.chunks.take_chunk(&mut queue);
+            if count == 0 {
+                break;
+            }
+            // A loop of its own, so that the entries are fetched side by side and not one after the other.
+            for (deadline, &index) in deadlines.iter_mut().zip(&items[..count]) {
+                *deadline = entries[index].deadline;
+            }
+            for (&deadline, &index) in deadlines.iter().zip(&items[..count]) {
+                let slot = self.place(deadline.max(self.position));
+                let cell = self.push(slot, index, deadline);
+                entries[index].set_place(slot, cell);
+            }
         }
     }
 
-    /// The occupied slot that comes first, `NEXT` and `OVERDUE` left aside.
+    /// Clears the bit of a level that has become empty.
+    #[inline]
+    fn note_emptied(&mut self, level: usize) {
+        if self.levels[level].occupied() == 0 {
+            self.occupied &= !(1 << level);
+        }
+    }
+
+    /// The occupied slot that comes first, `NEXT` left aside.
     #[inline]
     fn first_slot(&self) -> Option<u16> {
         let level = self.occupied.trailing_zeros() as usize;
@@ -182,18 +247,6 @@ impl Wheel {
             self.steps += 1;
         }
     }
-}
-
-/// The slot for a deadline that is not before `position`.
-#[inline]
-fn place(position: u64, deadline: u64) -> u16 {
-    // `| 63` sends equal ticks to level 0 as well.
-    let highest = 63 - ((position ^ deadline) | (SLOTS as u64 - 1)).leading_zeros();
-    let level = highest / BITS;
-    if level as usize >= LEVELS {
-        return BEYOND;
-    }
-    (level * SLOTS as u32) as u16 + ((deadline >> (level * BITS)) % SLOTS as u64) as u16
 }
 
 /// The level a slot is in. The remainder changes nothing; it spares the bounds check of every access to `levels`.

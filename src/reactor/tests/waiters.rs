@@ -78,7 +78,7 @@ fn the_same_waker_is_stored_once() {
     }
     assert_eq!(rig.driver.foreign_wakers(), 2);
     rig.deliver(&[(token, Readiness::READABLE)]);
-    assert_eq!(woken(), [1, 2, 3]);
+    assert_eq!(woken(), [2, 1, 3], "keys first");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn index_is_not_reused_while_queued() {
         Poll::Ready(())
     }));
     let first = handle.id();
-    bed.enter(|tasks| drop(tasks.run(tasks.pop().unwrap())));
+    assert_eq!(bed.enter(Tasks::run_next), Outcome::Finished);
     bed.join(handle).unwrap();
     assert_eq!((bed.tasks.queued(), bed.tasks.live()), (1, 0));
     let (seen, future) = probe();
@@ -144,7 +144,7 @@ fn handle_dropped_before_the_end() {
     assert_eq!(seen.counts(), (1, 0));
     seen.finish.set(true);
     bed.enter(|_| seen.wake());
-    assert!(matches!(bed.step(), Some(Outcome::Finished)));
+    assert_eq!(bed.step(), Some(Outcome::Finished));
     assert_eq!(seen.counts(), (2, 101));
     assert_eq!((listener.get(), bed.tasks.live()), (0, 0));
 }
@@ -234,14 +234,14 @@ fn root_has_a_place_in_the_queue() {
         let (mut polls, mut runs) = (0, 0);
         let output = loop {
             runs += 1;
-            match tasks.run(tasks.pop().expect("woken")) {
+            match tasks.run_next() {
                 Outcome::Root => {
                     polls += 1;
                     if let Poll::Ready(output) = tasks.poll_root(&root, main.as_mut()) {
                         break output;
                     }
                 }
-                outcome => assert!(matches!(outcome, Outcome::Finished)),
+                outcome => assert_eq!(outcome, Outcome::Finished),
             }
         };
         // First poll, yield, spawn and wait, (the task,) join.
@@ -249,7 +249,7 @@ fn root_has_a_place_in_the_queue() {
         tasks.root_waker(&root).wake();
         tasks.remove_root(root);
         assert_eq!((tasks.queued(), tasks.live()), (1, 0));
-        assert!(tasks.pop().is_none());
+        assert_eq!(tasks.run_next(), Outcome::Idle);
     });
 }
 
@@ -264,7 +264,7 @@ fn a_root_that_panics_leaves_no_trace() {
         assert_eq!(tasks.current_id(), None);
         assert!(!tasks.is_polling());
         tasks.remove_root(root);
-        assert!(tasks.pop().is_none());
+        assert_eq!(tasks.run_next(), Outcome::Idle);
     });
 }
 
@@ -275,9 +275,7 @@ fn run_within_run_does_not_alias() {
     let handle = bed.spawn(future::poll_fn(|cx| {
         cx.waker().wake_by_ref();
         CURRENT.with(|tasks| {
-            let tasks = tasks.unwrap();
-            let own = tasks.pop().unwrap();
-            assert!(matches!(tasks.run(own), Outcome::Pending));
+            assert_eq!(tasks.unwrap().run_next(), Outcome::Idle);
         });
         Poll::Ready(())
     }));
