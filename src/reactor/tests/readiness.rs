@@ -348,3 +348,24 @@ fn a_failed_registration_leaves_nothing_behind() {
     assert_eq!(rig.calls().len(), 3);
     assert_eq!(rig.register(CUSTOM).index(), 0);
 }
+
+#[test]
+fn a_read_that_could_not_be_armed_again_gives_its_bytes_and_stays_ready() {
+    let rig = Rig::new(rearming());
+    let token = rig.register(TCP);
+    rig.deliver(&[(token, BITS)]);
+    rig.script.borrow_mut().rearm_fails = true;
+    let waker = key(0);
+    let cx = Context::from_waker(&waker);
+    let read = |done: io::Result<usize>| {
+        let mut result = Some(done);
+        let call = || result.take().expect("called once");
+        rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
+    };
+    let short = read(Ok(3));
+    assert!(matches!(short, Poll::Ready(Ok(3))), "{short:?}");
+    assert_eq!(rig.cached(token), BITS);
+    let blocked = read(Err(io::ErrorKind::WouldBlock.into()));
+    assert!(matches!(blocked, Poll::Ready(Err(_))), "{blocked:?}");
+    assert_eq!(rig.cached(token), BITS, "it would wait for ever");
+}
