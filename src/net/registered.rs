@@ -168,6 +168,10 @@ impl Registered {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.clear(seen, interest)?;
+                    if seen.round == Seen::ELSEWHERE {
+                        // Nothing was cleared, and poll(2) may say ready again at once.
+                        crate::yield_now().await;
+                    }
                 }
                 result => return result,
             }
