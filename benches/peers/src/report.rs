@@ -19,7 +19,8 @@ impl Report {
     }
 }
 
-/// Clock, CPU time of this thread and allocations at one point; [`Meter::done`] takes the difference.
+/// Clock, CPU time of this process (a runtime may have helper
+/// threads) and allocations at one point; [`Meter::done`] takes the difference.
 pub struct Meter {
     wall: Instant,
     cpu: u64,
@@ -34,7 +35,7 @@ impl Meter {
     pub fn new() -> Meter {
         Meter {
             counts: count::now(),
-            cpu: sys::thread_cpu(),
+            cpu: sys::process_cpu(),
             wall: Instant::now(),
         }
     }
@@ -42,7 +43,7 @@ impl Meter {
     /// Per-operation times and allocations of `ops` operations since `new`.
     pub fn done(self, ops: u64) -> Report {
         let wall = self.wall.elapsed().as_nanos() as f64;
-        let cpu = (sys::thread_cpu() - self.cpu) as f64;
+        let cpu = (sys::process_cpu() - self.cpu) as f64;
         let now = count::now();
         let ops_f = ops as f64;
         let mut r = Report::default();

@@ -114,6 +114,10 @@ async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io
 
 fn serve<R: Tasks>(cfg: Serve) {
     R::block_on(async move {
+        // io_uring must be able to block on it, epoll must not.
+        cfg.listener
+            .set_nonblocking(monoio::utils::is_legacy())
+            .expect("listener");
         let listener = TcpListener::from_std(cfg.listener).expect("listener");
         loop {
             let Ok((stream, _)) = listener.accept().await else {

@@ -5,6 +5,8 @@ use std::future::{Future, poll_fn, ready};
 use std::hint::black_box;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::time::{Duration, Instant};
 
@@ -50,20 +52,18 @@ async fn context<T>(f: impl FnOnce(&mut Context<'_>) -> T) -> T {
 }
 
 /// `k` others that end between five seconds and an hour from now: some before, most after the ten
-/// seconds of the one that is measured.
-async fn others<R: Timers>(k: u64) -> Vec<Pin<Box<impl Future>>> {
+/// seconds of the one that is measured. Nobody awaits them.
+fn others<R: Timers>(k: u64) -> Vec<Pin<Box<impl Future>>> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    context(|cx| {
-        let mut sleeps = Vec::with_capacity(k as usize);
-        for _ in 0..k {
-            let us = 5_000_000 + random.below(3_600_000_000);
-            let mut sleep = Box::pin(R::sleep(Duration::from_micros(us)));
-            assert!(sleep.as_mut().poll(cx).is_pending());
-            sleeps.push(sleep);
-        }
-        sleeps
-    })
-    .await
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut sleeps = Vec::with_capacity(k as usize);
+    for _ in 0..k {
+        let us = 5_000_000 + random.below(3_600_000_000);
+        let mut sleep = Box::pin(R::sleep(Duration::from_micros(us)));
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        sleeps.push(sleep);
+    }
+    sleeps
 }
 
 fn create_poll_drop<R: Timers>(cx: &mut Context<'_>, n: u64) {
@@ -77,7 +77,7 @@ fn create_poll_drop<R: Timers>(cx: &mut Context<'_>, n: u64) {
 fn timer<R: Timers>(a: &Args) -> Report {
     let (n, k, warm) = (a.n, a.k, a.warm);
     in_task::<R, _>(async move {
-        let others = others::<R>(k).await;
+        let others = others::<R>(k);
         let report = context(|cx| {
             create_poll_drop::<R>(cx, warm);
             let meter = Meter::new();
@@ -131,10 +131,11 @@ fn storm_deadline(random: &mut Random, n: u64) -> Duration {
     Duration::from_micros(500_000 + 3 * n + random.below(1_000_000))
 }
 
-/// A waker that only counts down, and wakes the main task at zero.
+/// A waker that only counts down, and wakes the main task at zero. Its owner may be a helper thread
+/// of the runtime, but one thread at a time: so no locked instruction is needed to count.
 struct Countdown {
-    left: Cell<u64>,
-    main: RefCell<Option<Waker>>,
+    left: AtomicU64,
+    main: Mutex<Option<Waker>>,
 }
 
 static COUNTDOWN: RawWakerVTable =
@@ -143,10 +144,11 @@ static COUNTDOWN: RawWakerVTable =
 unsafe fn fire(p: *const ()) {
     // SAFETY: `storm` leaks its `Countdown`.
     let c = unsafe { &*p.cast::<Countdown>() };
-    let left = c.left.get() - 1;
-    c.left.set(left);
+    let left = c.left.load(Relaxed) - 1;
+    c.left.store(left, Relaxed);
     if left == 0 {
-        c.main.take().into_iter().for_each(Waker::wake);
+        let main = c.main.lock().expect("no panic inside").take();
+        main.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -155,11 +157,11 @@ fn storm<R: Timers>(a: &Args) -> Report {
     let n = a.n;
     in_task::<R, _>(async move {
         let count = Countdown {
-            left: Cell::new(n),
-            main: RefCell::new(None),
+            left: AtomicU64::new(n),
+            main: Mutex::new(None),
         };
         let count: &'static Countdown = Box::leak(Box::new(count));
-        let own = sys::thread_cpu();
+        let own = sys::process_cpu();
         let begin = Instant::now();
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         // SAFETY: the vtable's functions take a leaked `Countdown`.
@@ -172,23 +174,24 @@ fn storm<R: Timers>(a: &Args) -> Report {
             assert!(sleep.as_mut().poll(&mut cx).is_pending());
             sleeps.push(sleep);
         }
-        let registered = sys::thread_cpu();
+        let registered = sys::process_cpu();
         poll_fn(|cx| {
-            if count.left.get() == 0 {
+            let mut main = count.main.lock().expect("no panic inside");
+            if count.left.load(Relaxed) == 0 {
                 return Poll::Ready(());
             }
-            *count.main.borrow_mut() = Some(cx.waker().clone());
+            *main = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;
-        let fired = sys::thread_cpu();
+        let fired = sys::process_cpu();
         drop(sleeps);
         let mut r = Report::default();
         r.set("ops", n as f64);
         r.set("register_ms", (registered - own) as f64 / 1e6);
         r.set("fire_ms", (fired - registered) as f64 / 1e6);
         r.set("cpu_ns", (fired - own) as f64 / n as f64);
-        r.set("drop_ms", (sys::thread_cpu() - fired) as f64 / 1e6);
+        r.set("drop_ms", (sys::process_cpu() - fired) as f64 / 1e6);
         r
     })
 }
@@ -197,7 +200,7 @@ fn storm<R: Timers>(a: &Args) -> Report {
 fn storm_tasks<R: Timers>(a: &Args) -> Report {
     let n = a.n;
     R::block_on(async move {
-        let own = sys::thread_cpu();
+        let own = sys::process_cpu();
         let begin = Instant::now();
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let left = Rc::new((Cell::new(n), RefCell::new(None::<Waker>)));
@@ -220,7 +223,7 @@ fn storm_tasks<R: Timers>(a: &Args) -> Report {
             Poll::Pending
         })
         .await;
-        let all = sys::thread_cpu() - own;
+        let all = sys::process_cpu() - own;
         let mut r = Report::default();
         r.set("ops", n as f64);
         r.set("cpu_ns", all as f64 / n as f64);
