@@ -69,10 +69,13 @@ impl Fds for Compio {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        return stream.to_poll_fd()?.read_ready().await;
+async fn idle(stream: TcpStream) {
+    if let Ok(fd) = stream.into_poll_fd() {
+        let _ = fd.read_ready().await;
     }
+}
+
+async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = Vec::with_capacity(buffer);
     loop {
         buf.clear();
@@ -94,9 +97,12 @@ fn serve(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            Compio::detach(Compio::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            Compio::detach(match cfg.idle {
+                true => Compio::spawn(idle(stream)),
+                false => Compio::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }

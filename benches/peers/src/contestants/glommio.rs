@@ -86,12 +86,12 @@ impl Fds for Glommio {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        // There is no wait without a buffer: the smallest one.
-        stream.read(&mut [0]).await?;
-        return Ok(());
-    }
+/// There is no wait without a buffer: the smallest one.
+async fn idle(mut stream: TcpStream) {
+    let _ = stream.read(&mut [0]).await;
+}
+
+async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;
@@ -111,9 +111,12 @@ fn serve(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            Glommio::detach(Glommio::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            Glommio::detach(match cfg.idle {
+                true => Glommio::spawn(idle(stream)),
+                false => Glommio::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }

@@ -96,10 +96,11 @@ macro_rules! driver {
 driver!(Legacy, LegacyDriver);
 driver!(Uring, IoUringDriver);
 
-async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        return stream.readable(false).await;
-    }
+async fn idle(stream: TcpStream) {
+    let _ = stream.readable(false).await;
+}
+
+async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = Vec::with_capacity(buffer);
     loop {
         let (n, read) = stream.read(buf).await;
@@ -124,9 +125,12 @@ fn serve<R: Tasks>(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            R::detach(R::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            R::detach(match cfg.idle {
+                true => R::spawn(idle(stream)),
+                false => R::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }

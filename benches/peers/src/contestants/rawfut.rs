@@ -150,11 +150,11 @@ fn turn() {
     });
 }
 
-async fn connection(stream: Stream, buffer: usize, idle: bool) -> io::Result<()> {
-    if idle {
-        poll_fn(|cx| stream.poll_readable(cx)).await;
-        return Ok(());
-    }
+async fn idle(stream: Stream) {
+    poll_fn(|cx| stream.poll_readable(cx)).await;
+}
+
+async fn connection(stream: Stream, buffer: usize) -> io::Result<()> {
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;
@@ -176,10 +176,13 @@ fn serve(cfg: Serve) {
             };
             let _ = sys::set_nodelay(fd);
             let stream = Stream::new(fd, sys::IN | sys::OUT | sys::RDHUP).expect("register");
-            let (buffer, idle) = (cfg.buffer, cfg.idle);
-            drop(rawexec::spawn(async move {
-                let _ = connection(stream, buffer, idle).await;
-            }));
+            let buffer = cfg.buffer;
+            drop(match cfg.idle {
+                true => rawexec::spawn(idle(stream)),
+                false => rawexec::spawn(async move {
+                    let _ = connection(stream, buffer).await;
+                }),
+            });
         }
     };
     rawexec::block_on(accept, turn)

@@ -73,10 +73,11 @@ impl Fds for Reveille {
     }
 }
 
-async fn connection(stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        return stream.readable().await;
-    }
+async fn idle(stream: TcpStream) {
+    let _ = stream.readable().await;
+}
+
+async fn connection(stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;
@@ -96,9 +97,12 @@ fn serve(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            Reveille::detach(Reveille::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            Reveille::detach(match cfg.idle {
+                true => Reveille::spawn(idle(stream)),
+                false => Reveille::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }

@@ -89,11 +89,12 @@ impl Fds for Smol {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        let inner: Arc<Async<std::net::TcpStream>> = stream.into();
-        return inner.readable().await;
-    }
+async fn idle(stream: TcpStream) {
+    let inner: Arc<Async<std::net::TcpStream>> = stream.into();
+    let _ = inner.readable().await;
+}
+
+async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;
@@ -112,9 +113,12 @@ fn serve(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            Smol::detach(Smol::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            Smol::detach(match cfg.idle {
+                true => Smol::spawn(idle(stream)),
+                false => Smol::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }

@@ -76,10 +76,17 @@ impl Fds for Tokio {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize, idle: bool) -> std::io::Result<()> {
-    if idle {
-        return stream.readable().await;
+/// Readiness of a fresh stream is a guess here: only a read that would block makes it true.
+async fn idle(stream: TcpStream) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0]) {
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
     }
+}
+
+async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;
@@ -99,9 +106,12 @@ pub fn serve<R: Tasks>(cfg: Serve) {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            R::detach(R::spawn(async move {
-                let _ = connection(stream, cfg.buffer, cfg.idle).await;
-            }));
+            R::detach(match cfg.idle {
+                true => R::spawn(idle(stream)),
+                false => R::spawn(async move {
+                    let _ = connection(stream, cfg.buffer).await;
+                }),
+            });
         }
     })
 }
