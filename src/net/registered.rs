@@ -170,7 +170,7 @@ impl Registered {
                     self.clear(seen, interest)?;
                     if seen.round == Seen::ELSEWHERE {
                         // Nothing was cleared, and poll(2) may say ready again at once.
-                        crate::yield_now().await;
+                        crate::task::yield_now().await;
                     }
                 }
                 result => return result,
