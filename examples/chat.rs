@@ -174,7 +174,9 @@ impl Queue {
         let waker = waiting.waker.take();
         drop(waiting);
         // A waker may be anybody's code: called when the queue is not borrowed any more.
-        waker.map(Waker::wake);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// All that is there, as soon as there is something; `None` when there will be nothing more.
