@@ -308,9 +308,14 @@ fn readiness(revents: libc::c_short) -> Readiness {
 ///
 /// Takes a number, not a borrow: the fd of a message may have been closed meanwhile, which is answered by `INVALID`.
 pub(crate) fn look(fd: RawFd, interest: Interest) -> io::Result<Readiness> {
+    let mut events = mask(interest);
+    if interest.is_priority() {
+        // Nothing more will come from a peer that has ended its side.
+        events |= RDHUP;
+    }
     let mut entry = [libc::pollfd {
         fd,
-        events: mask(interest),
+        events,
         revents: 0,
     }];
     retry(|| poll(&mut entry, Some(Duration::ZERO)))?;

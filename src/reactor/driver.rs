@@ -16,8 +16,10 @@ use super::clock::{Clock, Moment, NEVER_TICK};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
+use super::stand_ins::StandIns;
+use super::wake_list::{FirstPanic, WakeList};
 use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
-use super::{Reactor, Watch, deregistered, wake_list::WakeList};
+use super::{Reactor, Watch, deregistered};
 use crate::backend::{self, Backend};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
@@ -27,6 +29,7 @@ use crate::sys::scoped::scoped;
 use crate::timer::{TimerKey, Timers};
 use crate::token::{RuntimeId, Token};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, Waker};
@@ -73,6 +76,7 @@ pub(crate) struct Driver {
     last_reading: Cell<Moment>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
+    stand_ins: StandIns,
     /// Ends waits for timers in place of their timeouts, if precise timers are wanted.
     alarm: Option<RefCell<Alarm>>,
     wakers: Wakers,
@@ -82,8 +86,8 @@ pub(crate) struct Driver {
     next_waiter: Cell<u32>,
     unparker: std::sync::Arc<Unparker>,
     remote: Arc<Remote>,
-    /// Room for the messages of a turn.
-    messages: Cell<Vec<Message>>,
+    /// Messages that have been taken and not handled.
+    messages: RefCell<VecDeque<Message>>,
     /// Something was sent to this thread that it has not looked at.
     notified: Cell<bool>,
     /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
@@ -108,13 +112,14 @@ impl Driver {
             clock,
             reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
             timers: RefCell::new(Timers::new()),
+            stand_ins: StandIns::default(),
             alarm: alarm.map(RefCell::new),
             wakers: Wakers::new(parts.keys),
             list: Cell::default(),
             next_waiter: Cell::new(0),
             unparker,
             remote,
-            messages: Cell::default(),
+            messages: RefCell::default(),
             notified: Cell::new(false),
             unconsumed: Cell::new(false),
         })
@@ -266,16 +271,35 @@ impl Driver {
         (self.reactor.borrow().len(), self.timers.borrow().len())
     }
 
+    /// How many foreign wakers are stored.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn foreign_wakers(&self) -> usize {
+        self.wakers.foreign_len()
+    }
+
     // ---- messages of other threads ----------------------------------------------------------------------------
 
-    /// Does what other threads have asked for.
+    /// Does what other threads have asked for, in the order they asked, also when it is called by a waker that one of
+    /// the messages wakes.
+    ///
+    /// When such a waker panics the rest is left for the next call, which is owed then.
     pub(crate) fn handle_messages(&self) {
-        let mut messages = self.messages.take();
-        self.remote.drain(&mut messages);
-        for message in messages.drain(..) {
+        struct Owed<'a>(&'a Cell<bool>);
+        impl Drop for Owed<'_> {
+            fn drop(&mut self) {
+                self.0.set(true);
+            }
+        }
+        self.remote.drain(&mut self.messages.borrow_mut());
+        let owed = Owed(&self.notified);
+        while let Some(message) = self.next_message() {
             self.handle(message);
         }
-        self.messages.set(messages);
+        std::mem::forget(owed);
+    }
+
+    fn next_message(&self) -> Option<Message> {
+        self.messages.borrow_mut().pop_front()
     }
 
     fn handle(&self, message: Message) {
@@ -295,7 +319,9 @@ impl Driver {
                 waker,
             } => self.wait_timer(key, deadline, waker),
             Message::Reset { key, deadline } => {
-                self.reset_timer(key, deadline);
+                let key = self.stand_ins.get(key).unwrap_or(key);
+                let tick = self.deadline_tick(deadline);
+                self.timers.borrow_mut().reset(key, tick);
             }
             Message::Cancel { key } => self.cancel_timer(key),
         }
@@ -305,32 +331,33 @@ impl Driver {
     /// from now on comes as an event.
     fn arm_for(&self, token: Token, direction: Direction, waker: Waker) {
         let interest = direction.interest();
-        let slot = self.wakers.store_owned(waker);
         let mut list = WakeList::default();
-        let unused = {
-            let mut reactor = self.reactor.borrow_mut();
-            let watched = reactor.watch(token, interest);
-            match reactor.get(token) {
-                None => self.wakers.take(slot),
-                Some(state) => {
-                    let (fd, round) = (state.fd, state.round);
-                    let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
-                    let seen = watched
-                        .and_then(|()| reactor.clear(token, round, direction.bit()))
-                        .and_then(|()| backend::look(fd, interest))
-                        // What cannot be asked is found out by trying.
-                        .unwrap_or(answers(interest));
-                    if !seen.is_empty() {
-                        reactor.merge_one(token, seen, &self.wakers, &mut list);
-                    }
-                    replaced
-                }
-            }
+        let mut reactor = self.reactor.borrow_mut();
+        let watched = reactor.watch(token, interest);
+        let Some(state) = reactor.get(token) else {
+            drop(reactor);
+            // So that the waiter finds out.
+            return waker.wake();
         };
-        // A registration that is gone: wake, so that the waiter finds out.
-        if let Some(taken) = unused {
-            self.wakers.wake(taken);
+        let (fd, round) = (state.fd, state.round);
+        let mut known = None;
+        if state.waits(direction, &self.wakers, &waker) {
+            known = Some(waker);
+        } else {
+            let slot = self.wakers.store_owned(waker);
+            let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
+            debug_assert!(replaced.is_none(), "only futures replace what they stored");
         }
+        let seen = watched
+            .and_then(|()| reactor.clear(token, round, direction.bit()))
+            .and_then(|()| backend::look(fd, interest))
+            // What cannot be asked is found out by trying.
+            .unwrap_or(answers(interest));
+        if !seen.is_empty() {
+            reactor.merge_one(token, seen, &self.wakers, &mut list);
+        }
+        drop(reactor);
+        drop(known);
         list.wake_all();
     }
 
@@ -453,6 +480,11 @@ impl Driver {
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
         let (unused, error) = match (watched, reactor.get(token)) {
+            // The clone has looked at messages, and one of them at the fd.
+            (Ok(()), Some(state)) if state.readiness.intersects(answers(interest)) => {
+                list.take(&self.wakers, &mut { slot });
+                (None, None)
+            }
             (Ok(()), Some(state)) => (
                 state.store(id, interest, slot, &self.wakers, &mut list),
                 None,
@@ -582,6 +614,8 @@ impl Driver {
     pub(crate) fn poll_timer(&self, key: TimerKey, waker: &Waker) -> Poll<()> {
         let mut timers = self.timers.borrow_mut();
         let Some(slot) = timers.get_mut(key) else {
+            drop(timers);
+            self.cancel_stand_in(key);
             return Poll::Ready(());
         };
         if self.wakers.holds(*slot, waker) {
@@ -606,18 +640,20 @@ impl Driver {
     }
 
     /// A foreign thread waits for a timer: stores its waker. When the timer has fired before a foreign reset reached
-    /// it, another one is armed in its place, which nobody names.
+    /// it, another one is armed in its place.
     fn wait_timer(&self, key: TimerKey, deadline: Moment, waker: Waker) {
-        let armed = self.timers.borrow_mut().get_mut(key).is_some();
+        let live = self.stand_ins.get(key).unwrap_or(key);
+        let armed = self.timers.borrow_mut().get_mut(live).is_some();
         if !armed && Moment::now() >= deadline {
             return waker.wake();
         }
         let fresh = self.wakers.store_owned(waker);
         if armed {
-            drop(self.swap_timer_waker(key, fresh));
+            drop(self.swap_timer_waker(live, fresh));
         } else {
             let tick = self.deadline_tick(deadline);
-            self.timers.borrow_mut().insert(tick, fresh);
+            let stand_in = self.timers.borrow_mut().insert(tick, fresh);
+            self.stand_ins.set(key, stand_in);
         }
     }
 
@@ -625,7 +661,11 @@ impl Driver {
     #[inline]
     pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Moment) -> bool {
         let tick = self.deadline_tick(deadline);
-        self.timers.borrow_mut().reset(key, tick)
+        let armed = self.timers.borrow_mut().reset(key, tick);
+        if !armed {
+            self.cancel_stand_in(key);
+        }
+        armed
     }
 
     /// The tick of a deadline.
@@ -638,20 +678,34 @@ impl Driver {
     #[inline]
     pub(crate) fn cancel_timer(&self, key: TimerKey) {
         let slot = self.timers.borrow_mut().cancel(key);
-        if let Some(slot) = slot {
-            drop(self.wakers.take(slot));
+        match slot {
+            Some(slot) => drop(self.wakers.take(slot)),
+            None => self.cancel_stand_in(key),
+        }
+    }
+
+    /// Takes off what stands for a timer that has fired.
+    #[inline]
+    fn cancel_stand_in(&self, key: TimerKey) {
+        if let Some(stand_in) = self.stand_ins.take(key) {
+            let slot = self.timers.borrow_mut().cancel(stand_in);
+            drop(slot.and_then(|slot| self.wakers.take(slot)));
         }
     }
 
     // ---- the end ----------------------------------------------------------------------------------------------
 
-    /// Refuses messages, drops those that are queued, wakes everyone who waits and forgets every fd and timer.
+    /// Refuses messages, handles those that are queued, wakes everyone who waits and forgets every fd and timer.
     /// Called once, by the runtime's drop, after the tasks are gone.
+    ///
+    /// When someone else's wake panics, all this is done first.
     pub(crate) fn shutdown(&self) {
         REMOTES.remove(self.id);
         self.remote.close();
+        let mut panics = FirstPanic::default();
+        // Each call goes on behind the message that panicked.
+        while !panics.guard(|| self.handle_messages()) {}
         let mut list = WakeList::default();
-        self.handle_messages();
         let tokens = self.reactor.borrow().tokens();
         for token in tokens {
             // The fd may have been closed; the mechanism goes away in a moment.
@@ -664,7 +718,8 @@ impl Driver {
         for mut slot in slots {
             list.take(&self.wakers, &mut slot);
         }
-        list.wake_all();
+        panics.guard(|| list.wake_all());
+        panics.resume();
     }
 }
 

@@ -27,6 +27,9 @@ pub(crate) mod io_state;
 pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
+mod stand_ins;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod wake_list;
 pub(crate) mod waker_slot;
 
@@ -280,10 +283,30 @@ impl Reactor {
         if drained {
             state.readiness = state.readiness - bit;
             if rearm {
-                self.rearm(token, bit)?;
+                return self.rearm_after(token, bit, done);
             }
         }
         done
+    }
+
+    /// Arms a direction again whose call has answered `done`. On failure the bit stays, and what was done is not lost: the
+    /// next call will find that nothing is left, and the same failure.
+    fn rearm_after(
+        &mut self,
+        token: Token,
+        bit: Readiness,
+        done: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let Err(error) = self.rearm(token, bit) else {
+            return done;
+        };
+        if let Some(state) = self.get(token) {
+            state.readiness |= bit;
+        }
+        match done {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => Poll::Ready(Err(error)),
+        }
     }
 
     /// Makes sure that the backend looks for `interest`, which the first mask may have left out.

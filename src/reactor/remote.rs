@@ -9,7 +9,7 @@ use super::io_state::Direction;
 use crate::sync::{Arc, Mutex};
 use crate::timer::TimerKey;
 use crate::token::Token;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::Waker;
 
@@ -62,7 +62,7 @@ impl Message {
 #[derive(Debug, Default)]
 struct Inbox {
     closed: bool,
-    messages: Vec<Message>,
+    messages: VecDeque<Message>,
     waiting: HashSet<WaiterId>,
 }
 
@@ -100,20 +100,20 @@ impl Remote {
                 return Ok(());
             }
         }
-        inbox.messages.push(message);
+        inbox.messages.push_back(message);
         drop(inbox);
         self.unpark.wake_by_ref();
         Ok(())
     }
 
-    /// Takes what is queued, for the owner. `into` is empty and lends its room.
-    pub(crate) fn drain(&self, into: &mut Vec<Message>) {
-        debug_assert!(
-            into.is_empty(),
-            "messages of the last turn were not handled"
-        );
+    /// Moves what is queued to the end of `into`, for the owner. If that is empty it lends its room.
+    pub(crate) fn drain(&self, into: &mut VecDeque<Message>) {
         let mut inbox = self.inbox.lock();
-        std::mem::swap(&mut inbox.messages, into);
+        if into.is_empty() {
+            std::mem::swap(&mut inbox.messages, into);
+        } else {
+            into.append(&mut inbox.messages);
+        }
         inbox.waiting.clear();
     }
 
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_waiter_is_queued_once_until_it_is_taken() {
         let remote = Remote::new(Waker::noop().clone());
-        let mut taken = Vec::new();
+        let mut taken = VecDeque::new();
         remote.push(arm(Waker::noop())).unwrap();
         remote.push(arm(Waker::noop())).unwrap();
         remote.drain(&mut taken);

@@ -1,8 +1,37 @@
 //! Wakers collected while the reactor is borrowed, woken after the borrow has ended.
 
 use super::waker_slot::{Taken, WakerSlot, Wakers};
+use std::any::Any;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
+
+/// Lets foreign code panic where the work must be finished first: keeps the first panic, which goes on afterwards.
+#[derive(Default)]
+pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
+
+impl FirstPanic {
+    /// Runs `f`; whether it returned.
+    pub(super) fn guard(&mut self, f: impl FnOnce()) -> bool {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+            return true;
+        };
+        if self.0.is_none() {
+            self.0 = Some(payload);
+        } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            // A payload whose drop panics: its payload is leaked, or this would have no end.
+            mem::forget(again);
+        }
+        false
+    }
+
+    /// The panic goes on, if there was one.
+    pub(super) fn resume(self) {
+        if let Some(payload) = self.0 {
+            resume_unwind(payload);
+        }
+    }
+}
 
 /// The wakers that one turn has to wake. Kept from turn to turn for its room.
 ///
@@ -48,14 +77,10 @@ impl WakeList {
 
     #[cold]
     fn wake_foreign(&mut self) {
-        let mut panic = None;
+        let mut panics = FirstPanic::default();
         for waker in self.foreign.drain(..) {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
-                panic.get_or_insert(payload);
-            }
+            panics.guard(|| waker.wake());
         }
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
+        panics.resume();
     }
 }

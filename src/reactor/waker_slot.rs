@@ -144,14 +144,6 @@ impl Wakers {
         (self.keys.wake)(key);
     }
 
-    /// Wakes what was taken. The caller has nothing borrowed.
-    pub(crate) fn wake(&self, taken: Taken) {
-        match taken {
-            Taken::Key(key) => self.wake_key(key),
-            Taken::Foreign(waker) => waker.wake(),
-        }
-    }
-
     /// How many foreign wakers are stored.
     #[cfg(test)]
     pub(crate) fn foreign_len(&self) -> usize {

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
-use crate::task::{Outcome, RootKey, Tasks};
+use crate::task::{Outcome, Payload, RootKey, Tasks};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -147,8 +147,12 @@ impl Local {
     #[cold]
     pub(super) fn report_panics(&self) {
         while let Some(payload) = self.tasks.take_panic() {
-            self.unhandled_panic.handle(payload, self.name());
+            self.report_panic(payload);
         }
+    }
+
+    pub(super) fn report_panic(&self, payload: Payload) {
+        self.unhandled_panic.handle(payload, self.name());
     }
 
     #[inline]

@@ -33,7 +33,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::pin;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -248,8 +248,12 @@ impl Drop for Runtime {
         let local = &*self.local;
         context::enter(local, || {
             local.tasks.shutdown();
-            local.driver.shutdown();
+            // A foreign waker's panic must not come out of a drop, which may be part of an unwinding.
+            let ended = catch_unwind(AssertUnwindSafe(|| local.driver.shutdown()));
             local.report_panics();
+            if let Err(payload) = ended {
+                local.report_panic(payload);
+            }
         });
     }
 }

@@ -18,6 +18,8 @@ pub(crate) mod clock;
     target_os = "illumos"
 ))]
 pub(crate) mod eventfd;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fake_waker;
 pub(crate) mod fd;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lab;
