@@ -4,6 +4,8 @@
 //! with [`charge`]. When it is used up, `charge` wakes the task and answers `Pending`, so a task whose sockets are
 //! always ready still lets the others run. Off a runtime the cell holds [`UNLIMITED`], which is not counted down.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
@@ -20,19 +22,42 @@ pub(crate) fn refill(units: u32) -> u32 {
     LEFT.with(|left| left.replace(units))
 }
 
-/// Takes one unit; when none is left, wakes the task and says `Pending`.
+/// Takes one unit; when none is left, wakes the task and says `Pending`. For leaves that know they will succeed.
 #[inline]
 pub(crate) fn charge(cx: &Context<'_>) -> Poll<()> {
-    LEFT.with(|left| match left.get() {
-        0 => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
+    let left = check(cx);
+    if left.is_ready() {
+        spend();
+    }
+    left
+}
+
+/// Whether a unit is left; when none is, wakes the task. A leaf that may still find itself not ready asks this first
+/// and calls [`spend`] once it has succeeded, so that waiting for many things costs no budget.
+#[inline]
+pub(crate) fn check(cx: &Context<'_>) -> Poll<()> {
+    if LEFT.with(Cell::get) == 0 {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
+}
+
+/// Whether the budget is used up, for who only wants to know.
+#[inline]
+pub(crate) fn is_spent() -> bool {
+    LEFT.with(Cell::get) == 0
+}
+
+/// Takes the unit that [`check`] saw.
+#[inline]
+pub(crate) fn spend() {
+    LEFT.with(|left| {
+        let units = left.get();
+        if units != UNLIMITED {
+            left.set(units.saturating_sub(1));
         }
-        units => {
-            left.set(units - u32::from(units != UNLIMITED));
-            Poll::Ready(())
-        }
-    })
+    });
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is asked for ([`Interest`]) and what was seen ([`Readiness`]): two plain bit sets, never one type for both.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
@@ -228,6 +230,19 @@ impl Readiness {
             bits |= Readiness::WRITE_CLOSED.0;
         }
         Readiness(bits)
+    }
+
+    /// The set of these bits; see [`bits`](Readiness::bits).
+    #[inline]
+    pub(crate) const fn from_bits(bits: u8) -> Readiness {
+        Readiness(bits & 127)
+    }
+
+    /// Both sets together, in a `const`.
+    #[inline]
+    #[must_use]
+    pub const fn or(self, other: Readiness) -> Readiness {
+        Readiness(self.0 | other.0)
     }
 
     /// READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8, READ_CLOSED 16, WRITE_CLOSED 32, INVALID 64.

@@ -3,12 +3,16 @@
 //! Loom's types exist only while one of its models runs, and they cannot be made in a `const`: a process-wide static
 //! uses [`StaticLock`], which is parking_lot's lock in both worlds and stays out of the models.
 
+#![forbid(unsafe_code)]
+
 pub(crate) use parking_lot::RwLock as StaticLock;
 
 #[cfg(not(all(test, loom)))]
 mod imp {
+    #[allow(unused_imports, reason = "the same list for both worlds")]
     pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::Arc;
+    #[allow(unused_imports, reason = "the same list for both worlds")]
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 }
 

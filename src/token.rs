@@ -3,6 +3,8 @@
 //! Both are plain data. Neither keeps anything alive, and a stale one is recognised by whoever owns what it named:
 //! an index is reused only under another generation.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// Names one registration: its index in the reactor's slab and its generation, in one `u64`.
@@ -56,13 +58,19 @@ impl fmt::Debug for Token {
 /// Handles such as `TcpStream` hold this instead of an `Arc`, so that making and dropping one costs no locked
 /// instruction. The place alone (16 bits) is unique among the runtimes that are alive; wakers carry only that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuntimeId(u32);
+pub(crate) struct RuntimeId(u32);
 
 impl RuntimeId {
     /// Packs a place and its generation. `place` is never 0.
     #[inline]
     pub(crate) const fn new(place: u16, generation: u16) -> RuntimeId {
         RuntimeId((generation as u32) << 16 | place as u32)
+    }
+
+    /// How often the place had been used before.
+    #[inline]
+    pub(crate) const fn generation(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 
     /// The place in the registry: unique among the live runtimes, never 0.
@@ -74,7 +82,7 @@ impl RuntimeId {
 
 impl fmt::Debug for RuntimeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RuntimeId({}v{})", self.place(), self.0 >> 16)
+        write!(f, "RuntimeId({}v{})", self.place(), self.generation())
     }
 }
 

@@ -1,1 +1,413 @@
 //! Which mechanism: names, aliases, the automatic order, and the reason why one is not to be had.
+
+use super::Backend;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+/// What the environment variable is called that names a mechanism.
+const VARIABLE: &str = "REVEILLE_BACKEND";
+
+/// The kernel mechanisms that a runtime can wait with.
+///
+/// ```
+/// use reveille::backend::BackendKind;
+/// assert_eq!("linux-sysepoll".parse(), Ok(BackendKind::Epoll));
+/// assert_eq!(BackendKind::EventPorts.to_string(), "event-ports");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// epoll(7): Linux and Android.
+    Epoll,
+    /// kqueue(2): the BSDs and macOS.
+    Kqueue,
+    /// port_create(3C): illumos and Solaris.
+    EventPorts,
+    /// /dev/poll: illumos and Solaris.
+    DevPoll,
+    /// poll(2): every Unix.
+    Poll,
+    /// select(2): every Unix.
+    Select,
+    /// Real-time signals (`F_SETSIG`): Linux. On request only.
+    Rtsig,
+    /// io_uring's poll requests: Linux. On request only.
+    IoUring,
+}
+
+impl BackendKind {
+    /// All of them; those of the automatic order first, in that order.
+    pub const ALL: [BackendKind; 8] = [
+        BackendKind::Epoll,
+        BackendKind::Kqueue,
+        BackendKind::EventPorts,
+        BackendKind::DevPoll,
+        BackendKind::Poll,
+        BackendKind::Select,
+        BackendKind::Rtsig,
+        BackendKind::IoUring,
+    ];
+
+    /// How many of `ALL` are tried without being asked for. Signals are a resource of the whole process, and io_uring
+    /// pins the files it waits for: neither is taken by surprise.
+    const AUTOMATIC: usize = 6;
+
+    /// The name, as `REVEILLE_BACKEND` and messages spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BackendKind::Epoll => "epoll",
+            BackendKind::Kqueue => "kqueue",
+            BackendKind::EventPorts => "event-ports",
+            BackendKind::DevPoll => "devpoll",
+            BackendKind::Poll => "poll",
+            BackendKind::Select => "select",
+            BackendKind::Rtsig => "rtsig",
+            BackendKind::IoUring => "io-uring",
+        }
+    }
+
+    /// Opens this mechanism, with room for `capacity` events at once to begin with.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when this host or this version has none, with the reason and what there is instead; else what
+    /// the system calls say.
+    pub fn open(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
+        if let Some(reason) = self.absent() {
+            let text = format!("the {self} backend is {reason}; {}", Host);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        self.make(capacity)
+    }
+
+    /// Why it cannot be had, as far as that is known without trying.
+    fn absent(self) -> Option<&'static str> {
+        const BSD: bool = cfg!(any(
+            target_vendor = "apple",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "dragonfly"
+        ));
+        const SOLARISH: bool = cfg!(any(target_os = "illumos", target_os = "solaris"));
+        const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
+        let (at_home, home) = match self {
+            BackendKind::Epoll => (LINUX, "only on Linux and Android"),
+            BackendKind::Rtsig | BackendKind::IoUring => (LINUX, "only on Linux"),
+            BackendKind::Kqueue => (BSD, "only on the BSDs and macOS"),
+            BackendKind::EventPorts | BackendKind::DevPoll => {
+                (SOLARISH, "only on illumos and Solaris")
+            }
+            BackendKind::Poll | BackendKind::Select => (true, ""),
+        };
+        match self {
+            _ if !at_home => Some(home),
+            BackendKind::Epoll | BackendKind::Poll => None,
+            _ => Some("not built into this version"),
+        }
+    }
+
+    fn make(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
+        Ok(match self {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
+            BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Reads a name, in any case and with `_` for `-`; lighttpd's names are aliases.
+impl FromStr for BackendKind {
+    type Err = ParseBackendKindError;
+
+    fn from_str(text: &str) -> Result<BackendKind, ParseBackendKindError> {
+        let name = text.trim().to_ascii_lowercase().replace('_', "-");
+        Ok(match name.as_str() {
+            "epoll" | "linux-sysepoll" | "sysepoll" => BackendKind::Epoll,
+            "kqueue" | "freebsd-kqueue" => BackendKind::Kqueue,
+            "event-ports" | "eventports" | "evport" | "solaris-eventports" => {
+                BackendKind::EventPorts
+            }
+            "devpoll" | "dev-poll" | "/dev/poll" | "solaris-devpoll" => BackendKind::DevPoll,
+            "poll" => BackendKind::Poll,
+            "select" => BackendKind::Select,
+            "rtsig" | "linux-rtsig" => BackendKind::Rtsig,
+            "io-uring" | "iouring" | "uring" => BackendKind::IoUring,
+            _ => {
+                return Err(ParseBackendKindError {
+                    name: text.to_owned(),
+                });
+            }
+        })
+    }
+}
+
+/// No mechanism has that name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParseBackendKindError {
+    name: String,
+}
+
+impl fmt::Display for ParseBackendKindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no backend is called {:?}; the names are ", self.name)?;
+        list(f, BackendKind::ALL.iter().map(|kind| kind.name()))
+    }
+}
+
+impl Error for ParseBackendKindError {}
+
+/// Whether one mechanism can be had on this host, and if not, why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Availability {
+    kind: BackendKind,
+    missing: Option<String>,
+}
+
+impl Availability {
+    fn of(kind: BackendKind) -> Availability {
+        let missing = match kind.absent() {
+            Some(reason) => Some(reason.to_owned()),
+            // The proof: a sandbox may forbid what the kernel has.
+            None => kind.make(1).err().map(|error| error.to_string()),
+        };
+        Availability { kind, missing }
+    }
+
+    /// Which one.
+    pub fn kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Whether it can be had.
+    pub fn is_available(&self) -> bool {
+        self.missing.is_none()
+    }
+
+    /// Why not.
+    pub fn reason(&self) -> Option<&str> {
+        self.missing.as_deref()
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.missing {
+            None => write!(f, "{}", self.kind),
+            Some(reason) => write!(f, "{} ({reason})", self.kind),
+        }
+    }
+}
+
+/// Every mechanism, and whether this host has it: found out by opening and closing each.
+pub fn available() -> Vec<Availability> {
+    BackendKind::ALL.map(Availability::of).to_vec()
+}
+
+/// Opens the mechanism that was asked for: by the program, else by `REVEILLE_BACKEND`, else the first of the automatic
+/// order that works. Only the automatic order goes on to the next one.
+///
+/// # Errors
+///
+/// `InvalidInput` for an unknown name and `Unsupported` for a mechanism that is not to be had, with the reasons
+/// and with what this host has; else what the system calls say, such as `EMFILE`.
+pub(crate) fn open(choice: Option<BackendKind>, capacity: usize) -> io::Result<Box<dyn Backend>> {
+    let variable = match choice {
+        Some(_) => None,
+        None => std::env::var_os(VARIABLE),
+    };
+    let name = variable.as_deref().map(|name| name.to_string_lossy());
+    open_named(choice, name.as_deref(), capacity)
+}
+
+/// As `open`, with the variable's value.
+fn open_named(
+    choice: Option<BackendKind>,
+    variable: Option<&str>,
+    capacity: usize,
+) -> io::Result<Box<dyn Backend>> {
+    if let Some(kind) = choice {
+        return kind.open(capacity);
+    }
+    let Some(name) = variable.filter(|name| !name.is_empty()) else {
+        return open_first(&BackendKind::ALL[..BackendKind::AUTOMATIC], |kind| {
+            kind.open(capacity)
+        });
+    };
+    let invalid = |error| {
+        let text = format!("{VARIABLE}: {error}; {}", Host);
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
+    let kind: BackendKind = name.parse().map_err(invalid)?;
+    kind.open(capacity)
+        .map_err(|error| match error.raw_os_error() {
+            Some(_) => error,
+            None => io::Error::new(error.kind(), format!("{VARIABLE}: {error}")),
+        })
+}
+
+/// The first that opens. A process that is out of fds or memory gets that error, not a worse mechanism.
+fn open_first(
+    order: &[BackendKind],
+    mut open: impl FnMut(BackendKind) -> io::Result<Box<dyn Backend>>,
+) -> io::Result<Box<dyn Backend>> {
+    let mut first = None;
+    for &kind in order {
+        match open(kind) {
+            Err(error) if is_shortage(&error) => return Err(error),
+            // What the host should have, but refuses, says more than that it is no Solaris.
+            Err(error) if error.raw_os_error().is_some() => {
+                first.get_or_insert(error);
+            }
+            Err(_) => {}
+            opened => return opened,
+        }
+    }
+    Err(first.unwrap_or_else(|| io::ErrorKind::Unsupported.into()))
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
+}
+
+/// "This host has ...; not ...": the end of every message about a choice that failed.
+struct Host;
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (have, miss): (Vec<_>, Vec<_>) = available()
+            .into_iter()
+            .partition(Availability::is_available);
+        f.write_str("this host has ")?;
+        list(f, have.iter())?;
+        f.write_str(", but not ")?;
+        list(f, miss.iter())
+    }
+}
+
+/// Writes the items with commas between them.
+fn list(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    for (at, item) in items.enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        write!(f, "{comma}{item}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that the host has and one that it has not, for sure.
+    const PRESENT: BackendKind = BackendKind::Poll;
+    const MISSING: BackendKind = if cfg!(any(target_os = "linux", target_os = "android")) {
+        BackendKind::Kqueue
+    } else {
+        BackendKind::Epoll
+    };
+
+    #[test]
+    fn every_name_is_read_back() {
+        for kind in BackendKind::ALL {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
+            let shouted = kind.name().to_ascii_uppercase().replace('-', "_");
+            assert_eq!(shouted.parse(), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn lighttpds_names_are_aliases() {
+        for (name, kind) in [
+            ("linux-sysepoll", BackendKind::Epoll),
+            ("solaris-eventports", BackendKind::EventPorts),
+            ("solaris-devpoll", BackendKind::DevPoll),
+            ("freebsd-kqueue", BackendKind::Kqueue),
+            ("linux-rtsig", BackendKind::Rtsig),
+            ("io_uring", BackendKind::IoUring),
+        ] {
+            assert_eq!(name.parse(), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_all_names() {
+        let text = "libev".parse::<BackendKind>().unwrap_err().to_string();
+        assert!(text.contains("\"libev\""), "{text}");
+        for kind in BackendKind::ALL {
+            assert!(text.contains(kind.name()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_explicit_choice_wins_over_the_variable() {
+        let opened = open_named(Some(PRESENT), Some("nonsense"), 4).unwrap();
+        assert_eq!(opened.name(), PRESENT.name());
+    }
+
+    #[test]
+    fn the_variable_wins_over_the_automatic_order() {
+        let opened = open_named(None, Some("poll"), 4).unwrap();
+        assert_eq!(opened.name(), "poll");
+    }
+
+    #[test]
+    fn an_empty_variable_is_unset() {
+        let empty = open_named(None, Some(""), 4).unwrap();
+        let unset = open_named(None, None, 4).unwrap();
+        assert_eq!(empty.name(), unset.name());
+    }
+
+    #[test]
+    fn a_failed_choice_says_what_there_is_and_why_not_the_rest() {
+        for (choice, variable) in [
+            (Some(MISSING), None),
+            (None, Some(MISSING.name())),
+            (None, Some("nonsense")),
+        ] {
+            let error = open_named(choice, variable, 4).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("this host has"), "{text}");
+            assert!(text.contains("poll"), "{text}");
+            assert!(text.contains(&format!("{MISSING} (only on ")), "{text}");
+            assert_eq!(text.contains(VARIABLE), variable.is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_listed_with_a_reason_or_opens() {
+        let list = available();
+        assert_eq!(list.len(), BackendKind::ALL.len());
+        for entry in list {
+            let opened = entry.kind().open(4);
+            assert_eq!(opened.is_ok(), entry.is_available(), "{entry}");
+            assert_eq!(entry.reason().is_none(), entry.is_available());
+        }
+    }
+
+    #[test]
+    fn only_the_automatic_order_goes_on_to_the_next() {
+        let refusing = |kind: BackendKind| match kind {
+            PRESENT => kind.open(1),
+            _ => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        };
+        let order = [MISSING, BackendKind::Select, PRESENT];
+        assert_eq!(open_first(&order, refusing).unwrap().name(), "poll");
+        let none = open_first(&order[..2], refusing).unwrap_err();
+        assert_eq!(none.raw_os_error(), Some(libc::ENOSYS));
+        let starving = |_| Err(io::Error::from_raw_os_error(libc::EMFILE));
+        let starved = open_first(&order, starving).unwrap_err();
+        assert_eq!(starved.raw_os_error(), Some(libc::EMFILE));
+    }
+}

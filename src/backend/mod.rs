@@ -6,46 +6,53 @@
 //!
 //! # The contract
 //!
-//! Every backend keeps these promises; [`crate::conformance`] tests them, case by case. What differs between
-//! mechanisms is said by [`Capabilities`], never by asking for the kind.
+//! Every backend keeps these promises; the kit behind the feature `conformance` tests them, case by case. What
+//! differs between mechanisms is said by [`Capabilities`], never by asking for the kind.
 //!
-//! **After [`add`](Backend::add)** an fd that is ready already is reported by the next [`wait`](Backend::wait), just as one that becomes ready
-//! later. **After [`modify`](Backend::modify)** only the new interest is reported, and again whatever of it is ready now. **After
-//! [`remove`](Backend::remove)** has returned, no later `wait` reports the token, and the kernel holds no reference to the file: closing
-//! the fd gives the peer its end of file at once.
+//! **After [`add`](Backend::add)** an fd that is ready already is reported by the next [`wait`](Backend::wait), just
+//! as one that becomes ready later. **After [`modify`](Backend::modify)** only the new interest is reported, and
+//! again whatever of it is ready now. **After [`remove`](Backend::remove)** has returned, no later `wait` reports the
+//! token, and the kernel holds no reference to the file: closing the fd gives the peer its end of file at once.
 //!
 //! **What repeats** is the registration's [`Trigger`]:
-//! - `Level`: an event in every `wait` while the condition holds. Delivering a hang-up or an error disarms the fd until
-//!   the next `modify`, for these cannot be masked and would make every wait return at once.
+//! - `Level`: an event in every `wait` while the condition holds. Delivering a hang-up or an error disarms the fd
+//!   until the next `modify`, for these cannot be masked and would make every wait return at once.
 //! - `Oneshot`: one event, then silence (hang-ups included) until `modify`, which reports again what is ready then.
 //! - `Edge`: one event for each time the fd becomes ready; *each delivery of a direction may be its last until
-//!   [`rearm`](Backend::rearm) or new data*. A mechanism with `Capabilities::rearm` says nothing more of a delivered direction until it is
-//!   re-armed, and reports again what is ready then; the others re-arm by themselves and `rearm` does nothing. Extra
-//!   events are allowed, lost ones are not.
+//!   [`rearm`](Backend::rearm) or new data*. A mechanism with `Capabilities::rearm` says nothing more of a delivered
+//!   direction until it is re-armed, and reports again what is ready then; the others re-arm by themselves and
+//!   `rearm` does nothing. Extra events are allowed, lost ones are not.
 //!
 //! **What an event says.** READABLE comes for data, end of file, hang-up and error; WRITABLE for room, hang-up and
 //! error: a reader that waits is woken by whatever would make its call return. READABLE and WRITABLE alone are
-//! reported only when asked for; HUP and ERR are reported whatever the interest is (also for `Interest::NONE`, at most once), and set
-//! both bits. READ_CLOSED and WRITE_CLOSED say which side has ended, and may be missing but never wrong. PRIORITY
-//! comes only when asked for, and is never ERROR. An fd closed behind the backend's back is reported once as INVALID
-//! and forgotten, where the mechanism can see it.
+//! reported only when asked for; HUP and ERR are reported whatever the interest is (also for `Interest::NONE`, at
+//! most once), and set both bits. READ_CLOSED and WRITE_CLOSED say which side has ended (a hang-up: both), and may be
+//! missing but never wrong; the one exception is a socket that was never connected, which Linux calls hung up:
+//! connect first, add then. PRIORITY comes only when asked for, and is never ERROR. An fd closed behind the backend's
+//! back is reported once as INVALID, READABLE and WRITABLE (every call on it returns at once), where the mechanism
+//! can see it, and forgotten: a `remove` that comes later is `NotFound`.
 //!
 //! **One event per registration and wait**: what a mechanism reports in halves is merged, or the halves follow each
-//! other in the same batch. A batch holds at most [`Events::capacity`] events; what did not fit comes in the next waits, and
-//! no registration is passed over twice in a row for ever: 200 ready fds with room for 16 are all served within 14 waits.
+//! other in the same batch. A batch holds at most [`Events::capacity`] events; what did not fit comes in the next
+//! waits, and no registration is passed over twice in a row for ever: 200 ready fds with room for 16 are all served
+//! within 14 waits.
 //!
 //! **`wait`** never ends early without an event, a notification or a signal, and rounds its timeout up to the
-//! mechanism's unit. It reports `ErrorKind::Interrupted` only when there is no event to report; the driver decides what that
-//! means. `Duration::ZERO` does not block; `None` blocks without limit; any `Duration` is accepted.
+//! mechanism's unit. It reports `ErrorKind::Interrupted` only when there is no event to report; the driver decides
+//! what that means. `Duration::ZERO` does not block; `None` blocks without limit; any `Duration` is accepted, and cut
+//! to the longest wait that the mechanism can express (24 days, at the least) if it is longer.
 //!
-//! **Errors.** `add` of a registered fd: `AlreadyExists`. `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`.
-//! A bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves nothing
-//! behind; a failed `remove` has forgotten the token all the same.
+//! **Errors.** `add` of a registered fd: `AlreadyExists`. (A number that was closed without `remove` and now names
+//! another file is not registered; a mechanism that cannot tell says `AlreadyExists`, and the caller, once it has
+//! removed what is due, adds again.) `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`. A
+//! bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves
+//! nothing behind; a failed `remove` has forgotten the token all the same.
 //!
-//! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations. `modify`,
-//! `rearm` and `remove` take the number as a [`RawFd`], not a borrow: a handle dropped on a foreign thread may have been closed,
-//! and its number been given to another file, before the owner hears of it. The token decides; a backend keyed by
-//! numbers compares it before it touches anything.
+//! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations and never
+//! `u64::MAX`, which backends keep for their notifier. `modify`, `rearm` and `remove` take the number as a [`RawFd`],
+//! not a borrow: a handle dropped on a foreign thread may have been closed, and its number been given to another
+//! file, before the owner hears of it. The token decides; a backend keyed by numbers compares it before it touches
+//! anything.
 
 use std::fmt;
 use std::io;
@@ -56,10 +63,16 @@ pub use crate::interest::{Interest, Readiness};
 pub use crate::token::Token;
 
 mod choice;
-
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod epoll;
 mod notifier;
+mod poll;
+mod pollset;
 
-pub use notifier::{Notifier, Notify};
+pub(crate) use choice::open;
+pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
+pub use notifier::{Notifier, Notify, NotifyFd};
+pub(crate) use pollset::look;
 
 /// How a registration repeats itself; see the [contract](self#the-contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -82,14 +95,17 @@ pub struct Capabilities {
     pub level: bool,
     /// `Trigger::Oneshot` is supported.
     pub oneshot: bool,
-    /// An `Edge` registration must be re-armed, direction by direction, after a delivery. Such a mechanism reports again
-    /// what is ready when it is armed, so a short read or write proves enough to re-arm. Without it, `rearm` need not be called.
+    /// An `Edge` registration must be re-armed, direction by direction, after a delivery. Such a mechanism reports
+    /// again what is ready when it is armed, so a short read or write proves enough to re-arm. Without it, `rearm`
+    /// need not be called.
     pub rearm: bool,
     /// Closing the last descriptor of a file removes its registration, so that a file which the runtime alone owns may
     /// be closed without `remove`.
     pub close_removes: bool,
     /// The mechanism is a kernel object that a host loop can watch: `as_fd` works.
     pub has_fd: bool,
+    /// A peer that ended only its sending side is told by READ_CLOSED. Without it, by the read that returns 0.
+    pub read_closed: bool,
     /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
     pub max_fd: Option<RawFd>,
 }
@@ -104,6 +120,7 @@ impl Capabilities {
             rearm: false,
             close_removes: false,
             has_fd: false,
+            read_closed: false,
             max_fd: None,
         }
     }
@@ -186,7 +203,8 @@ impl Events {
     }
 }
 
-/// One kernel mechanism. Read the [contract](self#the-contract) before implementing it; [`crate::conformance`] judges an implementation.
+/// One kernel mechanism. Read the [contract](self#the-contract) before implementing it; the kit behind the feature
+/// `conformance` judges one.
 pub trait Backend: fmt::Debug {
     /// Its name, as `REVEILLE_BACKEND` and messages spell it.
     fn name(&self) -> &str;
@@ -198,8 +216,8 @@ pub trait Backend: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// `AlreadyExists` when the fd is registered, `InvalidInput` for a trigger it does not support, `Unsupported` or `EPERM` for an
-    /// fd it cannot watch, `EBADF`, and whatever the system call says. Nothing is left behind.
+    /// `AlreadyExists` when the fd is registered, `InvalidInput` for a trigger it does not support, `Unsupported` or
+    /// `EPERM` for an fd it cannot watch, `EBADF`, and whatever the system call says. Nothing is left behind.
     fn add(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -212,7 +230,8 @@ pub trait Backend: fmt::Debug {
     ///
     /// # Errors
     ///
-    /// `NotFound` when the token is not registered under that number; else what the system call says, with the old interest kept.
+    /// `NotFound` when the token is not registered under that number; else what the system call says, with the old
+    /// interest kept.
     fn modify(
         &mut self,
         fd: RawFd,

@@ -2,7 +2,7 @@
 
 use super::syscall::check;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Whether reads and writes of the file return `WouldBlock` instead of blocking.
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
@@ -12,6 +12,10 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Makes the file non-blocking, and keeps its other flags.
+#[allow(
+    dead_code,
+    reason = "for platforms that cannot say so when the fd is made"
+)]
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL takes no pointer; the borrow keeps the fd open.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -23,6 +27,10 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Keeps the fd from children that this process executes.
+#[allow(
+    dead_code,
+    reason = "for platforms that cannot say so when the fd is made"
+)]
 pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFD takes no pointer; the borrow keeps the fd open.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) })?;
@@ -31,6 +39,30 @@ pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
         check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, flags | libc::FD_CLOEXEC) })?;
     }
     Ok(())
+}
+
+/// Which file an fd names: two numbers that differ between two files open at the same time. (Event fds and their like
+/// share one; what has an inode of its own, such as sockets, pipes and files, does not.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// Asks `fstat`; an fd that is not open is `EBADF`.
+    pub(crate) fn of(fd: RawFd) -> io::Result<FileId> {
+        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: the buffer is a whole `stat`; the call looks at the number and does not keep it.
+        check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+        // SAFETY: fstat succeeded, so it filled the buffer.
+        let stat = unsafe { stat.assume_init() };
+        #[allow(clippy::unnecessary_cast, reason = "narrower or signed elsewhere")]
+        Ok(FileId {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+        })
+    }
 }
 
 /// What kind of file an fd names, as far as waiting for it is concerned.

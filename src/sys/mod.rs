@@ -9,7 +9,25 @@
 //!
 //! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
 
+pub(crate) mod addr;
+pub(crate) mod clock;
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "illumos"
+))]
+pub(crate) mod eventfd;
+#[cfg(all(test, not(loom)))]
+pub(crate) mod fake_waker;
 pub(crate) mod fd;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod lab;
+pub(crate) mod pipe;
+pub(crate) mod poll;
 pub(crate) mod scoped;
+pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod timerfd;

@@ -18,10 +18,18 @@ impl<T: 'static> Slot<T> {
     }
 }
 
-/// A scoped thread-local reference to a `T`.
+/// A scoped thread-local reference to a `T`: a copyable name of the thread's cell.
 pub(crate) struct Scoped<T: 'static> {
     key: &'static LocalKey<Slot<T>>,
 }
+
+impl<T> Clone for Scoped<T> {
+    fn clone(&self) -> Scoped<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Scoped<T> {}
 
 impl<T: 'static> Scoped<T> {
     pub(crate) const fn new(key: &'static LocalKey<Slot<T>>) -> Scoped<T> {
@@ -30,7 +38,7 @@ impl<T: 'static> Scoped<T> {
 
     /// Runs `f` with `value` published on this thread.
     #[inline]
-    pub(crate) fn enter<R>(&'static self, value: &T, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn enter<R>(self, value: &T, f: impl FnOnce() -> R) -> R {
         self.replace(value, f)
     }
 
@@ -40,12 +48,12 @@ impl<T: 'static> Scoped<T> {
         dead_code,
         reason = "used by tests that play a foreign thread on this one"
     )]
-    pub(crate) fn leave<R>(&'static self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn leave<R>(self, f: impl FnOnce() -> R) -> R {
         self.replace(ptr::null(), f)
     }
 
     #[inline]
-    fn replace<R>(&'static self, value: *const T, f: impl FnOnce() -> R) -> R {
+    fn replace<R>(self, value: *const T, f: impl FnOnce() -> R) -> R {
         struct Restore<T: 'static>(&'static LocalKey<Slot<T>>, *const T);
         impl<T: 'static> Drop for Restore<T> {
             fn drop(&mut self) {
@@ -58,7 +66,7 @@ impl<T: 'static> Scoped<T> {
 
     /// Runs `f` with what is published on this thread, if anything.
     #[inline]
-    pub(crate) fn with<R>(&'static self, f: impl FnOnce(Option<&T>) -> R) -> R {
+    pub(crate) fn with<R>(self, f: impl FnOnce(Option<&T>) -> R) -> R {
         let value = self.key.with(|slot| slot.0.get());
         // SAFETY: a non-null pointer was made from a reference by `enter`, which is still on this thread's stack below
         // us (its guard puts the former value back before the borrow ends, also on unwind), so the reference is alive;
@@ -67,11 +75,14 @@ impl<T: 'static> Scoped<T> {
     }
 }
 
-/// Declares a scoped thread-local: `scoped!(static CURRENT: Local);`
+/// Declares a scoped thread-local: `scoped!(const CURRENT: Local);`
+///
+/// A constant, not a static: so the compiler sees through the key to the thread's cell, and a look-up is one load. Behind a
+/// static it was a call through a pointer.
 macro_rules! scoped {
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $ty:ty) => {
+    ($(#[$meta:meta])* $vis:vis const $name:ident: $ty:ty) => {
         $(#[$meta])*
-        $vis static $name: $crate::sys::scoped::Scoped<$ty> = {
+        $vis const $name: $crate::sys::scoped::Scoped<$ty> = {
             ::std::thread_local! {
                 static SLOT: $crate::sys::scoped::Slot<$ty> =
                     const { $crate::sys::scoped::Slot::empty() };
@@ -86,7 +97,7 @@ pub(crate) use scoped;
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    scoped!(static CURRENT: u32);
+    scoped!(const CURRENT: u32);
 
     fn current() -> Option<u32> {
         CURRENT.with(|value| value.copied())

@@ -1,0 +1,470 @@
+//! epoll(7): Linux and Android.
+//!
+//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of
+//! ours; a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`)
+//! triggers, an fd of its own that another loop can watch.
+//!
+//! **Where it is odd.**
+//! - `EPOLLERR` and `EPOLLHUP` cannot be masked: with a level trigger they make every wait return at once. A fired
+//!   one-shot registration reports not even these until it is modified.
+//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate
+//!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
+//!   of another file by then).
+//! - Regular files are refused with `EPERM`.
+//! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
+//!   sandboxes answer `EPERM` for calls they do not know.
+//!
+//! **What we do about it.** A level registration that delivered a hang-up or an error is taken out of the kernel and
+//! put back by the next `modify`: only these are kept in a table. Tokens are noted by number, so that a late call for a
+//! number that has a new owner is `NotFound` and not an accident. Events of a file that lives on in a duplicate are the
+//! reactor's to drop, by their generation. The notifier is registered edge-triggered, so that an eventfd
+//! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
+//!
+//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
+//! 5.11.
+
+use super::notifier::{NotifyFd, is_refused};
+use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
+use crate::sys::fd::FileId;
+use crate::sys::syscall::check;
+use crate::sys::timeout::millis;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+/// The notifier's token, and "nobody" among the owners: the reactor's slab never gets that far.
+const NOBODY: u64 = u64::MAX;
+
+/// More events than that at once the kernel refuses (`EP_MAX_EVENTS`).
+const MOST_EVENTS: usize = i32::MAX as usize / size_of::<libc::epoll_event>();
+
+const IN: u32 = libc::EPOLLIN as u32;
+const OUT: u32 = libc::EPOLLOUT as u32;
+const PRI: u32 = libc::EPOLLPRI as u32;
+const ERR: u32 = libc::EPOLLERR as u32;
+const HUP: u32 = libc::EPOLLHUP as u32;
+const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+
+pub(super) struct Epoll {
+    epoll: OwnedFd,
+    notify: NotifyFd,
+    /// What the kernel writes into; its length is that of the last wait.
+    buffer: Vec<libc::epoll_event>,
+    /// By fd number: the token that was added under it last, or `NOBODY`. Stale where an fd was closed without
+    /// `remove`, until the number is added again. Never looked at by `wait`.
+    owners: Vec<u64>,
+    /// The level-triggered registrations, by token: only these need to be found again by `wait`.
+    levels: HashMap<u64, LevelFd>,
+    /// `epoll_pwait2` has not been refused yet.
+    nanoseconds: bool,
+}
+
+struct LevelFd {
+    number: RawFd,
+    /// The file, when a hang-up or an error was delivered and the registration is not in the kernel.
+    disarmed: Option<FileId>,
+}
+
+impl Epoll {
+    pub(super) fn new(capacity: usize) -> io::Result<Epoll> {
+        Epoll::build(capacity, NotifyFd::new()?, true)
+    }
+
+    /// As `new`, with a given notifier and, if `nanoseconds` is false, as on a kernel without `epoll_pwait2`.
+    fn build(capacity: usize, notify: NotifyFd, nanoseconds: bool) -> io::Result<Epoll> {
+        // SAFETY: the call takes no pointer.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the call has just made this fd, and nobody else knows it.
+        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+        let epoll = Epoll {
+            epoll,
+            notify,
+            buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
+            owners: Vec::new(),
+            levels: HashMap::new(),
+            nanoseconds,
+        };
+        let notify = epoll.notify.as_fd().as_raw_fd();
+        epoll.control(libc::EPOLL_CTL_ADD, notify, IN | EDGE, NOBODY)?;
+        Ok(epoll)
+    }
+
+    fn control(&self, what: libc::c_int, fd: RawFd, mask: u32, data: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: mask,
+            u64: data,
+        };
+        // SAFETY: the event outlives the call, which keeps no pointer to it; a number that is not open is an error, not
+        // an access.
+        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &mut event) })?;
+        Ok(())
+    }
+
+    /// Notes that the number is `owner`'s now.
+    fn own(&mut self, fd: RawFd, owner: u64) {
+        let at = fd as usize;
+        if at >= self.owners.len() {
+            self.owners.resize(at + 1, NOBODY);
+        }
+        let before = std::mem::replace(&mut self.owners[at], owner);
+        if before != NOBODY && !self.levels.is_empty() {
+            // Closed without `remove`, which is allowed here.
+            self.levels.remove(&before);
+        }
+    }
+
+    fn owner(&self, fd: RawFd) -> u64 {
+        let at = usize::try_from(fd).unwrap_or(usize::MAX);
+        self.owners.get(at).copied().unwrap_or(NOBODY)
+    }
+
+    fn check_owner(&self, fd: RawFd, token: Token) -> io::Result<()> {
+        let owner = self.owner(fd);
+        if owner == NOBODY || owner != token.to_u64() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    }
+
+    /// Whether the number names a file that is registered, though the kernel was told to forget it for now.
+    fn is_disarmed(&self, fd: RawFd) -> bool {
+        if self.levels.is_empty() {
+            return false;
+        }
+        let level = self.levels.get(&self.owner(fd));
+        level.is_some_and(|level| level.disarmed.is_some() && level.disarmed == FileId::of(fd).ok())
+    }
+
+    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
+    #[cold]
+    fn disarm(&mut self, owner: u64) {
+        let Some(number) = self.levels.get(&owner).map(|level| level.number) else {
+            return;
+        };
+        if self.owner(number) != owner {
+            return;
+        }
+        // Errors: the number was closed meanwhile, so there is nothing left to take out.
+        let file = FileId::of(number);
+        if self.control(libc::EPOLL_CTL_DEL, number, 0, 0).is_ok() {
+            if let (Some(level), Ok(file)) = (self.levels.get_mut(&owner), file) {
+                level.disarmed = Some(file);
+            }
+        }
+    }
+
+    /// Waits, leaves what the kernel wrote in the buffer and returns how much that is.
+    fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<usize> {
+        let capacity = capacity.min(MOST_EVENTS);
+        self.buffer.clear();
+        self.buffer.reserve(capacity);
+        let count = match timeout {
+            Some(timeout) if self.nanoseconds && !timeout.is_zero() => {
+                match self.pwait2(capacity, timeout) {
+                    Err(error) if is_refused(&error) => {
+                        self.nanoseconds = false;
+                        self.wait_millis(capacity, millis(Some(timeout)))?
+                    }
+                    waited => waited?,
+                }
+            }
+            _ => self.wait_millis(capacity, millis(timeout))?,
+        };
+        // SAFETY: the kernel filled the first `count` of the `capacity` events that were reserved.
+        unsafe { self.buffer.set_len(count) };
+        Ok(count)
+    }
+
+    fn wait_millis(&mut self, capacity: usize, timeout: libc::c_int) -> io::Result<usize> {
+        let buffer = self.buffer.as_mut_ptr();
+        let epoll = self.epoll.as_raw_fd();
+        // SAFETY: the buffer has room for `capacity` events.
+        let count = unsafe { libc::epoll_wait(epoll, buffer, capacity as libc::c_int, timeout) };
+        check(count).map(|count| count as usize)
+    }
+
+    fn pwait2(&mut self, capacity: usize, timeout: Duration) -> io::Result<usize> {
+        /// The kernel's own timespec: 64 bits also where the C library's has 32.
+        #[repr(C)]
+        struct KernelTimespec {
+            seconds: i64,
+            nanoseconds: i64,
+        }
+        let timeout = KernelTimespec {
+            // A hundred years: what is much longer overflows in some kernels, and the loop waits again.
+            seconds: timeout.as_secs().min(100 * 366 * 86_400) as i64,
+            nanoseconds: i64::from(timeout.subsec_nanos()),
+        };
+        // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout and outlives the
+        // call; a null signal mask leaves the mask alone.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                self.buffer.as_mut_ptr(),
+                capacity as libc::c_int,
+                ptr::from_ref(&timeout),
+                ptr::null::<libc::sigset_t>(),
+                0_usize,
+            )
+        };
+        check(count as libc::c_int).map(|count| count as usize)
+    }
+}
+
+impl Backend for Epoll {
+    fn name(&self) -> &str {
+        "epoll"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            edge: true,
+            level: true,
+            oneshot: true,
+            close_removes: true,
+            has_fd: true,
+            read_closed: true,
+            ..Capabilities::none()
+        }
+    }
+
+    fn add(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let (fd, data) = (fd.as_raw_fd(), token.to_u64());
+        if data == NOBODY {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if self.is_disarmed(fd) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.control(libc::EPOLL_CTL_ADD, fd, mask(interest, trigger), data)?;
+        self.own(fd, data);
+        if trigger == Trigger::Level {
+            self.levels.insert(data, LevelFd::armed(fd));
+        }
+        Ok(())
+    }
+
+    fn modify(
+        &mut self,
+        fd: RawFd,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        self.check_owner(fd, token)?;
+        let data = token.to_u64();
+        let was_level = !self.levels.is_empty() && self.levels.contains_key(&data);
+        let what = if was_level && self.levels[&data].disarmed.is_some() {
+            libc::EPOLL_CTL_ADD
+        } else {
+            libc::EPOLL_CTL_MOD
+        };
+        self.control(what, fd, mask(interest, trigger), data)?;
+        if trigger == Trigger::Level {
+            self.levels.insert(data, LevelFd::armed(fd));
+        } else if was_level {
+            self.levels.remove(&data);
+        }
+        Ok(())
+    }
+
+    fn rearm(&mut self, _fd: RawFd, _token: Token, _interest: Interest) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.check_owner(fd, token)?;
+        self.owners[fd as usize] = NOBODY;
+        if !self.levels.is_empty() {
+            let level = self.levels.remove(&token.to_u64());
+            if level.is_some_and(|level| level.disarmed.is_some()) {
+                return Ok(());
+            }
+        }
+        match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
+            // The number was closed, and may have been given to another file since.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => {
+                Ok(())
+            }
+            removed => removed,
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let count = self.wait_for_kernel(events.capacity(), timeout)?;
+        for at in 0..count {
+            let libc::epoll_event {
+                events: bits,
+                u64: data,
+            } = self.buffer[at];
+            if data == NOBODY {
+                if !self.notify.edge_repeats() {
+                    self.notify.drain();
+                }
+                continue;
+            }
+            events.push(Token::from_u64(data), readiness(bits));
+            if bits & (ERR | HUP) != 0 && !self.levels.is_empty() {
+                self.disarm(data);
+            }
+        }
+        Ok(())
+    }
+
+    fn notifier(&self) -> Notifier {
+        self.notify.notifier()
+    }
+
+    fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.epoll.as_fd())
+    }
+}
+
+impl LevelFd {
+    fn armed(number: RawFd) -> LevelFd {
+        LevelFd {
+            number,
+            disarmed: None,
+        }
+    }
+}
+
+const EDGE: u32 = libc::EPOLLET as u32;
+const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+
+/// The kernel's mask for an interest. The kernel adds `ERR | HUP` to every one.
+fn mask(interest: Interest, trigger: Trigger) -> u32 {
+    let mut mask = match trigger {
+        Trigger::Edge => EDGE,
+        Trigger::Level => 0,
+        Trigger::Oneshot => ONESHOT,
+    };
+    if interest.is_readable() {
+        mask |= IN | RDHUP;
+    }
+    if interest.is_writable() {
+        mask |= OUT;
+    }
+    if interest.is_priority() {
+        mask |= PRI;
+    }
+    mask
+}
+
+/// What the kernel's bits say. `ERR` closes no side: a datagram socket goes on after it.
+#[inline]
+fn readiness(bits: u32) -> Readiness {
+    let mut readiness = Readiness::EMPTY;
+    if bits & (IN | RDHUP | HUP | ERR) != 0 {
+        readiness |= Readiness::READABLE;
+    }
+    if bits & (OUT | HUP | ERR) != 0 {
+        readiness |= Readiness::WRITABLE;
+    }
+    if bits & PRI != 0 {
+        readiness |= Readiness::PRIORITY;
+    }
+    if bits & ERR != 0 {
+        readiness |= Readiness::ERROR;
+    }
+    if bits & (RDHUP | HUP) != 0 {
+        readiness |= Readiness::READ_CLOSED;
+    }
+    if bits & HUP != 0 {
+        readiness |= Readiness::WRITE_CLOSED;
+    }
+    readiness
+}
+
+impl fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoll")
+            .field("fd", &self.epoll.as_raw_fd())
+            .field("notify", &self.notify)
+            .field("nanoseconds", &self.nanoseconds)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn an_interest_becomes_its_mask() {
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        assert_eq!(mask(all, Trigger::Edge), IN | RDHUP | OUT | PRI | EDGE);
+        assert_eq!(mask(Interest::READABLE, Trigger::Level), IN | RDHUP);
+        assert_eq!(mask(Interest::WRITABLE, Trigger::Oneshot), OUT | ONESHOT);
+        assert_eq!(mask(Interest::ERROR, Trigger::Level), 0);
+        assert_eq!(mask(Interest::NONE, Trigger::Edge), EDGE);
+    }
+
+    #[test]
+    fn bits_become_readiness() {
+        let both = Readiness::READABLE | Readiness::WRITABLE;
+        let hangup = both | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+        assert_eq!(readiness(IN), Readiness::READABLE);
+        assert_eq!(readiness(OUT), Readiness::WRITABLE);
+        assert_eq!(readiness(PRI), Readiness::PRIORITY);
+        assert_eq!(readiness(ERR), both | Readiness::ERROR);
+        assert_eq!(readiness(HUP), hangup);
+        assert_eq!(
+            readiness(IN | RDHUP),
+            Readiness::READABLE | Readiness::READ_CLOSED
+        );
+    }
+
+    /// The kernels and sandboxes that this one is not.
+    #[test]
+    fn conforms_without_pwait2_and_without_eventfd() {
+        crate::conformance::run(&mut || {
+            let epoll = Epoll::build(64, NotifyFd::pipe()?, false)?;
+            Ok(Box::new(epoll))
+        })
+        .assert_ok();
+    }
+
+    #[test]
+    fn is_notified_when_the_counter_is_full() {
+        let notify = NotifyFd::new().unwrap();
+        let mut counter = std::fs::File::from(notify.as_fd().try_clone_to_owned().unwrap());
+        let mut epoll = Epoll::build(4, notify, true).unwrap();
+        let mut events = Events::with_capacity(4);
+        counter.write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+        epoll.wait(&mut events, None).unwrap();
+        epoll.notifier().notify().unwrap();
+        epoll.wait(&mut events, None).unwrap();
+    }
+
+    #[test]
+    fn a_disarmed_level_registration_still_exists() {
+        let mut epoll = Epoll::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (token, other) = (Token::new(1, 1), Token::new(2, 1));
+        epoll
+            .add(theirs.as_fd(), token, Interest::READABLE, Trigger::Level)
+            .unwrap();
+        drop(ours);
+        epoll.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.as_slice().len(), 1);
+        let twice = epoll.add(theirs.as_fd(), other, Interest::READABLE, Trigger::Level);
+        assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        epoll.remove(theirs.as_raw_fd(), token).unwrap();
+        assert!(epoll.levels.is_empty());
+    }
+}

@@ -1,0 +1,368 @@
+//! What the reactor knows of one registered fd: cached readiness, the turn that saw it last, and who waits.
+//!
+//! A cached bit says "the next call need not be refused": it is set by events and cleared when a call proved that
+//! nothing is left (`WouldBlock`, or a short read or write where that proves something), and only if no event has
+//! been merged since the readiness was looked at. That is what the *round* is for: it is the number of the turn of the
+//! last merge, and whoever clears shows the round in which he looked.
+//!
+//! READABLE and WRITABLE open and close; READ_CLOSED, WRITE_CLOSED and ERROR stay once seen, as facts beside them,
+//! and do not make a cleared READABLE true again.
+
+use super::wake_list::WakeList;
+use super::waker_slot::{Taken, WakerSlot, Wakers};
+use crate::interest::{Interest, Readiness};
+use std::os::fd::RawFd;
+
+/// The one thing that a waiter in an inline slot waits for. Discriminants index the slots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub(crate) enum Direction {
+    Read = 0,
+    Write = 1,
+    Priority = 2,
+    Error = 3,
+}
+
+impl Direction {
+    pub(crate) const ALL: [Direction; 4] = [
+        Direction::Read,
+        Direction::Write,
+        Direction::Priority,
+        Direction::Error,
+    ];
+
+    /// The interest that a wait in this direction stands for.
+    #[inline]
+    pub(crate) const fn interest(self) -> Interest {
+        match self {
+            Direction::Read => Interest::READABLE,
+            Direction::Write => Interest::WRITABLE,
+            Direction::Priority => Interest::PRIORITY,
+            Direction::Error => Interest::ERROR,
+        }
+    }
+
+    /// The direction of an interest that is a single one.
+    pub(crate) fn of(interest: Interest) -> Option<Direction> {
+        Direction::ALL
+            .into_iter()
+            .find(|direction| direction.interest() == interest)
+    }
+
+    /// The cached bit that opens and closes for this direction.
+    #[inline]
+    pub(crate) const fn bit(self) -> Readiness {
+        match self {
+            Direction::Read => Readiness::READABLE,
+            Direction::Write => Readiness::WRITABLE,
+            Direction::Priority => Readiness::PRIORITY,
+            Direction::Error => Readiness::ERROR,
+        }
+    }
+}
+
+/// What ends a wait for `interest`. A closed side also answers those who wait for exceptional conditions or errors, for
+/// nothing more will come; who waits to read or write is answered by the bit that the event set with it.
+#[inline]
+pub(crate) const fn answers(interest: Interest) -> Readiness {
+    let mut bits = Readiness::EMPTY;
+    if interest.is_readable() {
+        bits = bits.or(Readiness::READABLE);
+    }
+    if interest.is_writable() {
+        bits = bits.or(Readiness::WRITABLE);
+    }
+    if interest.is_priority() {
+        bits = bits.or(Readiness::PRIORITY).or(Readiness::READ_CLOSED);
+    }
+    if interest.is_error() {
+        bits = bits.or(Readiness::ERROR).or(Readiness::WRITE_CLOSED);
+    }
+    bits
+}
+
+/// A waiter that found its slot taken, or that waits for several things at once.
+#[derive(Debug)]
+struct Waiter {
+    /// Names it for its future; 0 for one of a `poll_` method, which is not removed but woken for nothing at worst.
+    id: u32,
+    interest: Interest,
+    slot: WakerSlot,
+}
+
+/// How a registration is watched, settled when it is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Traits {
+    /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
+    pub(crate) short_proves: bool,
+    /// The runtime made the descriptor and alone owns it: closing it removes it.
+    pub(crate) sole: bool,
+}
+
+/// One registered fd.
+#[derive(Debug)]
+pub(crate) struct IoState {
+    /// The token's generation; 0 once deregistered.
+    pub(super) generation: u32,
+    pub(super) fd: RawFd,
+    /// The cached bits.
+    pub(super) readiness: Readiness,
+    /// What the backend has been asked for.
+    pub(super) watched: Interest,
+    pub(super) traits: Traits,
+    /// The directions whose inline slot is taken.
+    waiting: Interest,
+    /// The turn of the last merge.
+    pub(super) round: u32,
+    /// One inline waiter per direction.
+    slots: [WakerSlot; 4],
+    /// The future that sits in that slot, or 0 for a `poll_` method's.
+    ids: [u32; 4],
+    /// Everyone else; allocated with the first.
+    #[allow(
+        clippy::box_collection,
+        reason = "8 bytes per fd instead of 24 for what is almost never there"
+    )]
+    more: Option<Box<Vec<Waiter>>>,
+}
+
+/// Readiness seen beside what a direction needs: these prove that a short read is not the end of what can be read.
+const SHORT_PROVES_NOTHING_AFTER: Readiness = Readiness::READ_CLOSED
+    .or(Readiness::WRITE_CLOSED)
+    .or(Readiness::ERROR)
+    .or(Readiness::PRIORITY);
+
+/// Foreign wakers of one registration that may pile up before they are all woken: a bound for executors that come
+/// with a new waker at every poll of an fd that never gets ready.
+const MOST_WAITERS: usize = 4096;
+
+impl IoState {
+    pub(super) fn new(
+        generation: u32,
+        fd: RawFd,
+        watched: Interest,
+        readiness: Readiness,
+        traits: Traits,
+        round: u32,
+    ) -> IoState {
+        IoState {
+            generation,
+            fd,
+            readiness,
+            watched,
+            traits,
+            waiting: Interest::NONE,
+            round,
+            slots: [WakerSlot::EMPTY; 4],
+            ids: [0; 4],
+            more: None,
+        }
+    }
+
+    /// Merges an event of turn `round` and moves the wakers it concerns to `list`.
+    #[inline]
+    pub(super) fn merge(
+        &mut self,
+        seen: Readiness,
+        round: u32,
+        wakers: &Wakers,
+        list: &mut WakeList,
+    ) {
+        self.readiness |= seen;
+        self.round = round;
+        self.wake(answered_by(seen), wakers, list);
+    }
+
+    /// Wakes everyone who waits for any of `interest`, or moves their wakers to `list`.
+    #[inline]
+    pub(super) fn wake(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
+        let waiting = self.waiting & interest;
+        if !waiting.is_none() {
+            self.waiting = self.waiting - waiting;
+            for direction in Direction::ALL {
+                if waiting.contains(direction.interest()) {
+                    list.take(wakers, &mut self.slots[direction as usize]);
+                }
+            }
+        }
+        if self.more.is_some() {
+            self.wake_more(interest, wakers, list);
+        }
+    }
+
+    #[cold]
+    fn wake_more(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
+        let Some(more) = &mut self.more else { return };
+        more.retain_mut(|waiter| {
+            let stays = (waiter.interest & interest).is_none();
+            if !stays {
+                list.take(wakers, &mut waiter.slot);
+            }
+            stays
+        });
+    }
+
+    /// Whether a waiter of a `poll_` method with this waker is stored for the direction.
+    #[inline]
+    pub(super) fn waits(
+        &self,
+        direction: Direction,
+        wakers: &Wakers,
+        waker: &std::task::Waker,
+    ) -> bool {
+        let index = direction as usize;
+        if self.ids[index] == 0 && wakers.holds(self.slots[index], waker) {
+            return true;
+        }
+        self.more.as_deref().is_some_and(|more| {
+            more.iter().any(|waiter| {
+                waiter.id == 0
+                    && waiter.interest == direction.interest()
+                    && wakers.holds(waiter.slot, waker)
+            })
+        })
+    }
+
+    /// Stores the waiter of a `poll_` method whose waker is a key, if that needs no more than the inline slot; storing
+    /// the same one again is a comparison.
+    #[inline]
+    pub(super) fn store_key(&mut self, direction: Direction, slot: WakerSlot) -> bool {
+        let index = direction as usize;
+        if self.slots[index] == slot {
+            return self.ids[index] == 0;
+        }
+        if !self.slots[index].is_empty() {
+            return false;
+        }
+        self.slots[index] = slot;
+        self.ids[index] = 0;
+        self.waiting |= direction.interest();
+        true
+    }
+
+    /// Stores a waiter. `id` is 0 for a `poll_` method; a future's waiter replaces the one it stored before.
+    ///
+    /// What it replaces is returned, to be dropped once nothing is borrowed. When too many waiters have piled up the
+    /// others go to `list`.
+    #[inline]
+    pub(super) fn store(
+        &mut self,
+        id: u32,
+        interest: Interest,
+        slot: WakerSlot,
+        wakers: &Wakers,
+        list: &mut WakeList,
+    ) -> Option<Taken> {
+        let replaced = if id == 0 {
+            None
+        } else {
+            self.remove(id, wakers)
+        };
+        if let Some(direction) = Direction::of(interest) {
+            let index = direction as usize;
+            if self.slots[index].is_empty() {
+                self.slots[index] = slot;
+                self.ids[index] = id;
+                self.waiting |= interest;
+                return replaced;
+            }
+        }
+        self.store_more(Waiter { id, interest, slot }, wakers, list);
+        replaced
+    }
+
+    #[cold]
+    fn store_more(&mut self, waiter: Waiter, wakers: &Wakers, list: &mut WakeList) {
+        let more = self.more.get_or_insert_default();
+        if more.len() >= MOST_WAITERS {
+            for mut old in more.drain(..) {
+                list.take(wakers, &mut old.slot);
+            }
+        }
+        more.push(waiter);
+    }
+
+    /// Whether the future `id` is stored with this waker.
+    pub(super) fn holds(&self, id: u32, wakers: &Wakers, waker: &std::task::Waker) -> bool {
+        let inline = Direction::ALL.into_iter().any(|direction| {
+            let index = direction as usize;
+            self.ids[index] == id && wakers.holds(self.slots[index], waker)
+        });
+        inline
+            || self.more.as_deref().is_some_and(|more| {
+                more.iter()
+                    .any(|waiter| waiter.id == id && wakers.holds(waiter.slot, waker))
+            })
+    }
+
+    /// Takes the future `id` off; its waker, if it is still there, is returned to be dropped once nothing is borrowed.
+    pub(super) fn remove(&mut self, id: u32, wakers: &Wakers) -> Option<Taken> {
+        for index in 0..self.slots.len() {
+            if self.ids[index] == id && !self.slots[index].is_empty() {
+                self.waiting = self.waiting - Direction::ALL[index].interest();
+                return wakers.take(std::mem::take(&mut self.slots[index]));
+            }
+        }
+        let more = self.more.as_deref_mut()?;
+        let at = more.iter().position(|waiter| waiter.id == id)?;
+        wakers.take(more.swap_remove(at).slot)
+    }
+
+    /// Clears `bits` if nothing was merged since `round`, and says what was cleared that the backend must look for again.
+    #[inline]
+    pub(super) fn clear(&mut self, round: u32, bits: Readiness) -> Readiness {
+        if self.round != round {
+            return Readiness::EMPTY;
+        }
+        let cleared = self.readiness & bits;
+        self.readiness = self.readiness - bits;
+        cleared
+    }
+
+    /// Whether a read or write that moved less than asked proves that nothing is left, on an edge-triggered backend.
+    #[inline]
+    pub(super) fn short_proves(&self) -> bool {
+        self.traits.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)
+    }
+}
+
+/// Which waiters an event answers: a hang-up or an error answers all of them. One load from a table.
+#[inline]
+fn answered_by(seen: Readiness) -> Interest {
+    const ANSWERED: [Interest; 128] = {
+        let mut table = [Interest::NONE; 128];
+        let mut bits = 0;
+        while bits < table.len() {
+            table[bits] = answered(Readiness::from_bits(bits as u8));
+            bits += 1;
+        }
+        table
+    };
+    ANSWERED[usize::from(seen.bits() & 127)]
+}
+
+const fn answered(seen: Readiness) -> Interest {
+    if seen.intersects(
+        Readiness::WRITE_CLOSED
+            .or(Readiness::ERROR)
+            .or(Readiness::INVALID),
+    ) {
+        return EVERYTHING;
+    }
+    let mut interest = Interest::NONE;
+    if seen.intersects(Readiness::READABLE.or(Readiness::READ_CLOSED)) {
+        interest = interest.add(Interest::READABLE);
+    }
+    if seen.is_writable() {
+        interest = interest.add(Interest::WRITABLE);
+    }
+    if seen.intersects(Readiness::PRIORITY.or(Readiness::READ_CLOSED)) {
+        interest = interest.add(Interest::PRIORITY);
+    }
+    interest
+}
+
+/// What every waiter waits for.
+pub(super) const EVERYTHING: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY)
+    .add(Interest::ERROR);

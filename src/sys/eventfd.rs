@@ -1,0 +1,17 @@
+//! The kernel's counter with an fd, where there is one.
+
+use super::syscall::check;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// Makes an eventfd with counter 0.
+///
+/// # Errors
+///
+/// `EMFILE` and its like, and `ENOSYS` or `EPERM` where a sandbox forbids the call.
+pub(crate) fn eventfd() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointer.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: the call has just made this fd, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

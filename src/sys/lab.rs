@@ -1,0 +1,167 @@
+//! What the conformance cases do to fds that std has no call for: out-of-band bytes, resets, number games, signals.
+
+use super::syscall::check;
+use std::io;
+use std::net::{SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Sends one byte out of band.
+pub(crate) fn send_oob(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let byte = b"!";
+    // SAFETY: pointer and length are those of one array; the borrow keeps the fd open.
+    let sent = unsafe {
+        let data = byte.as_ptr().cast();
+        libc::send(socket.as_raw_fd(), data, byte.len(), libc::MSG_OOB)
+    };
+    check(sent as libc::c_int).map(drop)
+}
+
+/// Makes the close of a TCP socket a reset.
+pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: pointer and length are those of one value that outlives the call; the borrow keeps the fd open.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Begins to connect a non-blocking TCP socket.
+pub(crate) fn connect(to: SocketAddrV4) -> io::Result<TcpStream> {
+    // SAFETY: the call takes no pointer.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })?;
+    // SAFETY: the call has just made this fd, and nobody else knows it.
+    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    socket.set_nonblocking(true)?;
+    // SAFETY: all-zero bytes are a valid sockaddr_in: integers only.
+    let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    address.sin_family = libc::AF_INET as libc::sa_family_t;
+    address.sin_port = to.port().to_be();
+    address.sin_addr.s_addr = u32::from(*to.ip()).to_be();
+    // SAFETY: pointer and length are those of one value that outlives the call; the socket is open.
+    let connected = check(unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of::<libc::sockaddr_in>() as libc::socklen_t,
+        )
+    });
+    match connected {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// Closes what `number` names and makes it name `file` instead, in one step that no other thread can come between.
+pub(crate) fn replace(number: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: both are open; the owner of `number` goes on owning the number, whatever it names.
+    check(unsafe { libc::dup2(file.as_raw_fd(), number.as_raw_fd()) }).map(drop)
+}
+
+/// Moves a file to a high number, which nobody else is likely to be given when it is closed.
+pub(crate) fn move_up(fd: OwnedFd) -> io::Result<OwnedFd> {
+    let mut error = io::Error::from(io::ErrorKind::InvalidInput);
+    for lowest in [5000, 900, 200] {
+        // SAFETY: F_DUPFD_CLOEXEC takes an int; the fd is open.
+        match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }) {
+            // SAFETY: the call has just made this fd, and nobody else knows it.
+            Ok(moved) => return Ok(unsafe { OwnedFd::from_raw_fd(moved) }),
+            Err(failed) => error = failed,
+        }
+    }
+    Err(error)
+}
+
+/// A number that no process can have open.
+pub(crate) fn not_open() -> BorrowedFd<'static> {
+    // SAFETY: not -1, and beyond every limit on open files, so calls on it fail and touch nobody's file.
+    unsafe { BorrowedFd::borrow_raw(libc::c_int::MAX - 1) }
+}
+
+/// Whether a call failed because its fd is not open.
+pub(crate) fn is_bad_fd(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADF)
+}
+
+/// Whether `poll(2)` says that reading would not block.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    }];
+    super::syscall::retry(|| super::poll::poll(&mut fds, Some(Duration::ZERO)))
+        .map(|ready| ready == 1)
+}
+
+/// Signals for the thread that made it, one after the other, as long as it lives. The handler does nothing, and its
+/// system calls are not restarted.
+pub(crate) struct Storm {
+    over: Arc<AtomicBool>,
+    sender: Option<JoinHandle<()>>,
+    before: libc::sigaction,
+    /// One at a time, for the handler is the whole process's. Keeps the storm on its thread as well.
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Ignored by default, so that one that comes too late does nothing.
+const SIGNAL: libc::c_int = libc::SIGURG;
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+impl Storm {
+    pub(crate) fn start() -> io::Result<Storm> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: all-zero bytes are a valid sigaction: no flags, an empty mask, the default handler.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: as above.
+        let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: both outlive the call; the handler does nothing, which any context allows.
+        check(unsafe { libc::sigaction(SIGNAL, &action, &mut before) })?;
+        // SAFETY: the call only names the calling thread.
+        let target = unsafe { libc::pthread_self() } as usize;
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = over.clone();
+        let sender = thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                // SAFETY: the target thread owns the storm, which cannot be sent away, and joins this one before it
+                // ends.
+                unsafe { libc::pthread_kill(target as libc::pthread_t, SIGNAL) };
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Ok(Storm {
+            over,
+            sender: Some(sender),
+            before,
+            _alone: alone,
+        })
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.join();
+        }
+        // SAFETY: the action was filled by the system when the storm began.
+        unsafe { libc::sigaction(SIGNAL, &self.before, std::ptr::null_mut()) };
+    }
+}

@@ -1,0 +1,507 @@
+//! The runtime's own promises: what runs when, what blocks, what panics do, and what other threads may ask.
+
+use reveille::runtime::UnhandledPanic;
+use reveille::{Builder, Handle, Runtime, yield_now};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn runtime() -> Runtime {
+    Runtime::new().expect("a backend is to be had")
+}
+
+/// The text of a caught panic.
+fn message(payload: Box<dyn std::any::Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload
+            .downcast_ref::<&str>()
+            .copied()
+            .unwrap_or("?")
+            .to_owned(),
+    }
+}
+
+/// A foreign executor: polls on this thread, sleeps by `park`.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+#[test]
+fn block_on_returns_what_the_future_returns() {
+    assert_eq!(reveille::block_on(async { 7 }), 7);
+    let local = Rc::new(3);
+    assert_eq!(runtime().block_on(async { *local + 1 }), 4);
+}
+
+#[test]
+fn tasks_survive_from_one_block_on_to_the_next() {
+    let runtime = runtime();
+    let log = Rc::new(RefCell::new(Vec::new()));
+    let steps = log.clone();
+    let task = runtime.spawn(async move {
+        for step in 0..3 {
+            steps.borrow_mut().push(step);
+            yield_now().await;
+        }
+        "done"
+    });
+    assert!(
+        log.borrow().is_empty(),
+        "a spawned task runs when the loop runs, not when it is spawned"
+    );
+    runtime.block_on(yield_now());
+    let so_far = log.borrow().len();
+    assert!((1..3).contains(&so_far), "{so_far} steps during one yield");
+    assert_eq!(runtime.block_on(task).unwrap(), "done");
+    assert_eq!(*log.borrow(), [0, 1, 2]);
+}
+
+#[test]
+fn tasks_run_in_the_order_they_were_woken() {
+    let order = Rc::new(RefCell::new(Vec::new()));
+    runtime().block_on(async {
+        let spawn = |name| {
+            let order = order.clone();
+            reveille::spawn(async move {
+                for _ in 0..2 {
+                    order.borrow_mut().push(name);
+                    yield_now().await;
+                }
+            })
+        };
+        for task in (0..5).map(spawn).collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(*order.borrow(), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn block_on_inside_block_on_is_a_clear_panic() {
+    let outer = runtime();
+    let texts = outer.block_on(async {
+        let inner = runtime();
+        let nested = [
+            catch_unwind(AssertUnwindSafe(|| reveille::block_on(async {}))).unwrap_err(),
+            catch_unwind(AssertUnwindSafe(|| inner.block_on(async {}))).unwrap_err(),
+            catch_unwind(AssertUnwindSafe(|| inner.run().unwrap())).unwrap_err(),
+            catch_unwind(AssertUnwindSafe(|| outer.block_on(async {}))).unwrap_err(),
+        ];
+        nested.map(message)
+    });
+    for text in texts {
+        assert!(text.contains("inside a running runtime"), "{text}");
+    }
+    assert_eq!(outer.block_on(async { 1 }), 1, "nothing is left of it");
+}
+
+#[test]
+fn a_turn_inside_its_own_loop_is_a_clear_panic() {
+    let runtime = runtime();
+    let text = runtime.block_on(async {
+        message(catch_unwind(AssertUnwindSafe(|| runtime.turn(None))).unwrap_err())
+    });
+    assert!(text.contains("from inside itself"), "{text}");
+}
+
+#[test]
+fn a_runtime_may_host_another_ones_turns() {
+    let (outer, inner) = (runtime(), runtime());
+    let answer = Rc::new(Cell::new(0));
+    let slot = answer.clone();
+    let task = inner.spawn(async move {
+        yield_now().await;
+        slot.set(42);
+    });
+    outer.block_on(async {
+        while !task.is_finished() {
+            inner.turn(Some(Duration::ZERO)).unwrap();
+            assert!(Handle::try_current().is_some());
+            yield_now().await;
+        }
+    });
+    assert_eq!(answer.get(), 42);
+}
+
+#[test]
+fn what_needs_a_runtime_says_that_there_is_none() {
+    let text = message(catch_unwind(|| reveille::spawn(async {})).unwrap_err());
+    assert!(
+        text.contains("no reveille runtime runs on this thread"),
+        "{text}"
+    );
+    assert!(Handle::try_current().is_none());
+    let text = message(catch_unwind(Handle::current).unwrap_err());
+    assert!(text.contains("no reveille runtime"), "{text}");
+}
+
+#[test]
+fn enter_makes_it_current_and_puts_the_former_one_back() {
+    let one = Builder::new().name("one").build().unwrap();
+    let two = Builder::new().name("two").build().unwrap();
+    let name = || Handle::current().name().map(str::to_owned);
+    one.enter(|| {
+        assert_eq!(name().as_deref(), Some("one"));
+        two.enter(|| assert_eq!(name().as_deref(), Some("two")));
+        assert_eq!(name().as_deref(), Some("one"));
+    });
+    assert!(Handle::try_current().is_none());
+}
+
+#[test]
+fn stop_from_another_thread_ends_run() {
+    let runtime = runtime();
+    let handle = runtime.handle();
+    let (polled, was_polled) = mpsc::channel();
+    let stopper = thread::spawn(move || {
+        let task = handle.spawn(async move { polled.send(thread::current().id()).unwrap() });
+        let on = was_polled.recv().unwrap();
+        handle.stop();
+        (on, task)
+    });
+    runtime.run().unwrap();
+    let (on, task) = stopper.join().unwrap();
+    assert_eq!(on, thread::current().id());
+    wait(task).unwrap();
+}
+
+#[test]
+fn a_stop_before_run_is_not_lost_and_counts_once() {
+    let runtime = runtime();
+    runtime.handle().stop();
+    runtime.run().unwrap();
+    let handle = runtime.handle();
+    let later = thread::spawn(move || handle.stop());
+    runtime.run().unwrap();
+    later.join().unwrap();
+}
+
+#[test]
+fn handle_spawn_from_many_threads_runs_everything() {
+    const EACH: usize = 500;
+    let runtime = runtime();
+    let ran = Arc::new(AtomicUsize::new(0));
+    let spawner = |handle: Handle, ran: Arc<AtomicUsize>| {
+        thread::spawn(move || {
+            let spawn = |number| {
+                let ran = ran.clone();
+                handle.spawn(async move {
+                    yield_now().await;
+                    ran.fetch_add(1, Ordering::Relaxed);
+                    number
+                })
+            };
+            let spawned: Vec<_> = (0..EACH).map(spawn).collect();
+            for (number, task) in spawned.into_iter().enumerate() {
+                assert_eq!(wait(task).unwrap(), number);
+            }
+        })
+    };
+    let threads: Vec<_> = (0..4)
+        .map(|_| spawner(runtime.handle(), ran.clone()))
+        .collect();
+    let handle = runtime.handle();
+    let waiter = thread::spawn(move || {
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        handle.stop();
+    });
+    runtime.run().unwrap();
+    waiter.join().unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed), 4 * EACH);
+}
+
+/// Always ready and never done: the worst neighbour there is.
+struct Hog(Rc<Cell<usize>>);
+
+impl Future for Hog {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.set(self.0.get() + 1);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+#[test]
+fn other_threads_are_heard_within_an_event_interval() {
+    let runtime = Builder::new().event_interval(16).build().unwrap();
+    let polls = Rc::new(Cell::new(0));
+    drop(runtime.spawn(Hog(polls.clone())));
+    let handle = runtime.handle();
+    runtime.block_on(async {
+        // The message is there before the loop goes on: it is looked at after one batch at most.
+        let task = thread::spawn(move || handle.spawn(async {}))
+            .join()
+            .unwrap();
+        let before = polls.get();
+        task.await.unwrap();
+        // One batch until the message is taken, one more until the reply's wake is.
+        assert!(
+            polls.get() - before <= 2 * 16 + 2,
+            "{} polls",
+            polls.get() - before
+        );
+    });
+}
+
+#[test]
+fn a_detached_task_that_panics_leaves_the_others_alone() {
+    let seen = runtime().block_on(async {
+        drop(reveille::spawn(async {
+            panic!("meant to be seen on stderr")
+        }));
+        let held = reveille::spawn(async { panic!("for the handle") });
+        let other = reveille::spawn(async { 5 });
+        let error = held.await.unwrap_err();
+        assert!(error.is_panic());
+        assert_eq!(message(error.into_panic()), "for the handle");
+        other.await.unwrap()
+    });
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn unhandled_panics_follow_the_policy() {
+    let texts = Rc::new(RefCell::new(Vec::new()));
+    let into = texts.clone();
+    let call = move |payload| into.borrow_mut().push(message(payload));
+    let call = UnhandledPanic::Call(Box::new(call));
+    let runtime = Builder::new().unhandled_panic(call).build().unwrap();
+    runtime.block_on(async {
+        drop(reveille::spawn(async { panic!("called") }));
+        yield_now().await;
+    });
+    assert_eq!(*texts.borrow(), ["called"]);
+
+    let runtime = Builder::new()
+        .unhandled_panic(UnhandledPanic::Propagate)
+        .build()
+        .unwrap();
+    let out = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            drop(reveille::spawn(async { panic!("propagated") }));
+            yield_now().await;
+        });
+    }));
+    assert_eq!(message(out.unwrap_err()), "propagated");
+    assert_eq!(runtime.block_on(async { 2 }), 2, "the runtime stays usable");
+}
+
+struct OnDrop(Rc<Cell<bool>>);
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.set(true);
+    }
+}
+
+#[test]
+fn the_root_futures_panic_comes_out_of_block_on() {
+    let runtime = runtime();
+    let dropped = Rc::new(Cell::new(false));
+    let noted = OnDrop(dropped.clone());
+    let out = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async move {
+            let _noted = noted;
+            yield_now().await;
+            panic!("root");
+        });
+    }));
+    assert_eq!(message(out.unwrap_err()), "root");
+    assert!(dropped.get());
+    assert_eq!(runtime.block_on(async { 1 }), 1);
+}
+
+#[test]
+fn dropping_the_runtime_drops_tasks_inside_it_and_their_drops_may_use_it() {
+    struct Spawner(mpsc::Sender<&'static str>);
+    impl Drop for Spawner {
+        fn drop(&mut self) {
+            self.0.send("dropped").unwrap();
+            assert!(
+                Handle::try_current().is_some(),
+                "current while its tasks are dropped"
+            );
+            let sender = self.0.clone();
+            drop(reveille::spawn(async move { sender.send("ran").unwrap() }));
+        }
+    }
+    let (sender, log) = mpsc::channel();
+    let runtime = runtime();
+    let spawner = Spawner(sender);
+    let task = runtime.spawn(async move {
+        let _spawner = spawner;
+        std::future::pending::<()>().await;
+    });
+    runtime.block_on(yield_now());
+    drop(runtime);
+    assert_eq!(log.iter().collect::<Vec<_>>(), ["dropped"]);
+    let error = wait(task).unwrap_err();
+    assert!(error.is_runtime_gone(), "{error}");
+}
+
+#[test]
+fn handles_of_a_runtime_that_is_gone_fail_at_once() {
+    let runtime = runtime();
+    let (handle, dropped) = (runtime.handle(), Arc::new(()));
+    drop(runtime);
+    let captured = dropped.clone();
+    let task = handle.spawn(async move { drop(captured) });
+    let error = wait(task).unwrap_err();
+    assert!(error.is_runtime_gone(), "{error}");
+    assert_eq!(Arc::strong_count(&dropped), 1, "the future was leaked");
+    handle.stop();
+}
+
+#[test]
+fn a_waker_outlives_its_runtime_without_harm() {
+    let runtime = runtime();
+    let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+    waker.wake_by_ref();
+    drop(runtime);
+    waker.wake_by_ref();
+    let other = Runtime::new().unwrap();
+    thread::spawn(move || waker.wake()).join().unwrap();
+    assert_eq!(other.block_on(async { 3 }), 3);
+}
+
+#[test]
+fn a_foreign_wake_ends_a_sleep_without_limit() {
+    let runtime = runtime();
+    for _ in 0..200 {
+        let (sender, receiver) = mpsc::channel::<Waker>();
+        let done = Arc::new(AtomicUsize::new(0));
+        let flag = done.clone();
+        let waker_thread = thread::spawn(move || {
+            let waker = receiver.recv().unwrap();
+            flag.store(1, Ordering::Release);
+            waker.wake();
+        });
+        let mut sent = false;
+        runtime.block_on(poll_fn(|cx| {
+            if !std::mem::replace(&mut sent, true) {
+                sender.send(cx.waker().clone()).unwrap();
+            }
+            if done.load(Ordering::Acquire) == 1 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }));
+        waker_thread.join().unwrap();
+    }
+}
+
+#[test]
+fn the_host_hears_of_foreign_wakes_through_the_fd() {
+    let runtime = runtime();
+    let Ok(fd) = runtime.as_fd() else {
+        println!("skipped: {} has no kernel object", runtime.backend_name());
+        return;
+    };
+    use std::os::fd::AsRawFd;
+    let readable = |limit: i32| {
+        let mut entry = libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one entry, alive during the call.
+        unsafe { libc::poll(&mut entry, 1, limit) == 1 }
+    };
+    runtime.turn(Some(Duration::ZERO)).unwrap();
+    assert!(!readable(0));
+    assert_eq!(runtime.next_deadline(), None);
+    let handle = runtime.handle();
+    let task = thread::spawn(move || handle.spawn(async { 9 }))
+        .join()
+        .unwrap();
+    assert!(readable(10_000), "the host would sleep over a spawn");
+    runtime.turn(Some(Duration::ZERO)).unwrap();
+    while runtime.next_deadline().is_some() {
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert!(!readable(0), "a turn consumes the notification");
+    assert_eq!(wait(task).unwrap(), 9);
+}
+
+#[test]
+fn next_deadline_is_now_while_a_task_is_runnable() {
+    let runtime = runtime();
+    assert_eq!(runtime.next_deadline(), None);
+    drop(runtime.spawn(async {}));
+    assert!(
+        runtime
+            .next_deadline()
+            .is_some_and(|when| when <= Instant::now())
+    );
+    runtime.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(runtime.next_deadline(), None);
+}
+
+#[test]
+fn a_park_hook_that_wakes_a_task_does_not_sleep_over_it() {
+    let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
+    let (slot, parks) = (waker.clone(), Rc::new(Cell::new(0)));
+    let count = parks.clone();
+    let hook = move || {
+        count.set(count.get() + 1);
+        if let Some(waker) = slot.borrow_mut().take() {
+            waker.wake();
+        }
+    };
+    let runtime = Builder::new().on_park(hook).build().unwrap();
+    let mut polls = 0;
+    runtime.block_on(poll_fn(|cx| {
+        polls += 1;
+        *waker.borrow_mut() = Some(cx.waker().clone());
+        if polls == 3 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }));
+    assert_eq!(parks.get(), 2);
+}
+
+#[test]
+fn many_runtimes_come_and_go() {
+    for round in 0..300 {
+        let spawned =
+            runtime().block_on(async move { reveille::spawn(async move { round }).await });
+        assert_eq!(spawned.unwrap(), round);
+    }
+}
+
+#[test]
+fn public_types_are_send_and_sync_as_promised() {
+    fn both<T: Send + Sync>() {}
+    both::<Handle>();
+    both::<reveille::JoinHandle<u8>>();
+    both::<reveille::task::AbortHandle>();
+    both::<reveille::task::Id>();
+    fn send<T: Send>() {}
+    send::<reveille::task::JoinError>();
+}

@@ -1,0 +1,158 @@
+//! How connections end: half a side, both, by reset, by a peer that is gone; and what is still read before the end.
+
+mod support;
+
+use reveille::{spawn, yield_now};
+use std::io::{ErrorKind, IoSlice, Write};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+use support::{Random, on_every_backend, pair, read_to_end, std_pair};
+
+#[test]
+fn each_side_ends_for_itself() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            client.write_all(b"last words").await.unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&server, 4).await, b"last words");
+            // The other direction goes on, for as long as it likes.
+            for _ in 0..3 {
+                server.write_all(b"answer").await.unwrap();
+                let mut buf = [0; 6];
+                client.read_exact(&mut buf).await.unwrap();
+                assert_eq!(&buf, b"answer");
+            }
+            assert_eq!(
+                client.write(b"x").await.unwrap_err().kind(),
+                ErrorKind::BrokenPipe
+            );
+            server.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_to_end(&client, 4).await, b"");
+            assert_eq!(read_to_end(&client, 4).await, b"");
+        });
+    });
+}
+
+#[test]
+fn half_a_close_wakes_a_reader_that_waits() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let reader = spawn(async move { server.read(&mut [0; 8]).await.unwrap() });
+            yield_now().await;
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(reader.await.unwrap(), 0);
+        });
+    });
+}
+
+#[test]
+fn a_reset_wakes_reader_and_writer() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let server = Rc::new(server);
+            while server.try_write(&[0; 1 << 16]).is_ok() {}
+            let (reader, writer) = (server.clone(), server.clone());
+            let reader = spawn(async move { reader.read(&mut [0; 8]).await });
+            let writer = spawn(async move { writer.write_all(&vec![0; 64 << 20]).await });
+            for _ in 0..3 {
+                yield_now().await;
+            }
+            client.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            let kinds = [
+                reader.await.unwrap().unwrap_err().kind(),
+                writer.await.unwrap().unwrap_err().kind(),
+            ];
+            // The first of them takes the reset; the other finds the connection gone.
+            assert!(kinds.contains(&ErrorKind::ConnectionReset), "{kinds:?}");
+        });
+    });
+}
+
+#[test]
+fn everything_is_read_before_the_end() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let mut random = Random(4);
+            for len in [1, 16, 64, 100, 4096, 65_536] {
+                // Buffers that the data fills exactly, and others.
+                for buf_len in [1, 16, 50, 65_536, 70_000] {
+                    let (mut client, server) = std_pair().await;
+                    let sent = random.bytes(len);
+                    client.write_all(&sent).unwrap();
+                    drop(client);
+                    assert!(read_to_end(&server, buf_len).await == sent);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn the_end_comes_after_data_that_arrived_between_two_reads() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (mut client, server) = std_pair().await;
+            let mut buf = [0; 16];
+            client.write_all(b"one").unwrap();
+            assert_eq!(server.read(&mut buf).await.unwrap(), 3);
+            // A short read has cleared the cached bit; data and end arrive as one event.
+            client.write_all(b"two").unwrap();
+            drop(client);
+            assert_eq!(read_to_end(&server, 16).await, b"two");
+        });
+    });
+}
+
+#[test]
+fn a_peer_that_vanishes_with_unread_data_is_an_error_and_no_hang() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = std_pair().await;
+            server.write_all(b"never read").await.unwrap();
+            let reader = spawn(async move { server.read(&mut [0; 8]).await });
+            yield_now().await;
+            let gone = thread::spawn(move || drop(client));
+            let error = reader.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            gone.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn writing_to_a_closed_peer_is_an_error_and_no_signal() {
+    // SAFETY: puts the default action back, which ends the process; Rust's start-up code ignores the signal.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            for vectored in [false, true] {
+                let (client, server) = pair().await;
+                drop(client);
+                let error = loop {
+                    let written = if vectored {
+                        server.write_vectored(&[IoSlice::new(b"x")]).await
+                    } else {
+                        server.write_all(b"x").await.map(|()| 1)
+                    };
+                    match written {
+                        Ok(_) => yield_now().await,
+                        Err(error) => break error,
+                    }
+                };
+                let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+                assert!(gone.contains(&error.kind()), "{error}");
+                // The second time, too.
+                assert_eq!(
+                    server.write(b"x").await.unwrap_err().kind(),
+                    ErrorKind::BrokenPipe
+                );
+            }
+        });
+    });
+}

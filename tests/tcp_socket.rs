@@ -1,0 +1,469 @@
+//! TCP sockets: how they come to be, what readiness says, what halves may do, and how they go.
+
+mod support;
+
+use reveille::net::{OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream};
+use reveille::{spawn, yield_now};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+use support::{on_every_backend, pair, poll_once, std_pair, wait};
+
+/// An address where nobody listens: the port was the kernel's choice a moment ago.
+fn refusing() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn what_crosses_threads_may() {
+    fn check<T: Send + Sync + Unpin>() {}
+    check::<TcpStream>();
+    check::<TcpListener>();
+    check::<OwnedReadHalf>();
+    check::<OwnedWriteHalf>();
+    fn send<T: Send>(_: T) {}
+    send(TcpStream::connect("127.0.0.1:1"));
+    send(TcpListener::bind("127.0.0.1:0"));
+    #[allow(dead_code, reason = "compiling it is the test")]
+    fn futures(stream: &TcpStream, listener: &TcpListener) {
+        send(stream.read(&mut []));
+        send(stream.read_exact(&mut []));
+        send(stream.write_all(b""));
+        send(stream.readable());
+        send(listener.accept());
+    }
+}
+
+#[test]
+fn a_refused_connection_is_an_error() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let error = TcpStream::connect(refusing()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        });
+    });
+}
+
+#[test]
+fn connect_and_bind_try_every_address() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let foreign: SocketAddr = "192.0.2.1:0".parse().unwrap();
+            let listener = TcpListener::bind(&[foreign, any][..]).await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let stream = TcpStream::connect(&[refusing(), refusing(), addr][..])
+                .await
+                .unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), addr);
+            let last = TcpStream::connect(&[foreign, refusing()][..]).await;
+            assert_eq!(last.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            let none: &[SocketAddr] = &[];
+            let error = TcpStream::connect(none).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            let error = TcpListener::bind(none).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        });
+    });
+}
+
+#[test]
+fn ipv6_works_where_the_host_has_it() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+                return println!("skipped: no IPv6 here");
+            };
+            let addr = listener.local_addr().unwrap();
+            let client = TcpStream::connect(addr).await.unwrap();
+            let (_server, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            assert!(peer.is_ipv6());
+        });
+    });
+}
+
+#[test]
+fn without_a_runtime_nothing_is_made() {
+    let texts = [
+        wait(TcpListener::bind("127.0.0.1:0")).unwrap_err(),
+        wait(TcpStream::connect(refusing())).unwrap_err(),
+    ]
+    .map(|error| error.to_string());
+    for text in texts {
+        assert!(text.contains("no reveille runtime"), "{text}");
+    }
+}
+
+#[test]
+fn a_blocking_socket_is_refused_with_the_way_out() {
+    reveille::block_on(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let errors = [
+            TcpStream::from_std(stream).unwrap_err(),
+            TcpListener::from_std(listener).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("set_nonblocking(true)"));
+        }
+    });
+}
+
+#[test]
+fn sockets_come_from_std_and_go_back() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let std_client = client.into_std().unwrap();
+            // The same descriptor is registered again.
+            let client = TcpStream::from_std(std_client).unwrap();
+            client.write_all(b"hello").await.unwrap();
+            let mut server = server.into_std().unwrap();
+            server.set_nonblocking(false).unwrap();
+            let mut buf = [0; 5];
+            server.read_exact(&mut buf).unwrap();
+            assert_eq!(&buf, b"hello");
+
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = TcpListener::from_std(listener.into_std().unwrap()).unwrap();
+            let addr = listener.local_addr().unwrap();
+            let waiting = spawn(async move { listener.accept().await.unwrap().1 });
+            yield_now().await;
+            let client = TcpStream::connect(addr).await.unwrap();
+            assert_eq!(waiting.await.unwrap(), client.local_addr().unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_stream_that_is_no_tcp_is_read_to_the_end() {
+    // Any socket may sit in a std::net::TcpStream; a read of this one stops at each packet.
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let mut fds = [0; 2];
+            // SAFETY: room for two descriptors, which nobody else owns afterwards.
+            let [here, there] = unsafe {
+                let kind = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+                assert_eq!(
+                    libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()),
+                    0
+                );
+                use std::os::fd::{FromRawFd, OwnedFd};
+                fds.map(|fd| std::net::TcpStream::from(OwnedFd::from_raw_fd(fd)))
+            };
+            let here = TcpStream::from_std(here).unwrap();
+            (&there).write_all(b"first").unwrap();
+            (&there).write_all(b"second").unwrap();
+            let mut buf = [0; 64];
+            assert_eq!(here.read(&mut buf).await.unwrap(), 5);
+            assert_eq!(here.read(&mut buf).await.unwrap(), 6);
+        });
+    });
+}
+
+#[test]
+fn readable_is_true_when_it_says_so() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let mut buf = [0; 4];
+            for _ in 0..3 {
+                assert_eq!(
+                    server.try_read(&mut buf).unwrap_err().kind(),
+                    ErrorKind::WouldBlock
+                );
+                client.write_all(b"four").await.unwrap();
+                // Fills the buffer, so nothing proves that it was all.
+                server.read_exact(&mut buf).await.unwrap();
+                let mut readable = pin!(server.readable());
+                assert!(poll_once(&mut readable).await.is_pending());
+                let mut polled = pin!(poll_fn(|cx| server.poll_read_ready(cx)));
+                assert!(poll_once(&mut polled).await.is_pending());
+                client.write_all(b"more").await.unwrap();
+                readable.await.unwrap();
+                polled.await.unwrap();
+                assert_eq!(server.try_read(&mut buf).unwrap(), 4);
+            }
+        });
+    });
+}
+
+#[test]
+fn writable_is_true_when_it_says_so() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, mut server) = std_pair().await;
+            server.writable().await.unwrap();
+            // Not through the stream, which would notice.
+            let full = loop {
+                match send_behind(&server) {
+                    Ok(()) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::WouldBlock);
+            {
+                let (_, write) = server.split();
+                let mut writable = pin!(write.writable());
+                assert!(poll_once(&mut writable).await.is_pending());
+                let reader = thread::spawn(move || {
+                    let mut client = client;
+                    let mut buf = vec![0; 1 << 20];
+                    while client.read(&mut buf).unwrap() != 0 {}
+                });
+                writable.await.unwrap();
+                assert!(write.try_write(b"x").is_ok());
+                write.shutdown().unwrap();
+                reader.join().unwrap();
+            }
+        });
+    });
+}
+
+/// Sends behind the stream's back.
+fn send_behind(stream: &TcpStream) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let bytes = [0_u8; 4096];
+    // SAFETY: the pointer and the length are those of `bytes`.
+    let sent = unsafe {
+        libc::send(
+            stream.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[test]
+fn ready_says_what_for_and_refuses_nothing() {
+    use reveille::io::Interest;
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let ready = server.ready(both).await.unwrap();
+            assert!(ready.is_writable() && !ready.is_readable());
+            client.shutdown(Shutdown::Write).unwrap();
+            server.readable().await.unwrap();
+            let ready = server.ready(both).await.unwrap();
+            assert!(ready.is_writable() && ready.is_readable());
+            assert!(!ready.is_write_closed());
+            let error = server.ready(Interest::NONE).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        });
+    });
+}
+
+#[test]
+fn calls_of_the_users_own_wait_like_the_streams() {
+    use reveille::io::Interest;
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let mut buf = [0; 8];
+            let refused: io::Result<()> = server.try_io(both, || Err(ErrorKind::WouldBlock.into()));
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::WouldBlock);
+            let calls = std::cell::Cell::new(0);
+            let mut read = pin!(server.async_io(Interest::READABLE, || {
+                calls.set(calls.get() + 1);
+                server.try_read(&mut buf)
+            }));
+            assert!(poll_once(&mut read).await.is_pending());
+            client.write_all(b"data").await.unwrap();
+            assert_eq!(read.await.unwrap(), 4);
+            assert_eq!(calls.get(), 1);
+        });
+    });
+}
+
+#[test]
+fn dropping_the_write_half_ends_writing_unless_it_is_forgotten() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (client, server) = pair().await;
+            let (read, write) = client.into_split();
+            write.write_all(b"bye").await.unwrap();
+            drop(write);
+            let mut buf = [0; 8];
+            assert_eq!(server.read(&mut buf).await.unwrap(), 3);
+            assert_eq!(server.read(&mut buf).await.unwrap(), 0);
+            server.write_all(b"still").await.unwrap();
+            assert_eq!(read.read(&mut buf).await.unwrap(), 5);
+
+            let (client, server) = pair().await;
+            let (read, write) = client.into_split();
+            write.forget();
+            let mut eof = pin!(server.read(&mut buf));
+            assert!(poll_once(&mut eof).await.is_pending());
+            drop(read);
+            assert_eq!(eof.await.unwrap(), 0);
+        });
+    });
+}
+
+#[test]
+fn halves_reunite_with_their_own_only() {
+    reveille::block_on(async {
+        let (client, server) = pair().await;
+        let (client_read, client_write) = client.into_split();
+        let (server_read, server_write) = server.into_split();
+        let error = client_read.reunite(server_write).unwrap_err();
+        assert!(error.to_string().contains("same stream"));
+        let (client_read, server_write) = (error.0, error.1);
+        let client = client_write.reunite(client_read).unwrap();
+        let server = server_read.reunite(server_write).unwrap();
+        // Nobody has shut anything down.
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(server.read(&mut [0; 4]).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn two_acceptors_wait_at_once_and_dropped_ones_take_nothing() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            let addr = listener.local_addr().unwrap();
+            let error = listener.try_accept().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            {
+                let mut dropped = pin!(listener.accept());
+                assert!(poll_once(&mut dropped).await.is_pending());
+            }
+            let acceptors: Vec<_> = (0..2)
+                .map(|_| {
+                    let listener = listener.clone();
+                    spawn(async move { poll_fn(|cx| listener.poll_accept(cx)).await.unwrap().1 })
+                })
+                .collect();
+            yield_now().await;
+            let mut expected = Vec::new();
+            let mut clients = Vec::new();
+            for _ in 0..2 {
+                let client = TcpStream::connect(addr).await.unwrap();
+                expected.push(client.local_addr().unwrap());
+                clients.push(client);
+            }
+            let mut seen = Vec::new();
+            for acceptor in acceptors {
+                seen.push(acceptor.await.unwrap());
+            }
+            seen.sort();
+            expected.sort();
+            assert_eq!(seen, expected);
+        });
+    });
+}
+
+#[test]
+fn a_connection_that_ended_before_it_was_accepted_does_no_harm() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let client = TcpStream::connect(addr).await.unwrap();
+            client.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+            // Linux hands the dead one out, others skip it.
+            let late = TcpStream::connect(addr).await.unwrap();
+            loop {
+                let (_stream, peer) = listener.accept().await.unwrap();
+                if peer == late.local_addr().unwrap() {
+                    break;
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn debug_names_the_ends() {
+    reveille::block_on(async {
+        let (client, _server) = pair().await;
+        let text = format!("{client:?}");
+        assert!(
+            text.contains(&client.local_addr().unwrap().to_string()),
+            "{text}"
+        );
+    });
+}
+
+// ---- the traits of futures-io ---------------------------------------------------------------------------------
+
+#[cfg(feature = "futures-io")]
+mod futures_traits {
+    use super::*;
+    use futures_io::{AsyncRead, AsyncWrite};
+    use std::pin::Pin;
+
+    async fn ping(mut read: impl AsyncRead + Unpin, mut write: impl AsyncWrite + Unpin) {
+        let (mut read, mut write) = (Pin::new(&mut read), Pin::new(&mut write));
+        let n = poll_fn(|cx| write.as_mut().poll_write(cx, b"ping")).await;
+        assert_eq!(n.unwrap(), 4);
+        let parts = [io::IoSlice::new(b"po"), io::IoSlice::new(b"ng")];
+        let n = poll_fn(|cx| write.as_mut().poll_write_vectored(cx, &parts)).await;
+        assert_eq!(n.unwrap(), 4);
+        poll_fn(|cx| write.as_mut().poll_flush(cx)).await.unwrap();
+        for _ in 0..2 {
+            poll_fn(|cx| write.as_mut().poll_close(cx)).await.unwrap();
+        }
+        let mut all = Vec::new();
+        let mut buf = [0; 5];
+        loop {
+            let n = poll_fn(|cx| read.as_mut().poll_read(cx, &mut buf)).await;
+            match n.unwrap() {
+                0 => break,
+                n => all.extend_from_slice(&buf[..n]),
+            }
+        }
+        assert_eq!(all, b"pingpong");
+    }
+
+    async fn echo(server: TcpStream) {
+        let mut buf = [0; 64];
+        loop {
+            match server.read(&mut buf).await.unwrap() {
+                0 => return,
+                n => server.write_all(&buf[..n]).await.unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn streams_references_and_halves_have_them() {
+        on_every_backend(|runtime| {
+            runtime.block_on(async {
+                let (client, server) = pair().await;
+                spawn(echo(server));
+                ping(&client, &client).await;
+
+                let (mut client, server) = pair().await;
+                spawn(echo(server));
+                let (read, write) = client.split();
+                ping(read, write).await;
+
+                let (client, server) = pair().await;
+                spawn(echo(server));
+                let (read, write) = client.into_split();
+                ping(read, write).await;
+
+                fn owned<T: AsyncRead + AsyncWrite>(_: &T) {}
+                owned(&pair().await.0);
+            });
+        });
+    }
+}

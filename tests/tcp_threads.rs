@@ -1,0 +1,119 @@
+//! Sockets off their runtime's thread, while it runs, between two runs and after its end.
+
+mod support;
+
+use reveille::net::{TcpListener, TcpStream};
+use reveille::{Runtime, yield_now};
+use std::io::{ErrorKind, Read, Write};
+use std::sync::mpsc;
+use std::thread;
+use support::{guarded, on_every_backend, pair, std_pair, wait};
+
+#[test]
+fn a_foreign_thread_reads_writes_waits_and_drops() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            for _ in 0..20 {
+                let (client, server) = pair().await;
+                let foreign = thread::spawn(move || {
+                    wait(async {
+                        let mut buf = [0; 5];
+                        server.readable().await.unwrap();
+                        server.read_exact(&mut buf).await.unwrap();
+                        assert_eq!(&buf, b"hello");
+                        server.write_all(&vec![7; 4 << 20]).await.unwrap();
+                        server.read_exact(&mut buf).await.unwrap();
+                    });
+                    drop(server);
+                });
+                yield_now().await;
+                client.write_all(b"hello").await.unwrap();
+                let mut all = vec![0; 4 << 20];
+                client.read_exact(&mut all).await.unwrap();
+                assert!(all.iter().all(|byte| *byte == 7));
+                client.write_all(b"again").await.unwrap();
+                // Closed by the foreign drop.
+                assert_eq!(client.read(&mut all).await.unwrap(), 0);
+                foreign.join().unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_foreign_thread_accepts_for_its_own_runtime() {
+    guarded("the default", || {
+        reveille::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let foreign = thread::spawn(move || {
+                // Without a runtime there, the connection stays in the queue.
+                let error = wait(listener.accept()).unwrap_err();
+                assert!(error.to_string().contains("no reveille runtime"), "{error}");
+                reveille::block_on(async {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    stream.write_all(b"hello").await.unwrap();
+                });
+            });
+            let client = TcpStream::connect(addr).await.unwrap();
+            let mut buf = [0; 5];
+            client.read_exact(&mut buf).await.unwrap();
+            foreign.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn between_two_runs_messages_wait() {
+    on_every_backend(|runtime| {
+        let (client, server) = runtime.block_on(pair());
+        let (done, result) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut buf = [0; 5];
+            let n = wait(server.read(&mut buf));
+            done.send(n.unwrap()).unwrap();
+        });
+        // The loop does not run; writing needs no waiting.
+        wait(client.write_all(b"hello")).unwrap();
+        runtime.block_on(async {
+            loop {
+                match result.try_recv() {
+                    Ok(n) => break assert_eq!(n, 5),
+                    Err(_) => yield_now().await,
+                }
+            }
+        });
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn when_the_runtime_is_gone_only_waiting_fails() {
+    guarded("the default", || {
+        let runtime = Runtime::new().unwrap();
+        let (mut client, server) = runtime.block_on(std_pair());
+        let (waiter_client, waiter) = runtime.block_on(std_pair());
+        let waiting = thread::spawn(move || wait(waiter.read(&mut [0; 4])));
+        runtime.block_on(yield_now());
+        drop(runtime);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+        drop(waiter_client);
+
+        client.write_all(b"hello").unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(wait(server.read(&mut buf)).unwrap(), 5);
+        wait(server.write_all(b"answer")).unwrap();
+        let error = wait(server.read(&mut buf)).unwrap_err();
+        assert!(error.to_string().contains("gone"), "{error}");
+        assert!(wait(server.readable()).is_err());
+        assert_eq!(
+            server.try_read(&mut buf).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        drop(server);
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"answer");
+    });
+}

@@ -1,0 +1,225 @@
+//! Sleeps: never early, dropped without a trace, reset.
+
+use super::*;
+
+#[test]
+fn a_sleep_is_never_early() {
+    run(async {
+        for micros in (0..3000).step_by(37).chain([10_000, 20_001]) {
+            let duration = Duration::from_micros(micros);
+            let start = Instant::now();
+            sleep(duration).await;
+            assert!(start.elapsed() >= duration, "{micros} us");
+            let deadline = Instant::now() + duration;
+            sleep_until(deadline).await;
+            assert!(Instant::now() >= deadline, "until {micros} us");
+        }
+    });
+}
+
+#[test]
+fn a_sleep_counts_from_the_call_and_not_from_the_first_poll() {
+    run(async {
+        let start = Instant::now();
+        let asleep = sleep(20 * MS);
+        assert!(asleep.deadline() - start < 20 * MS + 10 * 1000 * MS);
+        thread::sleep(30 * MS);
+        let before = now();
+        assert!(asleep.is_elapsed());
+        assert!(asleep.deadline() < before);
+        asleep.await;
+    });
+}
+
+#[test]
+fn a_sleep_that_is_over_is_ready_at_once_and_again() {
+    run(async {
+        assert!(poll_once(&mut sleep(Duration::ZERO)).is_ready());
+        let mut asleep = sleep(MS);
+        (&mut asleep).await;
+        assert!(poll_once(&mut asleep).is_ready());
+        assert!(asleep.is_elapsed());
+    });
+    // Of no length: not even a runtime is needed.
+    assert!(poll_once(&mut sleep(Duration::ZERO)).is_ready());
+}
+
+#[test]
+fn sleeps_end_in_the_order_of_their_deadlines() {
+    run(async {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let start = now();
+        let tasks: Vec<_> = (0..100u32)
+            .map(|i| {
+                let (order, place) = (order.clone(), i * 37 % 100);
+                spawn(async move {
+                    sleep_until(start + MS + place * Duration::from_micros(200)).await;
+                    order.borrow_mut().push(place);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(order.borrow().is_sorted(), "{order:?}");
+        assert_eq!(order.borrow().len(), 100);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_dropped_sleeps_leave_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let count = Arc::new(Count::default());
+    runtime.block_on(async {
+        for wakes in [false, true] {
+            let mut sleeps: Vec<Sleep> = (0..100_000).map(|i| sleep(HOUR + i * MS)).collect();
+            let waker = Waker::from(count.clone());
+            for asleep in &mut sleeps {
+                assert!(match wakes {
+                    true => poll_here(asleep).await.is_pending(),
+                    false => Pin::new(asleep)
+                        .poll(&mut Context::from_waker(&waker))
+                        .is_pending(),
+                });
+            }
+            assert!(
+                format!("{runtime:?}").contains("timers: 100000"),
+                "{runtime:?}"
+            );
+            drop(sleeps);
+            assert!(format!("{runtime:?}").contains("timers: 0"), "{runtime:?}");
+        }
+    });
+    assert_eq!(runtime.next_deadline(), None);
+    assert_eq!((Arc::strong_count(&count), count.wakes()), (1, 0));
+}
+
+#[test]
+fn a_sleep_moved_to_another_task_wakes_that_one() {
+    run(async {
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut asleep = sleep(5 * MS);
+        assert!(
+            Pin::new(&mut asleep)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        assert_eq!(Arc::strong_count(&count), 3);
+        spawn(asleep).await.unwrap();
+        assert_eq!(count.wakes(), 0);
+        drop(waker);
+        assert_eq!(Arc::strong_count(&count), 1);
+    });
+}
+
+#[test]
+fn huge_durations_never_panic() {
+    run(async {
+        let far = sleep(Duration::MAX);
+        assert!(far.deadline() > now() + 20 * 365 * 24 * HOUR);
+        assert!(!far.is_elapsed());
+        for duration in [
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+            Duration::from_secs(1 << 62),
+            1_000_000 * HOUR,
+        ] {
+            let mut asleep = sleep(duration);
+            assert!(poll_here(&mut asleep).await.is_pending());
+            asleep.reset(now() + HOUR);
+            asleep.reset(far.deadline());
+            assert!(poll_here(&mut asleep).await.is_pending());
+            assert_eq!(timeout(duration, async { yield_now().await }).await, Ok(()));
+            let mut ticks = interval(duration);
+            ticks.tick().await;
+            ticks.reset_after(duration);
+            ticks.reset();
+            ticks.reset_immediately();
+            ticks.tick().await;
+        }
+        // None of them holds up what is near.
+        sleep(MS).await;
+    });
+}
+
+#[test]
+#[should_panic(expected = "no reveille runtime runs on this thread")]
+fn the_first_poll_without_a_runtime_panics() {
+    let _ = poll_once(&mut sleep(HOUR));
+}
+
+#[test]
+fn a_reset_to_later_is_not_early() {
+    run(async {
+        let mut asleep = sleep(MS);
+        assert!(poll_here(&mut asleep).await.is_pending());
+        for _ in 0..10 {
+            asleep.reset(now() + 3 * MS);
+            sleep(MS).await;
+        }
+        let deadline = now() + 10 * MS;
+        asleep.reset(deadline);
+        assert_eq!(asleep.deadline(), deadline);
+        asleep.await;
+        assert!(now() >= deadline);
+    });
+}
+
+#[test]
+fn a_reset_to_earlier_wakes_without_another_poll() {
+    run(async {
+        let asleep = Rc::new(RefCell::new(sleep(HOUR)));
+        let task = spawn({
+            let asleep = asleep.clone();
+            poll_fn(move |cx| Pin::new(&mut *asleep.borrow_mut()).poll(cx))
+        });
+        yield_now().await;
+        let deadline = now() + 2 * MS;
+        asleep.borrow_mut().reset(deadline);
+        task.await.unwrap();
+        assert!(now() >= deadline);
+    });
+}
+
+#[test]
+fn a_reset_after_the_end_starts_anew() {
+    run(async {
+        let mut asleep = sleep(MS);
+        for _ in 0..3 {
+            (&mut asleep).await;
+            let deadline = now() + 2 * MS;
+            asleep.reset(deadline);
+            assert!(!asleep.is_elapsed());
+            (&mut asleep).await;
+            assert!(now() >= deadline);
+        }
+    });
+}
+
+#[test]
+fn a_reset_between_the_expiry_and_the_poll_is_heeded() {
+    run(async {
+        let mut asleep = sleep(MS);
+        assert!(poll_here(&mut asleep).await.is_pending());
+        sleep(3 * MS).await;
+        let deadline = now() + 5 * MS;
+        asleep.reset(deadline);
+        asleep.await;
+        assert!(now() >= deadline);
+    });
+}
+
+#[test]
+fn a_reset_before_the_first_poll_counts() {
+    run(async {
+        let mut asleep = pin!(sleep(HOUR));
+        asleep.as_mut().reset(now() + MS);
+        asleep.await;
+        let mut boxed = Box::pin(sleep(Duration::ZERO));
+        let deadline = now() + 2 * MS;
+        boxed.as_mut().reset(deadline);
+        boxed.await;
+        assert!(now() >= deadline);
+    });
+}
