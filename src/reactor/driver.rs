@@ -18,7 +18,7 @@ use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::stand_ins::StandIns;
 use super::wake_list::{FirstPanic, WakeList};
-use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
+use super::waker_slot::{KeyWakers, WakerSlot, Wakers};
 use super::{Reactor, Watch, deregistered};
 use crate::backend::{self, Backend};
 use crate::budget;
@@ -629,7 +629,7 @@ impl Driver {
 
     /// Puts another waker into a timer and returns the one that is in it no more; a timer that has fired meanwhile
     /// gives the new one back.
-    fn swap_timer_waker(&self, key: TimerKey, fresh: WakerSlot) -> Option<Taken> {
+    fn swap_timer_waker(&self, key: TimerKey, fresh: WakerSlot) -> Option<Waker> {
         let mut timers = self.timers.borrow_mut();
         let old = match timers.get_mut(key) {
             Some(slot) => std::mem::replace(slot, fresh),

@@ -1,6 +1,6 @@
 //! Wakers collected while the reactor is borrowed, woken after the borrow has ended.
 
-use super::waker_slot::{Taken, WakerSlot, Wakers};
+use super::waker_slot::{WakerSlot, Wakers};
 use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -48,13 +48,20 @@ impl WakeList {
     /// Empties a slot: wakes a key, puts a foreign waker into the list.
     #[inline]
     pub(crate) fn take(&mut self, wakers: &Wakers, slot: &mut WakerSlot) {
-        match wakers.take(std::mem::take(slot)) {
-            Some(Taken::Key(key)) => {
+        let slot = mem::take(slot);
+        match wakers.as_key(slot) {
+            Some(key) => {
                 self.woken = true;
                 wakers.wake_key(key);
             }
-            Some(Taken::Foreign(waker)) => self.foreign.push(waker),
-            None => {}
+            None => self.take_foreign(wakers, slot),
+        }
+    }
+
+    #[cold]
+    fn take_foreign(&mut self, wakers: &Wakers, slot: WakerSlot) {
+        if let Some(waker) = wakers.take(slot) {
+            self.foreign.push(waker);
         }
     }
 
