@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! turn:  due timers -> wait (until the next deadline, or not at all) -> merge events -> timers that came due meanwhile
-//!        -> wake -> release what was deregistered
+//!        -> release what was deregistered before -> wake foreign wakers (our own are woken as they are found)
 //! ```
 //!
 //! The clock is read once before the wait if a timer is armed, and after it only when the wait ran out: what comes due
