@@ -4,6 +4,8 @@
 //! with [`charge`]. When it is used up, `charge` wakes the task and answers `Pending`, so a task whose sockets are
 //! always ready still lets the others run. Off a runtime the cell holds [`UNLIMITED`], which is not counted down.
 
+#![forbid(unsafe_code)]
+
 use std::cell::Cell;
 use std::task::{Context, Poll};
 

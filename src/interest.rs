@@ -1,5 +1,7 @@
 //! What is asked for ([`Interest`]) and what was seen ([`Readiness`]): two plain bit sets, never one type for both.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 

@@ -4,6 +4,8 @@
 //! means that the runtime is gone. The reactor keeps its queues here; the task layer, which hands out the ids, has a
 //! table of its own, for wakers find their runtime by its place alone.
 
+#![forbid(unsafe_code)]
+
 use crate::sync::{Arc, StaticLock};
 use crate::token::RuntimeId;
 

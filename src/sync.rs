@@ -3,6 +3,8 @@
 //! Loom's types exist only while one of its models runs, and they cannot be made in a `const`: a process-wide static
 //! uses [`StaticLock`], which is parking_lot's lock in both worlds and stays out of the models.
 
+#![forbid(unsafe_code)]
+
 pub(crate) use parking_lot::RwLock as StaticLock;
 
 #[cfg(not(all(test, loom)))]

@@ -3,6 +3,8 @@
 //! Both are plain data. Neither keeps anything alive, and a stale one is recognised by whoever owns what it named:
 //! an index is reused only under another generation.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// Names one registration: its index in the reactor's slab and its generation, in one `u64`.

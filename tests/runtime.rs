@@ -58,20 +58,21 @@ fn block_on_returns_what_the_future_returns() {
 fn tasks_survive_from_one_block_on_to_the_next() {
     let runtime = runtime();
     let log = Rc::new(RefCell::new(Vec::new()));
-    let task = runtime.block_on(async {
-        let log = log.clone();
-        reveille::spawn(async move {
-            for step in 0..3 {
-                log.borrow_mut().push(step);
-                yield_now().await;
-            }
-            "done"
-        })
+    let steps = log.clone();
+    let task = runtime.spawn(async move {
+        for step in 0..3 {
+            steps.borrow_mut().push(step);
+            yield_now().await;
+        }
+        "done"
     });
     assert!(
         log.borrow().is_empty(),
         "a spawned task runs when the loop runs, not when it is spawned"
     );
+    runtime.block_on(yield_now());
+    let so_far = log.borrow().len();
+    assert!((1..3).contains(&so_far), "{so_far} steps during one yield");
     assert_eq!(runtime.block_on(task).unwrap(), "done");
     assert_eq!(*log.borrow(), [0, 1, 2]);
 }

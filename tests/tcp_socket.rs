@@ -29,6 +29,14 @@ fn what_crosses_threads_may() {
     fn send<T: Send>(_: T) {}
     send(TcpStream::connect("127.0.0.1:1"));
     send(TcpListener::bind("127.0.0.1:0"));
+    #[allow(dead_code, reason = "compiling it is the test")]
+    fn futures(stream: &TcpStream, listener: &TcpListener) {
+        send(stream.read(&mut []));
+        send(stream.read_exact(&mut []));
+        send(stream.write_all(b""));
+        send(stream.readable());
+        send(listener.accept());
+    }
 }
 
 #[test]

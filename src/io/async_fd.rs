@@ -422,7 +422,7 @@ impl<T: AsFd> AsyncFd<T> {
             }
             if guard.held.is_from_elsewhere() {
                 // Nothing was cleared, and poll(2) may say ready again at once.
-                crate::yield_now().await;
+                crate::task::yield_now().await;
             }
         }
     }
@@ -447,7 +447,7 @@ impl<T: AsFd> AsyncFd<T> {
                 return result;
             }
             if guard.held.is_from_elsewhere() {
-                crate::yield_now().await;
+                crate::task::yield_now().await;
             }
         }
     }

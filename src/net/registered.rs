@@ -170,7 +170,7 @@ impl Registered {
                     self.clear(seen, interest)?;
                     if seen.round == Seen::ELSEWHERE {
                         // Nothing was cleared, and poll(2) may say ready again at once.
-                        crate::yield_now().await;
+                        crate::task::yield_now().await;
                     }
                 }
                 result => return result,
@@ -209,5 +209,36 @@ impl Drop for Registered {
         if let Some(socket) = self.socket.take() {
             self.registration.close(socket.into_fd());
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::net::{TcpListener, TcpStream};
+    use crate::reactor::driver::CURRENT;
+
+    /// How many fds this thread's runtime watches.
+    fn watched() -> usize {
+        CURRENT.with(|driver| driver.map_or(0, |driver| driver.counts().0))
+    }
+
+    #[test]
+    fn every_way_out_ends_the_registration() {
+        crate::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addr = listener.local_addr().unwrap();
+            let client = TcpStream::connect(addr).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            assert_eq!(watched(), 3);
+            drop(client);
+            assert_eq!(watched(), 2);
+            let server = server.into_std().unwrap();
+            assert_eq!(watched(), 1);
+            drop(listener);
+            assert_eq!(watched(), 0);
+            assert!(TcpStream::connect(addr).await.is_err());
+            assert_eq!(watched(), 0);
+            drop(server);
+        });
     }
 }

@@ -3,6 +3,7 @@
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
+    use super::super::clock::Moment;
     use crate::backend::{Backend, Trigger};
     use crate::interest::Interest;
     use crate::sys::timerfd::TimerFd;
@@ -15,8 +16,8 @@ mod imp {
     #[derive(Debug)]
     pub(crate) struct Alarm {
         timer: TimerFd,
-        /// The deadline it is set to, in nanoseconds since the start; `None` when it is not set or has gone off.
-        set: Option<u64>,
+        /// The deadline it is set to; `None` when it is not set or has gone off.
+        set: Option<Moment>,
     }
 
     /// Names the timer fd to the backend: an index that no registration has.
@@ -31,7 +32,7 @@ mod imp {
         }
 
         /// Sets it to go off in `delay`, at `deadline`.
-        pub(crate) fn set(&mut self, deadline: u64, delay: Duration) -> io::Result<()> {
+        pub(crate) fn set(&mut self, deadline: Moment, delay: Duration) -> io::Result<()> {
             if self.set != Some(deadline) {
                 self.timer.set(delay)?;
                 self.set = Some(deadline);
@@ -53,6 +54,7 @@ mod imp {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod imp {
+    use super::super::clock::Moment;
     use crate::backend::Backend;
     use std::io;
     use std::time::Duration;
@@ -66,7 +68,7 @@ mod imp {
             Ok(None)
         }
 
-        pub(crate) fn set(&mut self, _: u64, _: Duration) -> io::Result<()> {
+        pub(crate) fn set(&mut self, _: Moment, _: Duration) -> io::Result<()> {
             match *self {}
         }
 

@@ -13,14 +13,13 @@
 //!    +----------------- reset, when the wheel forgot it ---------+
 //! ```
 
-use super::clock;
+use super::clock::Moment;
 use super::driver::{CURRENT, Driver, REMOTES};
 use super::registration::NO_RUNTIME;
 use super::remote::Message;
 use crate::timer::TimerKey;
 use crate::token::RuntimeId;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 /// A timer that may be armed on some runtime. Dropping it takes it off there.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Timer {
     ///
     /// When it must be armed and no runtime runs here, and when it waits on a runtime that is gone.
     #[inline]
-    pub(crate) fn poll(&mut self, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, deadline: Moment, cx: &Context<'_>) -> Poll<()> {
         if self.done {
             return Poll::Ready(());
         }
@@ -80,7 +79,7 @@ impl Timer {
     }
 
     #[inline]
-    fn arm(&mut self, driver: &Driver, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
+    fn arm(&mut self, driver: &Driver, deadline: Moment, cx: &Context<'_>) -> Poll<()> {
         let runtime = driver.id();
         self.armed = driver
             .arm_timer(deadline, cx.waker())
@@ -96,7 +95,7 @@ impl Timer {
         &mut self,
         driver: &Driver,
         armed: Armed,
-        deadline: Instant,
+        deadline: Moment,
         cx: &Context<'_>,
     ) -> Poll<()> {
         self.catch_up(driver);
@@ -109,8 +108,8 @@ impl Timer {
     }
 
     #[cold]
-    fn poll_elsewhere(&mut self, armed: Armed, deadline: Instant, cx: &Context<'_>) -> Poll<()> {
-        if clock::now() >= deadline {
+    fn poll_elsewhere(&mut self, armed: Armed, deadline: Moment, cx: &Context<'_>) -> Poll<()> {
+        if Moment::now() >= deadline {
             return Poll::Ready(());
         }
         self.sent = true;
@@ -142,7 +141,7 @@ impl Timer {
     ///
     /// A timer that is armed stays armed and keeps its waker; one that has fired is armed by the next poll.
     #[inline]
-    pub(crate) fn reset(&mut self, deadline: Instant, done: bool) {
+    pub(crate) fn reset(&mut self, deadline: Moment, done: bool) {
         self.done = done;
         let Some(armed) = self.armed else { return };
         CURRENT.with(|driver| match driver {
@@ -157,7 +156,7 @@ impl Timer {
     }
 
     #[cold]
-    fn reset_elsewhere(&mut self, armed: Armed, deadline: Instant) {
+    fn reset_elsewhere(&mut self, armed: Armed, deadline: Moment) {
         if let Some(remote) = REMOTES.get(armed.runtime) {
             self.sent = true;
             // A runtime that is gone is found out by the next poll.

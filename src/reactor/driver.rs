@@ -12,7 +12,7 @@
 //! cells, so that nobody has to hold more than he needs, and none is borrowed while foreign code runs.
 
 use super::alarm::Alarm;
-use super::clock::{Clock, NEVER};
+use super::clock::{Clock, Moment, NEVER_TICK};
 use super::io_state::{Direction, answers};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
@@ -72,8 +72,8 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     id: RuntimeId,
     clock: Clock,
-    /// Nanoseconds at the last reading of the clock for timers: never later than now.
-    last_nanos: Cell<u64>,
+    /// The last reading of the clock for timers: never later than now.
+    last_reading: Cell<Moment>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
     stand_ins: StandIns,
@@ -98,6 +98,7 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> io::Result<Driver> {
         let unparker = parts.unparker;
         let remote = Remote::new(Waker::from(unparker.clone()));
+        let clock = Clock::new(parts.timer_tick);
         let mut backend = parts.backend;
         let alarm = if parts.precise_timers {
             Alarm::new(&mut *backend)?
@@ -107,8 +108,8 @@ impl Driver {
         REMOTES.insert(parts.id, remote.clone());
         Ok(Driver {
             id: parts.id,
-            clock: Clock::new(parts.timer_tick),
-            last_nanos: Cell::new(0),
+            last_reading: Cell::new(clock.start()),
+            clock,
             reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
             timers: RefCell::new(Timers::new()),
             stand_ins: StandIns::default(),
@@ -205,7 +206,7 @@ impl Driver {
         let Some(next) = next else { return Ok(limit) };
         if let Some(alarm) = &self.alarm {
             if !next.is_zero() {
-                let deadline = self.last_nanos.get().saturating_add(next.as_nanos() as u64);
+                let deadline = self.last_reading.get().plus(next);
                 alarm.borrow_mut().set(deadline, next)?;
                 return Ok(limit);
             }
@@ -216,11 +217,12 @@ impl Driver {
     /// Moves the wakers of due timers to `list`; returns how long it is until the next deadline, if there is one.
     fn expire(&self, list: &mut WakeList) -> Option<Duration> {
         let mut timers = self.timers.borrow_mut();
-        let next = timers.next_deadline().filter(|next| *next != NEVER)?;
-        let now = self.clock.nanos();
-        self.last_nanos.set(now);
-        if self.clock.nanos_at(next) > now {
-            return Some(Duration::from_nanos(self.clock.nanos_at(next) - now));
+        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
+        let now = Moment::now();
+        self.last_reading.set(now);
+        let next = self.clock.moment_at(next);
+        if next > now {
+            return Some(next.since(now));
         }
         timers.begin_expiry(self.clock.tick_before(now));
         for _ in 0..EXPIRIES_PER_TURN {
@@ -229,8 +231,8 @@ impl Driver {
                 None => break,
             }
         }
-        let next = self.clock.nanos_at(timers.next_deadline()?);
-        Some(Duration::from_nanos(next.saturating_sub(now)))
+        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
+        Some(self.clock.moment_at(next).since(now))
     }
 
     /// Whether something was sent to this thread since the last call. The caller looks at every queue afterwards.
@@ -261,7 +263,7 @@ impl Driver {
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tick = self.timers.borrow().next_deadline()?;
-        self.clock.instant_at(self.clock.nanos_at(tick))
+        Some(self.clock.moment_at(tick).instant())
     }
 
     /// How many fds and timers there are.
@@ -595,16 +597,15 @@ impl Driver {
 
     /// Arms a timer, or says that its deadline has passed already as far as the last reading of the clock can tell.
     #[inline]
-    pub(crate) fn arm_timer(&self, deadline: Instant, waker: &Waker) -> Option<TimerKey> {
-        let nanos = self.clock.nanos_of(deadline);
-        if nanos <= self.last_nanos.get() {
+    pub(crate) fn arm_timer(&self, deadline: Moment, waker: &Waker) -> Option<TimerKey> {
+        if deadline <= self.last_reading.get() {
             return None;
         }
         let slot = self.wakers.store(waker);
         Some(
             self.timers
                 .borrow_mut()
-                .insert(self.clock.tick_after(nanos), slot),
+                .insert(self.clock.tick_after(deadline), slot),
         )
     }
 
@@ -640,10 +641,10 @@ impl Driver {
 
     /// A foreign thread waits for a timer: stores its waker. When the timer has fired before a foreign reset reached
     /// it, another one is armed in its place.
-    fn wait_timer(&self, key: TimerKey, deadline: Instant, waker: Waker) {
+    fn wait_timer(&self, key: TimerKey, deadline: Moment, waker: Waker) {
         let live = self.stand_ins.get(key).unwrap_or(key);
         let armed = self.timers.borrow_mut().get_mut(live).is_some();
-        if !armed && self.clock.nanos() >= self.clock.nanos_of(deadline) {
+        if !armed && Moment::now() >= deadline {
             return waker.wake();
         }
         let fresh = self.wakers.store_owned(waker);
@@ -658,7 +659,7 @@ impl Driver {
 
     /// Gives a timer another deadline; false if it has fired.
     #[inline]
-    pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Instant) -> bool {
+    pub(crate) fn reset_timer(&self, key: TimerKey, deadline: Moment) -> bool {
         let tick = self.deadline_tick(deadline);
         let armed = self.timers.borrow_mut().reset(key, tick);
         if !armed {
@@ -669,8 +670,8 @@ impl Driver {
 
     /// The tick of a deadline.
     #[inline]
-    pub(crate) fn deadline_tick(&self, deadline: Instant) -> u64 {
-        self.clock.tick_after(self.clock.nanos_of(deadline))
+    pub(crate) fn deadline_tick(&self, deadline: Moment) -> u64 {
+        self.clock.tick_after(deadline)
     }
 
     /// Takes a timer off; nothing happens if it has fired.

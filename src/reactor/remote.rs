@@ -4,6 +4,7 @@
 //! when it has to wait, sends one message; the owner stores the waker as if one of its own tasks had asked. After the
 //! runtime's end the queue is closed, and a push gives the message back.
 
+use super::clock::Moment;
 use super::io_state::Direction;
 use crate::sync::{Arc, Mutex};
 use crate::timer::TimerKey;
@@ -11,7 +12,6 @@ use crate::token::Token;
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::Waker;
-use std::time::Instant;
 
 /// One request of another thread.
 #[derive(Debug)]
@@ -27,11 +27,11 @@ pub(crate) enum Message {
     /// Wake `waker` when the timer fires, which its handle takes to be at `deadline`.
     Timer {
         key: TimerKey,
-        deadline: Instant,
+        deadline: Moment,
         waker: Waker,
     },
     /// Give the timer another deadline.
-    Reset { key: TimerKey, deadline: Instant },
+    Reset { key: TimerKey, deadline: Moment },
     /// The timer's handle was dropped.
     Cancel { key: TimerKey },
 }

@@ -7,6 +7,7 @@ mod turns;
 mod waiters;
 
 use super::Watch;
+use super::clock::Moment;
 use super::driver::{CURRENT, Driver, Parts, REMOTES, Seen};
 use super::io_state::Direction;
 use super::parker::Unparker;
@@ -25,7 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One call of the mechanism.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -319,11 +320,11 @@ impl Rig {
 }
 
 /// A deadline that has come, and that no driver has seen yet.
-fn now() -> Instant {
-    super::clock::now()
+fn now() -> Moment {
+    Moment::now()
 }
 
 /// A deadline that does not come.
-fn later() -> Instant {
-    super::clock::after(Duration::from_secs(3600))
+fn later() -> Moment {
+    Moment::after(Duration::from_secs(3600))
 }

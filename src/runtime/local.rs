@@ -8,6 +8,7 @@
 
 use super::builder::{Hook, UnhandledPanic};
 use super::shared::Shared;
+use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
 use crate::task::{Outcome, Payload, RootKey, Tasks};
@@ -94,8 +95,8 @@ impl Local {
                     Outcome::DetachedPanic => self.report_panics(),
                 }
             }
-            let now = crate::reactor::clock::now();
-            if now - *started.get_or_insert(now) > TIME_SLICE {
+            let now = Moment::now();
+            if now.since(*started.get_or_insert(now)) > TIME_SLICE {
                 break;
             }
         }
@@ -162,7 +163,7 @@ impl Local {
     /// When the host must call `turn` again at the latest, though nothing is readable.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         if self.is_runnable() || self.driver.is_notified() {
-            return Some(crate::reactor::clock::now());
+            return Some(clock::now());
         }
         self.driver.next_deadline()
     }

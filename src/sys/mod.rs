@@ -10,6 +10,7 @@
 //! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
 
 pub(crate) mod addr;
+pub(crate) mod clock;
 #[cfg(any(
     target_os = "linux",
     target_os = "android",

@@ -35,6 +35,8 @@ impl JoinError {
         JoinError(Box::new(Cancelled))
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn gone() -> JoinError {
         JoinError(Box::new(Gone))
     }

@@ -238,6 +238,23 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// Lets the task go on without a handle; if it has ended, drops its output.
+    #[inline(never)]
+    fn detach(&self) {
+        if let Some(reply) = self.reply.get() {
+            return self.close_reply(reply);
+        }
+        let detached = on_owner(self.runtime, |tasks| match tasks.detach(self.key) {
+            Found::Done(task) => JoinHandle::<T>::discard_local(tasks, task),
+            // SAFETY: `Live` says that the join field holds a waker or nothing; it is moved out, then dropped.
+            Found::Live(task) => drop(unsafe { task.waker().take() }),
+            Found::Missing => {}
+        });
+        if detached.is_none() {
+            send(self.runtime, Message::Detach(self.key));
+        }
+    }
+
     /// Drops what a handle on the owner's thread leaves behind.
     fn discard_local(tasks: &Tasks, task: Raw) {
         // SAFETY: `detach` answered `Done`: the stage holds the output, of type `T`, and the slot is released.
@@ -292,20 +309,8 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.taken {
-            return;
-        }
-        if let Some(reply) = self.reply.get() {
-            return self.close_reply(reply);
-        }
-        let detached = on_owner(self.runtime, |tasks| match tasks.detach(self.key) {
-            Found::Done(task) => JoinHandle::<T>::discard_local(tasks, task),
-            // SAFETY: `Live` says that the join field holds a waker or nothing; it is moved out, then dropped.
-            Found::Live(task) => drop(unsafe { task.waker().take() }),
-            Found::Missing => {}
-        });
-        if detached.is_none() {
-            send(self.runtime, Message::Detach(self.key));
+        if !self.taken {
+            self.detach();
         }
     }
 }

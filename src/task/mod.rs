@@ -70,7 +70,7 @@
 //! `join.rs`, also for outputs that cross threads. Wakers need none of this: to them a wrong task is a spurious wake.
 //!
 //! Read on: `state.rs` (the bits), `slab.rs`, `tasks.rs` (the loop's side), `raw.rs` (memory), `waker.rs`, `join.rs`,
-//! `remote.rs` and `reply.rs` (other threads), `shutdown.rs`.
+//! `remote.rs`, `deliver.rs` and `reply.rs` (other threads), `shutdown.rs`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -78,6 +78,7 @@
     reason = "the runtime, which comes next, is the user"
 )]
 
+mod deliver;
 mod error;
 mod id;
 mod join;

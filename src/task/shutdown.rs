@@ -23,15 +23,14 @@ impl Tasks {
         if self.closed.get() {
             return;
         }
-        // Outputs that other threads ask for go out while there are any.
-        self.drain_remote();
         self.closed.set(true);
         self.drop_futures();
+        // Outputs that other threads ask for go out while there are any.
         let mut batch = Batch::default();
         self.remote().close(&mut batch);
         self.deliver(&mut batch);
         self.drop_outputs();
-        self.keep_nothing();
+        drop(self.scratch.take());
         debug_assert_eq!(self.live(), 0);
     }
 

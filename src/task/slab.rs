@@ -257,18 +257,19 @@ impl Slab {
     /// Finds a `JoinHandle`'s task.
     #[inline]
     pub(super) fn find(&mut self, key: Key) -> Found {
-        match self.slot(key) {
-            Some(Slot {
+        // A slot has a task exactly if one lives there.
+        match self.slots.get(key.index as usize) {
+            Some(&Slot {
                 task: Some(task),
+                generation,
                 state,
-                ..
-            }) => {
+            }) if generation == key.generation => {
                 if state.is_done() {
-                    Found::Done(*task)
+                    Found::Done(task)
                 } else if state.has_reply() {
                     Found::Missing
                 } else {
-                    Found::Live(*task)
+                    Found::Live(task)
                 }
             }
             _ => Found::Missing,

@@ -43,7 +43,7 @@ pub(crate) struct Tasks {
     poll_budget: u32,
     remote: Arc<Remote>,
     /// Vectors of `drain_remote`, kept for their capacity.
-    scratch: Cell<Batch>,
+    pub(super) scratch: Cell<Batch>,
     /// Panics that nobody will see in a `JoinError`.
     strays: RefCell<Vec<Payload>>,
     /// Whether the remote part is in the registry.
@@ -66,7 +66,7 @@ impl Lent<Slab> {
         }
     }
 
-    /// Every `f` in this file calls methods of `Slab` and nothing else.
+    /// Every `f` calls methods of `Slab` and nothing else.
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut Slab) -> R) -> R {
         #[cfg(debug_assertions)]
@@ -171,7 +171,7 @@ impl Tasks {
     }
 
     #[inline]
-    fn insert(&self, task: Raw, origin: Origin) -> (Key, Raw) {
+    pub(super) fn insert(&self, task: Raw, origin: Origin) -> (Key, Raw) {
         match self
             .slab
             .with(|slab| slab.insert(Some(task), State::NEW, origin))
@@ -179,30 +179,6 @@ impl Tasks {
             Some(key) => (key, task),
             None => too_many(task),
         }
-    }
-
-    /// Creates a task that came by a message.
-    pub(super) fn spawn_replying<F>(&self, future: F, reply: ReplyTo, origin: Origin)
-    where
-        F: Future + 'static,
-    {
-        if self.closed.get() {
-            return;
-        }
-        let (key, task) = self.insert(Raw::new(future), origin);
-        let aborted = reply.arrive(key);
-        self.put_reply(key, task, reply);
-        if aborted {
-            self.abort(key);
-        }
-    }
-
-    /// Puts a reply into a live task.
-    fn put_reply(&self, key: Key, task: Raw, reply: ReplyTo) {
-        self.slab.with(|slab| slab.mark_reply(key));
-        // SAFETY: both callers know that the task is alive and has had no reply; its bit is set now.
-        let waker = unsafe { task.put_reply(reply) };
-        self.guard(|| drop(waker));
     }
 
     /// How many entries the run queue has: an upper bound of what there is to run.
@@ -328,7 +304,8 @@ impl Tasks {
         self.slab.with(|slab| slab.is_finished(key))
     }
 
-    /// Runs the slab's part of `shutdown`.
+    /// Lends the slab to the rest of this module's `impl Tasks`: `f` calls methods of `Slab` and nothing else.
+    #[inline]
     pub(super) fn with_slab<R>(&self, f: impl FnOnce(&mut Slab) -> R) -> R {
         self.slab.with(f)
     }
@@ -378,76 +355,6 @@ impl Tasks {
     /// Gives the root's slot back.
     pub(crate) fn remove_root(&self, root: RootKey) {
         self.slab.with(|slab| slab.release_root(root.0.index));
-    }
-
-    /// Takes what other threads have sent: queues what they woke, then does what they ask for.
-    pub(crate) fn drain_remote(&self) {
-        if !self.remote.has_work() {
-            return;
-        }
-        let mut batch = self.scratch.take();
-        self.remote.take(&mut batch);
-        self.deliver(&mut batch);
-        self.scratch.set(batch);
-    }
-
-    /// Empties a batch.
-    pub(super) fn deliver(&self, batch: &mut Batch) {
-        for index in batch.woken.drain(..) {
-            self.slab.with(|slab| slab.wake_index(index));
-        }
-        for message in batch.messages.drain(..) {
-            match message {
-                Message::Spawn(spawn) => self.guard(|| spawn(self)),
-                Message::Attach(key, reply) => self.attach(key, reply),
-                Message::Abort(key) => self.abort(key),
-                Message::Detach(key) => self.detach_unseen(key),
-                Message::Panicked(payload) => self.stray(payload),
-            }
-        }
-    }
-
-    /// Connects a task with its handle on another thread.
-    fn attach(&self, key: Key, reply: ReplyTo) {
-        let panic = match self.find(key) {
-            Found::Done(task) => {
-                self.release(key);
-                // SAFETY: the task has ended, so the stage holds the output, of the handle's type and hence of the
-                // reply's. The slot is released: the memory is ours; the waker is taken out before it is freed.
-                unsafe {
-                    let waker = task.waker().take();
-                    let panic = reply.complete(task.output());
-                    task.free();
-                    self.guard(|| drop(waker));
-                    panic
-                }
-            }
-            Found::Live(task) => {
-                self.put_reply(key, task, reply);
-                None
-            }
-            Found::Missing => reply.fail(JoinError::gone()),
-        };
-        panic.into_iter().for_each(|payload| self.stray(payload));
-    }
-
-    /// A handle was dropped on another thread.
-    fn detach_unseen(&self, key: Key) {
-        match self.detach(key) {
-            Found::Done(task) => {
-                // SAFETY: `detach` has released the slot of a task that has ended: its memory and output are ours, and
-                // its waker was woken, which took it out.
-                let panic = unsafe {
-                    let panic = task.drop_output();
-                    task.free();
-                    panic
-                };
-                panic.into_iter().for_each(|payload| self.stray(payload));
-            }
-            // SAFETY: `Live` says that the join field holds a waker or nothing; it is moved out, then dropped.
-            Found::Live(task) => self.guard(|| drop(unsafe { task.waker().take() })),
-            Found::Missing => {}
-        }
     }
 
     /// Runs foreign code whose panic must not stop the loop; it is kept for `take_panic`.
@@ -507,11 +414,6 @@ impl Tasks {
         named
             .map(|(index, id)| self.slab.with(|slab| slab.info(index, id)))
             .collect()
-    }
-
-    /// Empties a batch's vectors into the bin: what is left at the very end.
-    pub(super) fn keep_nothing(&self) {
-        drop(self.scratch.take());
     }
 }
 

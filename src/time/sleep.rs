@@ -2,7 +2,7 @@
 
 use crate::budget;
 use crate::reactor::armed::Timer;
-use crate::reactor::clock;
+use crate::reactor::clock::Moment;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep {
-        deadline: clock::after(duration),
+        deadline: Moment::after(duration),
         timer: Timer::known(duration.is_zero()),
     }
 }
@@ -54,7 +54,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
-        deadline,
+        deadline: Moment::of(deadline),
         timer: Timer::new(),
     }
 }
@@ -92,7 +92,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct Sleep {
-    deadline: Instant,
+    deadline: Moment,
     timer: Timer,
 }
 
@@ -104,7 +104,7 @@ impl Sleep {
     #[inline]
     pub(super) fn passed(deadline: Instant) -> Sleep {
         Sleep {
-            deadline,
+            deadline: Moment::of(deadline),
             timer: Timer::known(true),
         }
     }
@@ -113,7 +113,7 @@ impl Sleep {
     #[inline]
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.deadline.instant()
     }
 
     /// Returns whether the deadline has come, polled or not. Reads the clock.
@@ -128,7 +128,7 @@ impl Sleep {
     /// ```
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
-        clock::now() >= self.deadline
+        Moment::now() >= self.deadline
     }
 
     /// Moves the deadline, earlier or later, before or after the future was ready.
@@ -150,15 +150,15 @@ impl Sleep {
     /// ```
     #[inline]
     pub fn reset(&mut self, deadline: Instant) {
-        self.deadline = deadline;
-        self.timer.reset(deadline, false);
+        self.deadline = Moment::of(deadline);
+        self.timer.reset(self.deadline, false);
     }
 
     /// As [`reset`](Sleep::reset) by a caller that has read the clock.
     #[inline]
     pub(super) fn reset_at(&mut self, deadline: Instant, now: Instant) {
-        self.deadline = deadline;
-        self.timer.reset(deadline, deadline <= now);
+        self.deadline = Moment::of(deadline);
+        self.timer.reset(self.deadline, deadline <= now);
     }
 
     /// Polls without a look at the task's budget.

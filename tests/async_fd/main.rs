@@ -26,19 +26,24 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Runs a future on a runtime of its own; ends the process if that takes half a minute, for a lost wake hangs.
-fn run<F: Future>(future: F) -> F::Output {
-    let (done, watched) = mpsc::channel::<()>();
+/// Ends the process after half a minute, unless what is returned was dropped by then: a lost wake hangs.
+fn watchdog() -> mpsc::Sender<()> {
+    let (done, watched) = mpsc::channel();
     let name = thread::current().name().unwrap_or("?").to_owned();
     thread::spawn(move || {
         if watched.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
+            // Not by `eprintln!`: what that says is kept back until a test has ended.
+            let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();
         }
     });
-    let output = block_on(future);
-    drop(done);
-    output
+    done
+}
+
+/// Runs a future on a runtime of its own.
+fn run<F: Future>(future: F) -> F::Output {
+    let _watched = watchdog();
+    block_on(future)
 }
 
 /// An executor for threads that run no reveille: parks between polls.

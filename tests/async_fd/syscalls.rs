@@ -17,10 +17,8 @@ pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
     assert_eq!(unsafe { libc::pipe(fds.as_mut_ptr()) }, 0);
     for fd in fds {
         // SAFETY: F_SETFL takes an int; the fd is open.
-        assert_eq!(
-            unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) },
-            0
-        );
+        let set = unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) };
+        assert_eq!(set, 0);
     }
     (owned(fds[0]), owned(fds[1]))
 }

@@ -129,8 +129,9 @@ fn when_the_runtime_is_gone_waiting_is_an_error_and_the_value_works() {
     });
 }
 
-#[test]
-fn the_end_of_the_runtime_ends_the_waits_of_other_threads() {
+/// A thread waits; the runtime ends after it has heard of that, or before.
+fn wait_until_the_end_of_the_runtime(heard: bool) {
+    let _watched = watchdog();
     let runtime = Runtime::new().unwrap();
     let (fd, _there) = runtime.enter(pair);
     let (waits, started) = mpsc::channel();
@@ -144,9 +145,22 @@ fn the_end_of_the_runtime_ends_the_waits_of_other_threads() {
         })
     });
     started.recv().unwrap();
-    runtime.turn(Some(Duration::ZERO)).unwrap();
+    if heard {
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+    }
     drop(runtime);
-    assert!(thread.join().unwrap().is_err());
+    let error = thread.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("is gone"), "{error}");
+}
+
+#[test]
+fn the_end_of_the_runtime_ends_the_waits_of_other_threads() {
+    wait_until_the_end_of_the_runtime(true);
+}
+
+#[test]
+fn the_end_of_the_runtime_ends_waits_that_it_had_not_heard_of() {
+    wait_until_the_end_of_the_runtime(false);
 }
 
 #[test]

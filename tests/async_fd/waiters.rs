@@ -126,18 +126,22 @@ fn a_wait_that_moved_to_another_task_wakes_that_one() {
 fn a_busy_fd_lets_the_others_run() {
     run(async {
         let (fd, _there) = pair();
-        let ran = Rc::new(std::cell::Cell::new(false));
-        let other = spawn({
-            let ran = ran.clone();
-            async move { ran.set(true) }
-        });
         fd.writable().await.unwrap().retain_ready();
+        let other = || {
+            let ran = Rc::new(std::cell::Cell::new(false));
+            let mark = ran.clone();
+            spawn(async move { mark.set(true) });
+            ran
+        };
+        let ran = other();
         while !ran.get() {
             fd.writable().await.unwrap().retain_ready();
+        }
+        let ran = other();
+        while !ran.get() {
             poll_fn(|cx| fd.poll_write_ready(cx).map_ok(|_| ()))
                 .await
                 .unwrap();
         }
-        other.await.unwrap();
     });
 }

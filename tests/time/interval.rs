@@ -68,7 +68,7 @@ fn missed_ticks_burst_by_default() {
 fn missed_ticks_are_skipped() {
     run(async {
         let seen = ticks_after_a_stall(MissedTickBehavior::Skip).await;
-        assert_eq!(seen[0], 10_000);
+        assert!(seen[0] >= 10_000, "{seen:?}");
         assert!(seen[1] >= 40_000, "{seen:?}");
         assert!(seen.iter().all(|due| due % 10_000 == 0), "{seen:?}");
         assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
@@ -79,7 +79,7 @@ fn missed_ticks_are_skipped() {
 fn missed_ticks_delay_what_follows() {
     run(async {
         let seen = ticks_after_a_stall(MissedTickBehavior::Delay).await;
-        assert_eq!(seen[0], 10_000);
+        assert!(seen[0] >= 10_000, "{seen:?}");
         assert!(seen[1] >= 46_000, "{seen:?}");
         assert!(
             seen.windows(2).all(|two| two[1] - two[0] > 9_999),

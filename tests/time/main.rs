@@ -14,6 +14,7 @@ use reveille::time::{
 use reveille::{Runtime, block_on, spawn, yield_now};
 use std::cell::RefCell;
 use std::future::{Future, pending, poll_fn, ready};
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -32,7 +33,8 @@ fn run<F: Future>(future: F) -> F::Output {
     let name = thread::current().name().unwrap_or("?").to_owned();
     thread::spawn(move || {
         if watched.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
+            // Not by `eprintln!`: what that says is kept back until a test has ended.
+            let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();
         }
     });

@@ -88,15 +88,15 @@ fn a_future_that_is_always_ready_does_not_hide_its_timeout() {
 #[test]
 fn timeouts_that_are_over_at_once_let_the_others_run() {
     run(async {
-        let stop = Rc::new(RefCell::new(false));
-        let other = spawn({
-            let stop = stop.clone();
-            async move { *stop.borrow_mut() = true }
-        });
         let past = now() - MS;
-        // The turn's clock must have been read once for `past` to be over without a timer.
+        // The loop must have read its clock once for `past` to be over without a timer.
         sleep(MS).await;
-        while !*stop.borrow() {
+        let ran = Rc::new(RefCell::new(false));
+        let other = spawn({
+            let ran = ran.clone();
+            async move { *ran.borrow_mut() = true }
+        });
+        while !*ran.borrow() {
             assert!(timeout_at(past, pending::<()>()).await.is_err());
         }
         other.await.unwrap();

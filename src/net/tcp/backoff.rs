@@ -4,9 +4,9 @@
 //! tries again at once makes it spin, and to one that waits for readiness makes it sleep for ever. A timer does neither.
 
 use crate::reactor::armed::Timer;
-use crate::reactor::clock;
+use crate::reactor::clock::Moment;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ pub(super) struct Backoff {
     /// The last pause; zero before the first.
     pause: Duration,
     /// The end of the pause that is under way.
-    until: Option<Instant>,
+    until: Option<Moment>,
     timer: Option<Timer>,
 }
 
@@ -25,7 +25,7 @@ impl Backoff {
     /// Begins the next pause.
     pub(super) fn begin(&mut self) {
         self.pause = (self.pause * 2).clamp(FIRST, LONGEST);
-        self.until = clock::now().checked_add(self.pause);
+        self.until = Some(Moment::after(self.pause));
     }
 
     /// What was short is there again.
@@ -44,10 +44,10 @@ impl Backoff {
     }
 
     #[cold]
-    fn poll_until(&mut self, until: Instant, cx: &Context<'_>) -> Poll<()> {
+    fn poll_until(&mut self, until: Moment, cx: &Context<'_>) -> Poll<()> {
         // Armed anew by each poll: the runtime that it was armed on may not be this one, or be gone.
         let timer = self.timer.insert(Timer::new());
-        if clock::now() >= until || timer.poll(until, cx).is_ready() {
+        if Moment::now() >= until || timer.poll(until, cx).is_ready() {
             self.stop();
             return Poll::Ready(());
         }

@@ -4,7 +4,7 @@ use super::TcpStream;
 use crate::interest::Interest;
 use crate::reactor::io_state::Direction;
 use crate::sys::socket::{MOST_BYTES, Socket};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
@@ -26,8 +26,8 @@ impl TcpStream {
     ///
     /// See [`TcpStream`].
     #[inline]
-    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_read(cx, buf)).await
+    pub fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
+        poll_fn(move |cx| self.poll_read(cx, buf))
     }
 
     #[inline]
@@ -200,8 +200,8 @@ impl TcpStream {
     ///
     /// Cancel safe: bytes are written only by the poll that returns.
     #[inline]
-    pub async fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_write(cx, buf)).await
+    pub fn write(&self, buf: &[u8]) -> impl Future<Output = io::Result<usize>> {
+        poll_fn(move |cx| self.poll_write(cx, buf))
     }
 
     #[inline]
@@ -228,9 +228,9 @@ impl TcpStream {
     ///
     /// See [`TcpStream`].
     #[inline]
-    pub async fn write_all(&self, buf: &[u8]) -> io::Result<()> {
+    pub fn write_all(&self, buf: &[u8]) -> impl Future<Output = io::Result<()>> {
         let mut rest = buf;
-        poll_fn(|cx| self.poll_write_all(cx, &mut rest)).await
+        poll_fn(move |cx| self.poll_write_all(cx, &mut rest))
     }
 
     #[inline]

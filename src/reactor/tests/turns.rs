@@ -6,7 +6,7 @@ use crate::sys::fake_waker::{foreign, hooked, key, note, woken};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Lets a deadline that was `now` pass for a clock with ticks of a nanosecond.
-fn pass(deadline: Instant) {
+fn pass(deadline: Moment) {
     while now() <= deadline {
         std::hint::spin_loop();
     }
@@ -75,7 +75,7 @@ fn what_came_before_a_deadline_is_told_before_it() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.wait(token, Direction::Read, &key(1));
-    let deadline = super::super::clock::after(Duration::from_millis(2));
+    let deadline = Moment::after(Duration::from_millis(2));
     rig.driver.arm_timer(deadline, &key(2)).unwrap();
     // An event, and the deadline passes before the wait returns.
     let meanwhile = Box::new(move || pass(deadline));
@@ -91,7 +91,7 @@ fn what_came_before_a_deadline_is_told_before_it() {
 #[test]
 fn a_wait_that_ran_out_fires_its_timer_in_the_same_turn() {
     let rig = Rig::new(edge());
-    let deadline = super::super::clock::after(Duration::from_millis(2));
+    let deadline = Moment::after(Duration::from_millis(2));
     rig.driver.arm_timer(deadline, &key(1)).unwrap();
     rig.next(Step::Meanwhile(Box::new(move || pass(deadline)), vec![]));
     rig.driver.turn(None).unwrap();

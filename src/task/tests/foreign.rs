@@ -120,6 +120,28 @@ fn join_on_another_thread() {
 }
 
 #[test]
+fn inside_another_runtime_is_outside() {
+    let (home, away) = (Bed::new(), Bed::new());
+    // The same key in both.
+    let (handle, other) = (home.spawn(async { 1 }), away.spawn(async { 2 }));
+    assert_eq!(handle.id(), other.id());
+    home.settle();
+    assert!(!away.enter(|_| handle.is_finished()));
+    away.enter(|_| {
+        handle.abort();
+        handle.abort_handle().abort();
+        drop(handle);
+    });
+    assert_eq!((away.settle(), away.join(other).unwrap()), (1, 2));
+    home.settle();
+    assert_eq!(home.tasks.live(), 0);
+    let unseen = home.spawn(future::pending::<()>());
+    let bystander = away.spawn(future::ready(3));
+    away.enter(|_| drop(unseen));
+    assert_eq!((away.settle(), away.join(bystander).unwrap()), (1, 3));
+}
+
+#[test]
 fn one_message_per_handle() {
     let bed = Bed::new();
     let (seen, future) = probe();

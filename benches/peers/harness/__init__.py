@@ -1,0 +1,1 @@
+"""Parts of run.py: plan, measure, stats, tables, svg."""

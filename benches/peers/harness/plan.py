@@ -1,0 +1,114 @@
+"""What is measured: shapes of the echo, the micro workloads, their references and run lengths.
+
+`n` of a micro workload is chosen for some 20 to 100 ms; `count` are the two lengths whose difference
+gives system calls and instructions per operation; `every` = only each so many rounds, for slow ones.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Echo:
+    key: str
+    title: str
+    conns: int
+    size: int
+    depth: int
+    requests: int
+    buffer: int
+    others: int = 0
+    count: tuple = (2000, 6000)
+    reference: str = "rawepoll"
+    metrics: tuple = (("cpu_ns", "server CPU per request, ns"),)
+    every: int = 1
+
+    def load_args(self, requests, warm=None):
+        args = ["--conns", self.conns, "--size", self.size, "--depth", self.depth,
+                "--requests", requests, "--others", self.others]
+        return args + (["--warm", warm] if warm else [])
+
+
+@dataclass(frozen=True)
+class Micro:
+    key: str
+    title: str
+    workload: str
+    n: int
+    reference: str
+    k: int = 0
+    us: int = 0
+    count: tuple = (2000, 12000)
+    metrics: tuple = (("cpu_ns", "CPU per operation, ns"),)
+    every: int = 1
+    instructions: bool = True
+    group: str = field(default="tasks")
+
+    def args(self, n, warm=None):
+        args = ["--n", n, "--k", self.k, "--us", self.us]
+        return args + (["--warm", warm] if warm is not None else [])
+
+
+ECHO = [
+    Echo("echo-64-1", "64 B, 1 connection", 1, 64, 1, 4_000, 4096),
+    Echo("echo-64-64", "64 B, 64 connections", 64, 64, 1, 25_000, 4096, count=(4000, 12000)),
+    Echo("echo-64-512", "64 B, 512 connections", 512, 64, 1, 25_000, 4096, count=(5000, 15000)),
+    Echo("echo-64-4096", "64 B, 4,096 connections", 4096, 64, 1, 40_000, 4096, count=(8192, 24576)),
+    Echo("echo-64-64-d16", "64 B, 64 connections, depth 16", 64, 64, 16, 300_000, 4096,
+         count=(32_000, 96_000)),
+    Echo("echo-16k-64", "16 KiB, 64 connections", 64, 16384, 1, 15_000, 16385, count=(2000, 6000)),
+    Echo("echo-64-64-among-8000", "64 B, 64 connections, 8,000 idle ones beside them", 64, 64, 1,
+         25_000, 4096, others=8000, count=(4000, 12000), every=3),
+]
+
+LATE = (("p50_us", "late by, p50, us"), ("p99_us", "late by, p99, us"))
+
+MICRO = [
+    Micro("spawn-task", "spawn + join in a task", "spawn-task", 200_000, "rawexec"),
+    Micro("spawn-root", "spawn + join from block_on", "spawn-root", 200_000, "rawexec"),
+    Micro("switch-1", "switch, 1 task", "switch", 1_000_000, "rawexec", k=1),
+    Micro("switch-100", "switch, 100 tasks", "switch", 1_000_000, "rawexec", k=100),
+    Micro("switch-10000", "switch, 10,000 tasks", "switch", 1_000_000, "rawexec", k=10_000,
+          count=(100_000, 300_000)),
+    Micro("yield-100", "own yield_now, 100 tasks", "yield", 1_000_000, "rawexec", k=100),
+    Micro("ping-pong", "local wake ping-pong", "ping-pong", 500_000, "rawexec"),
+    Micro("cross", "cross-thread wake round trip", "cross", 5_000, "tokio", count=(500, 1500),
+          metrics=(("p50_ns", "round trip, p50, ns"), ("cpu_ns", "CPU of the task's thread, ns"),
+                   ("process_cpu_ns", "CPU of both threads, ns")), instructions=False),
+    Micro("timer-0", "timer create + poll + drop", "timer", 200_000, "rawwheel", group="timers"),
+    Micro("timer-100k", "timer create + poll + drop, 100 thousand others", "timer", 200_000,
+          "rawwheel", k=100_000, group="timers"),
+    Micro("timer-1m", "timer create + poll + drop, 1 million others", "timer", 200_000, "rawwheel",
+          k=1_000_000, every=3, instructions=False, group="timers"),
+    Micro("reset-later", "reset to a later given deadline", "reset-later", 500_000, "rawwheel",
+          group="timers"),
+    Micro("reset-earlier", "reset to an earlier given deadline", "reset-earlier", 500_000, "rawwheel",
+          group="timers"),
+    Micro("timeout-ready", "timeout of a ready future", "timeout-ready", 1_000_000, "rawwheel",
+          group="timers"),
+    Micro("sleep-register", "register 1 million sleeps", "sleep-register", 1_000_000, "rawwheel",
+          count=(20_000, 60_000), every=3, group="timers"),
+    Micro("timer-storm", "1 million timers over one second", "timer-storm", 1_000_000, "rawwheel",
+          metrics=(("cpu_ns", "CPU per timer, ns"), ("register_ms", "CPU to register, ms"),
+                   ("fire_ms", "CPU to fire, ms")),
+          count=(20_000, 60_000), every=5, instructions=False, group="timers"),
+    Micro("timer-storm-tasks", "1 million timers over one second, a task each", "timer-storm-tasks",
+          1_000_000, "rawwheel", metrics=(("cpu_ns", "CPU per timer, ns"),),
+          count=(20_000, 60_000), every=5, instructions=False, group="timers"),
+    Micro("late-100us", "sleep(100 us) on an idle runtime", "late", 100, "rawwheel", us=100,
+          count=(50, 150), metrics=LATE, instructions=False, group="lateness"),
+    Micro("late-1ms", "sleep(1 ms) on an idle runtime", "late", 100, "rawwheel", us=1_000,
+          count=(50, 150), metrics=LATE, instructions=False, group="lateness"),
+    Micro("late-10ms", "sleep(10 ms) on an idle runtime", "late", 30, "rawwheel", us=10_000,
+          count=(10, 40), metrics=LATE, instructions=False, group="lateness"),
+    Micro("late-1s", "sleep(1 s) on an idle runtime", "late", 2, "rawwheel", us=1_000_000,
+          count=(1, 3), metrics=LATE, every=5, instructions=False, group="lateness"),
+]
+
+# Kept things whose live bytes are read: workload, how many, title. Numbers just below a power of two,
+# so that doubling tables have little slack.
+LIVE = [
+    ("live-task", 130_000, "task with a 64 B future"),
+    ("live-timer", 130_000, "outstanding timer, with its boxed sleep"),
+    ("live-fd", 1_020, "registered fd (UDP socket)"),
+]
+IDLE_CONNECTIONS = 8_000

@@ -1,0 +1,5 @@
+//! `peers`: see README.md.
+
+fn main() {
+    peers::main();
+}
