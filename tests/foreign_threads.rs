@@ -261,7 +261,10 @@ impl Foreign {
 
 /// Something that happens once; waited for by a thread or by tasks.
 #[derive(Clone)]
-struct Event(Arc<(Mutex<(bool, Vec<Waker>)>, Condvar)>);
+struct Event(Arc<(Mutex<Happened>, Condvar)>);
+
+/// Whether it has, and whom to tell.
+type Happened = (bool, Vec<Waker>);
 
 impl Event {
     fn new() -> Event {

@@ -80,6 +80,9 @@ impl Kind {
 /// Two connected files.
 type Pair = (OwnedFd, OwnedFd);
 
+type MakePair = fn() -> Pair;
+type MakeKind = fn(OwnedFd) -> Kind;
+
 fn unix_pair() -> Pair {
     let (one, two) = UnixStream::pair().unwrap();
     (one.into(), two.into())
@@ -101,7 +104,8 @@ fn write(fd: &OwnedFd, byte: u8) {
 /// one under its number. Numbers begin where no other test's do.
 fn close_and_reuse(
     runtime: &Runtime,
-    (pair, kind, lowest): (fn() -> Pair, fn(OwnedFd) -> Kind, RawFd),
+    (pair, kind): (MakePair, MakeKind),
+    lowest: RawFd,
     keep: bool,
 ) {
     runtime.block_on(async {
@@ -178,7 +182,7 @@ fn close_and_reuse(
 fn a_new_async_fd_inherits_nothing() {
     on_every_backend(|runtime| {
         for keep in [false, true] {
-            close_and_reuse(runtime, (unix_pair, Kind::fd, 300), keep);
+            close_and_reuse(runtime, (unix_pair, Kind::fd), 300, keep);
         }
     });
 }
@@ -187,7 +191,7 @@ fn a_new_async_fd_inherits_nothing() {
 fn a_new_tcp_stream_inherits_nothing() {
     on_every_backend(|runtime| {
         for keep in [false, true] {
-            close_and_reuse(runtime, (tcp_pair, Kind::tcp, 600), keep);
+            close_and_reuse(runtime, (tcp_pair, Kind::tcp), 600, keep);
         }
     });
 }
