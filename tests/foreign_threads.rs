@@ -263,7 +263,7 @@ impl Foreign {
 #[derive(Clone)]
 struct Event(Arc<(Mutex<Happened>, Condvar)>);
 
-/// Whether it has, and who waits for it.
+/// Whether it has, and whom to tell.
 type Happened = (bool, Vec<Waker>);
 
 impl Event {

@@ -363,6 +363,35 @@ fn dropping_the_runtime_drops_tasks_inside_it_and_their_drops_may_use_it() {
 }
 
 #[test]
+fn a_foreign_wakers_panic_does_not_come_out_of_the_drop() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a foreign wake");
+        }
+    }
+    let texts = Rc::new(RefCell::new(Vec::new()));
+    let into = texts.clone();
+    let call = move |payload| into.borrow_mut().push(message(payload));
+    let policy = UnhandledPanic::Call(Box::new(call));
+    let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
+    let armed = |waker: &Waker| {
+        let mut sleep = reveille::time::sleep(Duration::from_secs(3600));
+        runtime.enter(|| {
+            let polled = Pin::new(&mut sleep).poll(&mut Context::from_waker(waker));
+            assert!(polled.is_pending());
+        });
+        sleep
+    };
+    let (_one, other) = (armed(&Arc::new(Panics).into()), armed(Waker::noop()));
+    let waiting = thread::spawn(move || catch_unwind(AssertUnwindSafe(|| wait(other))));
+    drop(runtime);
+    assert_eq!(*texts.borrow(), ["a foreign wake"]);
+    let text = message(waiting.join().unwrap().unwrap_err());
+    assert!(text.contains("gone"), "{text}");
+}
+
+#[test]
 fn handles_of_a_runtime_that_is_gone_fail_at_once() {
     let runtime = runtime();
     let (handle, dropped) = (runtime.handle(), Arc::new(()));

@@ -13,16 +13,21 @@ pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
 impl FirstPanic {
     /// Runs `f`; whether it returned.
     pub(super) fn guard(&mut self, f: impl FnOnce()) -> bool {
-        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
-            return true;
-        };
+        let mut caught = catch_unwind(AssertUnwindSafe(f));
+        let returned = caught.is_ok();
         if self.0.is_none() {
-            self.0 = Some(payload);
-        } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // A payload whose drop panics: its payload is leaked, or this would have no end.
-            mem::forget(again);
+            self.0 = caught.err();
+            return returned;
         }
-        false
+        // Dropped; if that panics its payload in turn. What still panics then is leaked, for this could go on for ever.
+        for _ in 0..3 {
+            match caught {
+                Ok(()) => return returned,
+                Err(payload) => caught = catch_unwind(AssertUnwindSafe(|| drop(payload))),
+            }
+        }
+        mem::forget(caught);
+        returned
     }
 
     /// The panic goes on, if there was one.
