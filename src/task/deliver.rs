@@ -48,7 +48,7 @@ impl Tasks {
                 unsafe {
                     let waker = task.waker().take();
                     let panic = reply.complete(task.output());
-                    task.free();
+                    task.free(self.blocks());
                     self.guard(|| drop(waker));
                     panic
                 }
@@ -70,7 +70,7 @@ impl Tasks {
                 // its waker was woken, which took it out.
                 let panic = unsafe {
                     let panic = task.drop_output();
-                    task.free();
+                    task.free(self.blocks());
                     panic
                 };
                 panic.into_iter().for_each(|payload| self.stray(payload));
@@ -89,7 +89,7 @@ impl Tasks {
         if self.closed.get() {
             return;
         }
-        let (key, task) = self.insert(Raw::new(future), origin);
+        let (key, task) = self.insert(Raw::new(future, self.blocks()), origin);
         let aborted = reply.arrive(key);
         self.put_reply(key, task, reply);
         if aborted {

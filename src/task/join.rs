@@ -195,7 +195,7 @@ impl<T> JoinHandle<T> {
                     tasks.release(self.key);
                     // SAFETY: the slot said that the task has ended, so the stage holds the output, of type `T` (head
                     // of this file); the slot does not lead to the memory any more, so it is ours.
-                    Poll::Ready(unsafe { task.take_output::<T>() })
+                    Poll::Ready(unsafe { task.take_output::<T>(tasks.blocks()) })
                 }
                 Found::Live(task) => self.store_waker(tasks, task, cx),
                 Found::Missing => Poll::Ready(Err(JoinError::gone())),
@@ -258,7 +258,7 @@ impl<T> JoinHandle<T> {
     /// Drops what a handle on the owner's thread leaves behind.
     fn discard_local(tasks: &Tasks, task: Raw) {
         // SAFETY: `detach` answered `Done`: the stage holds the output, of type `T`, and the slot is released.
-        let output = unsafe { task.take_output::<T>() };
+        let output = unsafe { task.take_output::<T>(tasks.blocks()) };
         match output {
             Ok(value) => drop(value),
             Err(error) => {

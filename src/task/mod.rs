@@ -78,6 +78,7 @@
     reason = "the runtime, which comes next, is the user"
 )]
 
+mod blocks;
 mod deliver;
 mod error;
 mod id;

@@ -3,7 +3,7 @@
 //! [`Raw`] is a plain copyable pointer. It knows neither whether the memory is alive nor what is in the stage: the
 //! slot's state says so, and each `unsafe fn` here names what the caller must have read out of it.
 
-use std::alloc::{self, Layout};
+use std::alloc::Layout;
 use std::any::Any;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
+use super::blocks::{Blocks, layout_of};
 use super::error::JoinError;
 use super::reply::ReplyTo;
 
@@ -76,7 +77,7 @@ impl<F: Future> TaskCell<F> {
         poll: poll::<F>,
         cancel: cancel::<F>,
         drop_output: drop_output::<F>,
-        layout: Layout::new::<TaskCell<F>>(),
+        layout: layout_of::<TaskCell<F>>(),
         stage: mem::offset_of!(TaskCell<F>, stage),
     };
 }
@@ -84,19 +85,23 @@ impl<F: Future> TaskCell<F> {
 impl Raw {
     /// Allocates a task. Its stage holds the future; its join field is an empty waker.
     #[inline]
-    pub(super) fn new<F: Future + 'static>(future: F) -> Raw {
-        let cell = Box::new(TaskCell {
-            header: Header {
-                vtable: &TaskCell::<F>::VTABLE,
-                join: Join {
-                    waker: ManuallyDrop::new(None),
-                },
-            },
-            stage: Stage {
-                future: ManuallyDrop::new(future),
-            },
-        });
-        Raw(NonNull::from(Box::leak(cell)).cast())
+    pub(super) fn new<F: Future + 'static>(future: F, blocks: &Blocks) -> Raw {
+        let cell = blocks.allocate::<TaskCell<F>>();
+        let join = Join {
+            waker: ManuallyDrop::new(None),
+        };
+        let vtable = &TaskCell::<F>::VTABLE;
+        let stage = Stage {
+            future: ManuallyDrop::new(future),
+        };
+        // SAFETY: the memory was allocated for a `TaskCell<F>` and nobody else knows it.
+        unsafe {
+            cell.write(TaskCell {
+                header: Header { vtable, join },
+                stage,
+            });
+        }
+        Raw(cell.cast())
     }
 
     /// # Safety
@@ -157,10 +162,9 @@ impl Raw {
     ///
     /// The memory is alive and nobody uses it after this.
     #[inline]
-    pub(super) unsafe fn free(self) {
-        // SAFETY: `Raw::new` got the memory from `Box`, which allocates with the layout of the type, kept in the table;
-        // `TaskCell` is never of size 0.
-        unsafe { alloc::dealloc(self.0.as_ptr().cast(), self.vtable().layout) }
+    pub(super) unsafe fn free(self, blocks: &Blocks) {
+        // SAFETY: `Raw::new` got the memory from `Blocks` in the layout that is kept in the table.
+        unsafe { blocks.release(self.0.cast(), self.vtable().layout) }
     }
 
     /// Takes the output out and gives the memory back.
@@ -169,11 +173,11 @@ impl Raw {
     ///
     /// The stage holds the output, `T` is the future's `Output`, and nobody uses the memory after this.
     #[inline]
-    pub(super) unsafe fn take_output<T>(self) -> Result<T, JoinError> {
+    pub(super) unsafe fn take_output<T>(self, blocks: &Blocks) -> Result<T, JoinError> {
         // SAFETY: the stage holds a `Result<T, JoinError>` that is read once; the memory is not used afterwards.
         unsafe {
             let output = self.output().cast::<Result<T, JoinError>>().read();
-            self.free();
+            self.free(blocks);
             output
         }
     }

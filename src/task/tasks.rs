@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::Id;
+use super::blocks::Blocks;
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::raw::{Payload, Polled, Raw, drop_caught};
@@ -42,6 +43,8 @@ pub(crate) struct Tasks {
     /// How many leaf operations a poll may make.
     poll_budget: u32,
     remote: Arc<Remote>,
+    /// Memory of ended tasks.
+    blocks: Blocks,
     /// Vectors of `drain_remote`, kept for their capacity.
     pub(super) scratch: Cell<Batch>,
     /// Panics that nobody will see in a `JoinError`.
@@ -128,6 +131,7 @@ impl Tasks {
             current: Cell::new(NOBODY),
             poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
+            blocks: Blocks::new(),
             scratch: Cell::default(),
             strays: RefCell::default(),
             registered: false,
@@ -143,6 +147,12 @@ impl Tasks {
     #[inline]
     pub(super) fn place(&self) -> u16 {
         self.id.place()
+    }
+
+    /// Where tasks get their memory.
+    #[inline]
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// The part that other threads may touch.
@@ -166,7 +176,7 @@ impl Tasks {
         if self.closed.get() {
             return JoinHandle::keyed(self.id, Key::NONE);
         }
-        let (key, _) = self.insert(Raw::new(future), origin);
+        let (key, _) = self.insert(Raw::new(future, &self.blocks), origin);
         JoinHandle::keyed(self.id, key)
     }
 
@@ -177,7 +187,7 @@ impl Tasks {
             .with(|slab| slab.insert(Some(task), State::NEW, origin))
         {
             Some(key) => (key, task),
-            None => too_many(task),
+            None => too_many(task, &self.blocks),
         }
     }
 
@@ -246,7 +256,7 @@ impl Tasks {
             } else {
                 task.drop_output()
             };
-            task.free();
+            task.free(&self.blocks);
             panic
         };
         match panic {
@@ -419,12 +429,12 @@ impl Tasks {
 
 #[cold]
 #[inline(never)]
-fn too_many(task: Raw) -> ! {
+fn too_many(task: Raw, blocks: &Blocks) -> ! {
     // SAFETY: the task got no slot, so it is ours; its stage holds the future and its join field nothing.
     let panic = unsafe {
         task.cancel(JoinError::cancelled());
         let panic = task.drop_output();
-        task.free();
+        task.free(blocks);
         panic
     };
     drop_caught(panic);
