@@ -40,9 +40,8 @@ impl Tasks {
 
     /// Connects a task with its handle on another thread.
     fn attach(&self, key: Key, reply: ReplyTo) {
-        let panic = match self.find(key) {
+        let panic = match self.join(key) {
             Found::Done(task) => {
-                self.release(key);
                 // SAFETY: the task has ended, so the stage holds the output, of the handle's type and hence of the
                 // reply's. The slot is released: the memory is ours; the waker is taken out before it is freed.
                 unsafe {

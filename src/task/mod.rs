@@ -71,12 +71,6 @@
 //!
 //! Read on: `state.rs` (the bits), `slab.rs`, `tasks.rs` (the loop's side), `raw.rs` (memory), `waker.rs`, `join.rs`,
 //! `remote.rs`, `deliver.rs` and `reply.rs` (other threads), `shutdown.rs`.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "the runtime, which comes next, is the user"
-)]
 
 mod blocks;
 mod deliver;
@@ -100,11 +94,11 @@ mod waker;
 mod yield_now;
 
 pub use error::JoinError;
-pub use id::Id;
+pub use id::{Id, try_id};
 pub use join::{AbortHandle, AbortOnDropHandle, JoinHandle};
 pub(crate) use raw::Payload;
 pub(crate) use remote::Remote;
-pub(crate) use slab::{Origin, TaskInfo};
+pub use slab::TaskInfo;
 pub(crate) use tasks::{CURRENT, Outcome, RootKey, Tasks};
-pub(crate) use waker::{MIN_KEY, key_of, vtable, wake_key, waker_of};
+pub(crate) use waker::{MIN_KEY, vtable, wake_key};
 pub use yield_now::yield_now;

@@ -55,6 +55,10 @@ struct TaskCell<F: Future> {
 /// The future until it ends, then its output.
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
+    #[allow(
+        dead_code,
+        reason = "written and read through pointers; gives the stage its size and alignment"
+    )]
     output: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
@@ -224,7 +228,7 @@ impl Raw {
     /// # Safety
     ///
     /// The memory is alive and `REPLY` is set.
-    pub(super) unsafe fn reply_id(self) -> super::Id {
+    pub(super) unsafe fn reply_id(self) -> Option<super::Id> {
         // SAFETY: with REPLY the field holds a reply; asking for its id runs no foreign code.
         unsafe { (*self.0.as_ptr()).join.reply.id() }
     }

@@ -154,9 +154,6 @@ pub(super) trait Sink {
     /// Asks for an abort.
     fn abort(&self) -> AbortStep;
 
-    /// Whether an abort was asked for.
-    fn is_aborted(&self) -> bool;
-
     /// Whether there has been an answer.
     fn is_finished(&self) -> bool;
 }
@@ -188,10 +185,6 @@ impl<T> Sink for Reply<T> {
         }
         state.aborted = true;
         state.key.map_or(AbortStep::Nothing, AbortStep::Tell)
-    }
-
-    fn is_aborted(&self) -> bool {
-        self.state.lock().aborted
     }
 
     fn is_finished(&self) -> bool {
@@ -237,8 +230,8 @@ impl ReplyTo {
         self.0.as_ref().map(ReplyRef::sink)
     }
 
-    pub(super) fn id(&self) -> Id {
-        self.sink().map_or(Id::NONE, Sink::id)
+    pub(super) fn id(&self) -> Option<Id> {
+        self.sink().map(Sink::id)
     }
 
     pub(super) fn arrive(&self, key: Key) -> bool {

@@ -14,8 +14,7 @@ use super::error::JoinError;
 use super::join::JoinHandle;
 use super::raw::{Payload, Polled, Raw, drop_caught};
 use super::registry;
-use super::remote::{Batch, Message, Remote};
-use super::reply::ReplyTo;
+use super::remote::{Batch, Remote};
 use super::slab::{Found, Origin, Slab, TaskInfo, Turn};
 use super::state::{Finish, State};
 use super::waker::{Key, key_of, pack, place_of, wake_foreign, waker_of};
@@ -300,14 +299,13 @@ impl Tasks {
     }
 
     #[inline]
-    pub(super) fn detach(&self, key: Key) -> Found {
-        self.slab.with(|slab| slab.detach(key))
+    pub(super) fn join(&self, key: Key) -> Found {
+        self.slab.with(|slab| slab.join(key))
     }
 
-    /// Releases the slot of a task that `find` called `Done`.
     #[inline]
-    pub(super) fn release(&self, key: Key) {
-        self.slab.with(|slab| slab.release(key.index));
+    pub(super) fn detach(&self, key: Key) -> Found {
+        self.slab.with(|slab| slab.detach(key))
     }
 
     pub(super) fn is_finished(&self, key: Key) -> bool {
@@ -358,6 +356,7 @@ impl Tasks {
     }
 
     /// A waker of the root, for what the runtime itself waits for.
+    #[cfg(test)]
     pub(crate) fn root_waker(&self, root: &RootKey) -> Waker {
         waker_of(pack(self.place(), root.0))
     }
@@ -410,11 +409,11 @@ impl Tasks {
 
     fn name(&self, index: u32) -> Option<Id> {
         let (key, replying) = self.slab.with(|slab| slab.name(index))?;
-        Some(match replying {
+        match replying {
             // SAFETY: the slot says that the task is alive and has a reply.
             Some(task) => unsafe { task.reply_id() },
-            None => Id::local(key),
-        })
+            None => Some(Id::local(key)),
+        }
     }
 
     /// All live tasks (roots and ended ones included), for whoever looks inside.
