@@ -97,21 +97,30 @@ fn every_handle_works_or_fails_clearly_off_its_thread() {
                 let cell = format!("{name} on another thread, the runtime {state:?}");
                 alive.send(cell.clone()).unwrap();
                 let before = open_fds();
-                let probe = Arc::new(());
-                let mut stage = Stage::new(state, probe.clone());
-                let played = catch_unwind(AssertUnwindSafe(|| test(&mut stage)));
-                if played.is_err() {
-                    panic!("{cell}: see above");
+                play(&cell, test, state);
+                if open_fds() != before {
+                    // What leaks leaks again. (A sanitizer opens something when it has its first say.)
+                    let before = open_fds();
+                    play(&cell, test, state);
+                    assert_eq!(open_fds(), before, "{cell}: descriptors are leaked");
                 }
-                stage.clear(&cell);
-                drop(stage);
-                assert_eq!(Arc::strong_count(&probe), 1, "{cell}: values are leaked");
-                assert_eq!(open_fds(), before, "{cell}: descriptors are leaked");
             }
         }
     }
     drop(alive);
     watchdog.join().unwrap();
+}
+
+fn play(cell: &str, test: CellTest, state: State) {
+    let probe = Arc::new(());
+    let mut stage = Stage::new(state, probe.clone());
+    let played = catch_unwind(AssertUnwindSafe(|| test(&mut stage)));
+    if played.is_err() {
+        panic!("{cell}: see above");
+    }
+    stage.clear(cell);
+    drop(stage);
+    assert_eq!(Arc::strong_count(&probe), 1, "{cell}: values are leaked");
 }
 
 /// How many descriptors the process has, where the system tells.

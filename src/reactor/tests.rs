@@ -20,6 +20,7 @@ use crate::sys::fake_waker::{KEYS, MIN_KEY, wake_key};
 use crate::token::{RuntimeId, Token};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;

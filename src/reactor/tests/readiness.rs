@@ -190,9 +190,12 @@ fn would_block_clears_one_direction_and_leaves_the_facts() {
         let token = rig.register(TCP);
         let facts = Readiness::READ_CLOSED | Readiness::ERROR;
         rig.deliver(&[(token, BITS | facts)]);
+        rig.calls();
         let blocked = Err(io::ErrorKind::WouldBlock.into());
         let after = after_io(&rig, token, Direction::Read, blocked);
         assert_eq!(after, facts | Readiness::WRITABLE);
+        let rearmed = [Call::Rearm(token, Interest::READABLE)].repeat(capabilities.rearm.into());
+        assert_eq!(rig.calls(), rearmed);
         rig.deliver(&[(token, Readiness::READABLE)]);
         assert_eq!(
             woken(),

@@ -147,6 +147,28 @@ fn a_future_that_is_dropped_takes_its_waiter_off_and_no_other() {
 }
 
 #[test]
+fn a_wait_that_is_given_up_leaves_nothing_behind() {
+    use super::super::registration::Registration;
+    use std::pin::pin;
+    let rig = Rig::new(edge());
+    CURRENT.enter(&rig.driver, || {
+        let registration = Registration::new(rig.here.as_fd(), CUSTOM).unwrap();
+        for interest in [Interest::READABLE, Interest::READABLE | Interest::ERROR] {
+            let waker = foreign(1);
+            {
+                let mut ready = pin!(registration.ready(rig.here.as_fd(), interest));
+                let mut cx = Context::from_waker(&waker);
+                assert!(ready.as_mut().poll(&mut cx).is_pending());
+                assert_eq!(rig.driver.foreign_wakers(), 1);
+            }
+            assert_eq!(rig.driver.foreign_wakers(), 0);
+        }
+        registration.end();
+    });
+    assert_eq!(woken(), [0; 0]);
+}
+
+#[test]
 fn too_many_foreign_wakers_are_woken_instead_of_kept() {
     const MOST: usize = 4096;
     let rig = Rig::new(edge());
