@@ -197,6 +197,31 @@ fn a_stop_before_run_is_not_lost_and_counts_once() {
 }
 
 #[test]
+fn a_stop_out_of_the_panic_handler_is_not_slept_over() {
+    let (ended, has_ended) = mpsc::channel();
+    thread::spawn(move || {
+        let stop = UnhandledPanic::Call(Box::new(|_| Handle::current().stop()));
+        let runtime = Builder::new().unhandled_panic(stop).build().unwrap();
+        // Inside, so that no message of this thread's ends the sleep.
+        runtime.enter(|| {
+            let panics = reveille::spawn(async { panic!("with nobody to tell") });
+            drop(reveille::spawn(async move {
+                while !panics.is_finished() {
+                    yield_now().await;
+                }
+                // Heard of behind the batch of polls, when the loop has seen that it shall not stop.
+                drop(panics);
+            }));
+        });
+        runtime.run().unwrap();
+        ended.send(()).unwrap();
+    });
+    has_ended
+        .recv_timeout(Duration::from_secs(30))
+        .expect("`run` sleeps over the stop");
+}
+
+#[test]
 fn handle_spawn_from_many_threads_runs_everything() {
     const EACH: usize = 500;
     let runtime = runtime();
