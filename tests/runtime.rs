@@ -511,6 +511,14 @@ fn a_park_hook_that_wakes_a_task_does_not_sleep_over_it() {
 }
 
 #[test]
+fn a_batch_of_events_may_be_of_any_size() {
+    for events in [0, usize::MAX] {
+        let runtime = Builder::new().event_capacity(events).build().unwrap();
+        runtime.block_on(reveille::time::sleep(Duration::from_millis(1)));
+    }
+}
+
+#[test]
 fn many_runtimes_come_and_go() {
     for round in 0..300 {
         let spawned =

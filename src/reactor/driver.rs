@@ -105,8 +105,7 @@ impl Driver {
         } else {
             None
         };
-        REMOTES.insert(parts.id, remote.clone());
-        Ok(Driver {
+        let driver = Driver {
             id: parts.id,
             last_reading: Cell::new(clock.start()),
             clock,
@@ -122,7 +121,10 @@ impl Driver {
             messages: RefCell::default(),
             notified: Cell::new(false),
             unconsumed: Cell::new(false),
-        })
+        };
+        // Last: what failed or panicked before is known to nobody.
+        REMOTES.insert(driver.id, driver.remote.clone());
+        Ok(driver)
     }
 
     /// Whose driver this is.

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A hook of the user's.
 pub(super) type Hook = Box<dyn Fn()>;
 
+/// Room for more events than that at once is memory for nothing: 16 MiB of it here, and as much in the mechanism.
+const MOST_EVENTS: usize = 1 << 20;
+
 /// Takes the payload of a panic that no handle will see.
 type PanicHandler = Box<dyn Fn(Box<dyn Any + Send>)>;
 
@@ -114,9 +117,9 @@ impl Builder {
         self
     }
 
-    /// How many events one wait may bring (1,024). More are brought by the next waits.
+    /// How many events one wait may bring (1,024; a million at most). More are brought by the next waits.
     pub fn event_capacity(mut self, events: usize) -> Builder {
-        self.event_capacity = events.max(1);
+        self.event_capacity = events.clamp(1, MOST_EVENTS);
         self
     }
 
