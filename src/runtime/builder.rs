@@ -4,7 +4,7 @@ use super::Runtime;
 use crate::backend::{Backend, BackendKind};
 use std::any::Any;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// A hook of the user's.
@@ -42,7 +42,9 @@ impl UnhandledPanic {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 let (runtime, text) = (runtime.unwrap_or("reveille"), text.unwrap_or("no message"));
-                eprintln!(
+                // Not by `eprintln!`, which panics when nobody reads what it says: the others shall go on.
+                let _ = writeln!(
+                    io::stderr(),
                     "{runtime}: a task that nobody waits for panicked, the others go on: {text}"
                 );
             }
