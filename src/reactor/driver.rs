@@ -341,6 +341,10 @@ impl Driver {
             // So that the waiter finds out.
             return waker.wake();
         };
+        if direction == Direction::Priority {
+            // The cached bit is cleared below, and reads stop at the mark all the same.
+            state.traits.short_proves = false;
+        }
         let (fd, round) = (state.fd, state.round);
         let mut known = None;
         if state.waits(direction, &self.wakers, &waker) {
