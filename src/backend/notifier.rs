@@ -2,7 +2,7 @@
 //!
 //! A [`Notifier`] ends the backend's current wait, or the next one if none is running. Who calls it has published
 //! what the loop should look at *before*; the loop consumes the notification and looks *after*. How often it is called
-//! is decided above (the park protocol of `reactor/driver.rs`: once per sleep at most), not here.
+//! is decided above (the park protocol of `reactor/parker.rs`: once per sleep at most), not here.
 
 use crate::sys;
 use std::fmt;

@@ -73,9 +73,7 @@
 //! `remote.rs`, `deliver.rs` and `reply.rs` (other threads), `shutdown.rs`.
 #![allow(
     dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "the runtime, which comes next, is the user"
+    reason = "what looks inside from above (`inspect`, `current_id`) has no user yet"
 )]
 
 mod deliver;
@@ -103,7 +101,6 @@ pub use id::Id;
 pub use join::{AbortHandle, AbortOnDropHandle, JoinHandle};
 pub(crate) use raw::Payload;
 pub(crate) use remote::Remote;
-pub(crate) use slab::{Origin, TaskInfo};
 pub(crate) use tasks::{CURRENT, Outcome, RootKey, Tasks};
-pub(crate) use waker::{MIN_KEY, key_of, vtable, wake_key, waker_of};
+pub(crate) use waker::{MIN_KEY, vtable, wake_key};
 pub use yield_now::yield_now;

@@ -154,9 +154,6 @@ pub(super) trait Sink {
     /// Asks for an abort.
     fn abort(&self) -> AbortStep;
 
-    /// Whether an abort was asked for.
-    fn is_aborted(&self) -> bool;
-
     /// Whether there has been an answer.
     fn is_finished(&self) -> bool;
 }
@@ -188,10 +185,6 @@ impl<T> Sink for Reply<T> {
         }
         state.aborted = true;
         state.key.map_or(AbortStep::Nothing, AbortStep::Tell)
-    }
-
-    fn is_aborted(&self) -> bool {
-        self.state.lock().aborted
     }
 
     fn is_finished(&self) -> bool {
