@@ -58,20 +58,21 @@ fn block_on_returns_what_the_future_returns() {
 fn tasks_survive_from_one_block_on_to_the_next() {
     let runtime = runtime();
     let log = Rc::new(RefCell::new(Vec::new()));
-    let task = runtime.block_on(async {
-        let log = log.clone();
-        reveille::spawn(async move {
-            for step in 0..3 {
-                log.borrow_mut().push(step);
-                yield_now().await;
-            }
-            "done"
-        })
+    let steps = log.clone();
+    let task = runtime.spawn(async move {
+        for step in 0..3 {
+            steps.borrow_mut().push(step);
+            yield_now().await;
+        }
+        "done"
     });
     assert!(
         log.borrow().is_empty(),
         "a spawned task runs when the loop runs, not when it is spawned"
     );
+    runtime.block_on(yield_now());
+    let so_far = log.borrow().len();
+    assert!((1..3).contains(&so_far), "{so_far} steps during one yield");
     assert_eq!(runtime.block_on(task).unwrap(), "done");
     assert_eq!(*log.borrow(), [0, 1, 2]);
 }
@@ -384,6 +385,35 @@ fn dropping_the_runtime_drops_tasks_inside_it_and_their_drops_may_use_it() {
     assert_eq!(log.iter().collect::<Vec<_>>(), ["dropped"]);
     let error = wait(task).unwrap_err();
     assert!(error.is_runtime_gone(), "{error}");
+}
+
+#[test]
+fn a_foreign_wakers_panic_does_not_come_out_of_the_drop() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a foreign wake");
+        }
+    }
+    let texts = Rc::new(RefCell::new(Vec::new()));
+    let into = texts.clone();
+    let call = move |payload| into.borrow_mut().push(message(payload));
+    let policy = UnhandledPanic::Call(Box::new(call));
+    let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
+    let armed = |waker: &Waker| {
+        let mut sleep = reveille::time::sleep(Duration::from_secs(3600));
+        runtime.enter(|| {
+            let polled = Pin::new(&mut sleep).poll(&mut Context::from_waker(waker));
+            assert!(polled.is_pending());
+        });
+        sleep
+    };
+    let (_one, other) = (armed(&Arc::new(Panics).into()), armed(Waker::noop()));
+    let waiting = thread::spawn(move || catch_unwind(AssertUnwindSafe(|| wait(other))));
+    drop(runtime);
+    assert_eq!(*texts.borrow(), ["a foreign wake"]);
+    let text = message(waiting.join().unwrap().unwrap_err());
+    assert!(text.contains("gone"), "{text}");
 }
 
 #[test]

@@ -2,12 +2,16 @@
 
 mod support;
 
+use reveille::io::Interest;
 use reveille::net::{TcpListener, TcpStream};
 use reveille::{Runtime, yield_now};
 use std::cell::Cell;
+use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 use support::{guarded, on_every_backend, pair, std_pair, wait};
@@ -146,5 +150,27 @@ fn when_the_runtime_is_gone_only_waiting_fails() {
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"answer");
+    });
+}
+
+#[test]
+fn a_call_that_disagrees_with_the_kernel_does_not_keep_a_foreign_thread() {
+    guarded("the default", || {
+        let runtime = Runtime::new().unwrap();
+        let (mut peer, stream) = runtime.block_on(std_pair());
+        peer.write_all(b"x").unwrap();
+        runtime.block_on(stream.readable()).unwrap();
+        // Off the loop: nothing is cached that could be cleared, and poll(2) says ready each time.
+        let calls = Cell::new(0);
+        let call = || {
+            calls.set(calls.get() + 1);
+            Err::<(), _>(ErrorKind::WouldBlock.into())
+        };
+        let mut io = pin!(stream.async_io(Interest::READABLE, call));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(io.as_mut().poll(&mut cx).is_pending());
+        }
+        assert!((1..=3).contains(&calls.get()), "{calls:?} in 3 polls");
     });
 }

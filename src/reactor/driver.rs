@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! turn:  due timers -> wait (until the next deadline, or not at all) -> merge events -> timers that came due meanwhile
-//!        -> wake -> release what was deregistered
+//!        -> release what was deregistered before -> wake foreign wakers (our own are woken as they are found)
 //! ```
 //!
 //! The clock is read once before the wait if a timer is armed, and after it only when the wait ran out: what comes due
@@ -18,7 +18,7 @@ use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::stand_ins::StandIns;
 use super::wake_list::{FirstPanic, WakeList};
-use super::waker_slot::{KeyWakers, Taken, WakerSlot, Wakers};
+use super::waker_slot::{KeyWakers, WakerSlot, Wakers};
 use super::{Reactor, Watch, deregistered};
 use crate::backend::{self, Backend};
 use crate::budget;
@@ -635,7 +635,7 @@ impl Driver {
 
     /// Puts another waker into a timer and returns the one that is in it no more; a timer that has fired meanwhile
     /// gives the new one back.
-    fn swap_timer_waker(&self, key: TimerKey, fresh: WakerSlot) -> Option<Taken> {
+    fn swap_timer_waker(&self, key: TimerKey, fresh: WakerSlot) -> Option<Waker> {
         let mut timers = self.timers.borrow_mut();
         let old = match timers.get_mut(key) {
             Some(slot) => std::mem::replace(slot, fresh),

@@ -9,9 +9,10 @@
 //! and do not make a cleared READABLE true again.
 
 use super::wake_list::WakeList;
-use super::waker_slot::{Taken, WakerSlot, Wakers};
+use super::waker_slot::{WakerSlot, Wakers};
 use crate::interest::{Interest, Readiness};
 use std::os::fd::RawFd;
+use std::task::Waker;
 
 /// The one thing that a waiter in an inline slot waits for. Discriminants index the slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -176,13 +177,13 @@ impl IoState {
     #[inline]
     pub(super) fn wake(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
         let waiting = self.waiting & interest;
-        if !waiting.is_none() {
-            self.waiting = self.waiting - waiting;
-            for direction in Direction::ALL {
-                if waiting.contains(direction.interest()) {
-                    list.take(wakers, &mut self.slots[direction as usize]);
-                }
-            }
+        self.waiting = self.waiting - waiting;
+        let mut left = waiting.bits();
+        while left != 0 {
+            // The bits of an interest stand in the order of the slots.
+            let index = left.trailing_zeros() as usize & 3;
+            left &= left - 1;
+            list.take(wakers, &mut self.slots[index]);
         }
         if self.more.is_some() {
             self.wake_more(interest, wakers, list);
@@ -203,12 +204,7 @@ impl IoState {
 
     /// Whether a waiter of a `poll_` method with this waker is stored for the direction.
     #[inline]
-    pub(super) fn waits(
-        &self,
-        direction: Direction,
-        wakers: &Wakers,
-        waker: &std::task::Waker,
-    ) -> bool {
+    pub(super) fn waits(&self, direction: Direction, wakers: &Wakers, waker: &Waker) -> bool {
         let index = direction as usize;
         if self.ids[index] == 0 && wakers.holds(self.slots[index], waker) {
             return true;
@@ -251,7 +247,7 @@ impl IoState {
         slot: WakerSlot,
         wakers: &Wakers,
         list: &mut WakeList,
-    ) -> Option<Taken> {
+    ) -> Option<Waker> {
         let replaced = if id == 0 {
             None
         } else {
@@ -282,7 +278,7 @@ impl IoState {
     }
 
     /// Whether the future `id` is stored with this waker.
-    pub(super) fn holds(&self, id: u32, wakers: &Wakers, waker: &std::task::Waker) -> bool {
+    pub(super) fn holds(&self, id: u32, wakers: &Wakers, waker: &Waker) -> bool {
         let inline = Direction::ALL.into_iter().any(|direction| {
             let index = direction as usize;
             self.ids[index] == id && wakers.holds(self.slots[index], waker)
@@ -295,7 +291,7 @@ impl IoState {
     }
 
     /// Takes the future `id` off; its waker, if it is still there, is returned to be dropped once nothing is borrowed.
-    pub(super) fn remove(&mut self, id: u32, wakers: &Wakers) -> Option<Taken> {
+    pub(super) fn remove(&mut self, id: u32, wakers: &Wakers) -> Option<Waker> {
         for index in 0..self.slots.len() {
             if self.ids[index] == id && !self.slots[index].is_empty() {
                 self.waiting = self.waiting - Direction::ALL[index].interest();

@@ -3,9 +3,9 @@
 //! ```text
 //! Backend::wait -> Event { token, readiness }
 //!   -> Reactor::merge      index + generation -> IoState; a stale generation is dropped
-//!   -> IoState::merge      bits |= seen, round = this turn, matching wakers -> WakeList
+//!   -> IoState::merge      bits |= seen, round = this turn, matching wakers -> WakeList, which wakes our own at once
 //! Timers::pop_expired      -> WakeList
-//!   -> WakeList::wake_all  nothing is borrowed any more
+//!   -> WakeList::wake_all  foreign ones: nothing is borrowed any more
 //! ```
 //!
 //! Everything here belongs to one thread. What others send arrives through [`remote`], and [`parker`] ends the loop's

@@ -1,6 +1,6 @@
 //! Wakers collected while the reactor is borrowed, woken after the borrow has ended.
 
-use super::waker_slot::{Taken, WakerSlot, Wakers};
+use super::waker_slot::{WakerSlot, Wakers};
 use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,16 +13,21 @@ pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
 impl FirstPanic {
     /// Runs `f`; whether it returned.
     pub(super) fn guard(&mut self, f: impl FnOnce()) -> bool {
-        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
-            return true;
-        };
+        let mut caught = catch_unwind(AssertUnwindSafe(f));
+        let returned = caught.is_ok();
         if self.0.is_none() {
-            self.0 = Some(payload);
-        } else if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            // A payload whose drop panics: its payload is leaked, or this would have no end.
-            mem::forget(again);
+            self.0 = caught.err();
+            return returned;
         }
-        false
+        // Dropped; if that panics its payload in turn. What still panics then is leaked, for this could go on for ever.
+        for _ in 0..3 {
+            match caught {
+                Ok(()) => return returned,
+                Err(payload) => caught = catch_unwind(AssertUnwindSafe(|| drop(payload))),
+            }
+        }
+        mem::forget(caught);
+        returned
     }
 
     /// The panic goes on, if there was one.
@@ -48,13 +53,20 @@ impl WakeList {
     /// Empties a slot: wakes a key, puts a foreign waker into the list.
     #[inline]
     pub(crate) fn take(&mut self, wakers: &Wakers, slot: &mut WakerSlot) {
-        match wakers.take(std::mem::take(slot)) {
-            Some(Taken::Key(key)) => {
+        let slot = mem::take(slot);
+        match wakers.as_key(slot) {
+            Some(key) => {
                 self.woken = true;
                 wakers.wake_key(key);
             }
-            Some(Taken::Foreign(waker)) => self.foreign.push(waker),
-            None => {}
+            None => self.take_foreign(wakers, slot),
+        }
+    }
+
+    #[cold]
+    fn take_foreign(&mut self, wakers: &Wakers, slot: WakerSlot) {
+        if let Some(waker) = wakers.take(slot) {
+            self.foreign.push(waker);
         }
     }
 

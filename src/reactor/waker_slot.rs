@@ -45,13 +45,6 @@ impl WakerSlot {
     }
 }
 
-/// A waker that has left its slot and is to be woken, or dropped, once nothing is borrowed.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    Key(usize),
-    Foreign(Waker),
-}
-
 /// The table of foreign wakers, and the means to wake both kinds.
 #[derive(Debug)]
 pub(crate) struct Wakers {
@@ -125,17 +118,19 @@ impl Wakers {
         WakerSlot(index + 1)
     }
 
-    /// Empties a slot's content out of the table.
+    /// The key in a slot, if there is one.
     #[inline]
-    pub(crate) fn take(&self, slot: WakerSlot) -> Option<Taken> {
-        match slot.0 {
-            0 => None,
-            key if key >= self.keys.min_key => Some(Taken::Key(key)),
-            index => {
-                let mut foreign = self.foreign.borrow_mut();
-                Some(Taken::Foreign(foreign.remove(index - 1)))
-            }
+    pub(crate) fn as_key(&self, slot: WakerSlot) -> Option<usize> {
+        (slot.0 >= self.keys.min_key).then_some(slot.0)
+    }
+
+    /// Takes a foreign waker out of the table; of a key nothing is left.
+    #[inline]
+    pub(crate) fn take(&self, slot: WakerSlot) -> Option<Waker> {
+        if slot.is_empty() || self.as_key(slot).is_some() {
+            return None;
         }
+        Some(self.foreign.borrow_mut().remove(slot.0 - 1))
     }
 
     /// Wakes by key: runs no foreign code.

@@ -24,7 +24,7 @@ use crate::reactor::parker::Unparker;
 use crate::reactor::registration::NO_RUNTIME;
 use crate::reactor::waker_slot::KeyWakers;
 use crate::sync::Arc;
-use crate::task::{self, JoinHandle, Tasks};
+use crate::task::{self, JoinHandle, TaskInfo, Tasks};
 use context::InLoop;
 use local::Local;
 use shared::Shared;
@@ -206,6 +206,23 @@ impl Runtime {
         Handle {
             shared: self.local.shared.clone(),
         }
+    }
+
+    /// What there is to say about the tasks that are alive or not yet joined, in no order. A walk over all of them, to look
+    /// inside with; [`Builder::inspection`] adds where each was spawned.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Builder::new().inspection(true).build()?;
+    /// let task = runtime.spawn(std::future::pending::<()>());
+    /// let seen = runtime.tasks();
+    /// assert_eq!(seen[0].id(), task.id());
+    /// assert_eq!(seen[0].spawned_at().map(|place| place.file()), Some(file!()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tasks(&self) -> Vec<TaskInfo> {
+        self.local.tasks.inspect()
     }
 
     /// The name of the mechanism in use, as `REVEILLE_BACKEND` spells it.

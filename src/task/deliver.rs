@@ -40,15 +40,14 @@ impl Tasks {
 
     /// Connects a task with its handle on another thread.
     fn attach(&self, key: Key, reply: ReplyTo) {
-        let panic = match self.find(key) {
+        let panic = match self.join(key) {
             Found::Done(task) => {
-                self.release(key);
                 // SAFETY: the task has ended, so the stage holds the output, of the handle's type and hence of the
                 // reply's. The slot is released: the memory is ours; the waker is taken out before it is freed.
                 unsafe {
                     let waker = task.waker().take();
                     let panic = reply.complete(task.output());
-                    task.free();
+                    task.free(self.blocks());
                     self.guard(|| drop(waker));
                     panic
                 }
@@ -70,7 +69,7 @@ impl Tasks {
                 // its waker was woken, which took it out.
                 let panic = unsafe {
                     let panic = task.drop_output();
-                    task.free();
+                    task.free(self.blocks());
                     panic
                 };
                 panic.into_iter().for_each(|payload| self.stray(payload));
@@ -89,7 +88,7 @@ impl Tasks {
         if self.closed.get() {
             return;
         }
-        let (key, task) = self.insert(Raw::new(future), origin);
+        let (key, task) = self.insert(Raw::new(future, self.blocks()), origin);
         let aborted = reply.arrive(key);
         self.put_reply(key, task, reply);
         if aborted {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tasks::CURRENT;
 use super::waker::Key;
 
 /// The name of a task, unique among all tasks its runtime ever had.
@@ -12,9 +13,6 @@ pub struct Id(u64);
 const FOREIGN: u64 = 1 << 31;
 
 impl Id {
-    /// Nobody's name.
-    pub(super) const NONE: Id = Id(u64::MAX);
-
     /// The name of a task that was spawned inside its runtime: its slot and generation.
     #[inline]
     pub(super) fn local(key: Key) -> Id {
@@ -31,6 +29,22 @@ impl Id {
     pub(super) fn foreign(n: u64) -> Id {
         Id((n >> 31) << 32 | FOREIGN | n & (FOREIGN - 1))
     }
+}
+
+/// Returns the name of the task that is being polled on this thread, if one is.
+///
+/// # Examples
+///
+/// ```
+/// reveille::block_on(async {
+///     assert_eq!(reveille::task::try_id(), None, "the future of `block_on` is no task");
+///     let task = reveille::spawn(async { reveille::task::try_id() });
+///     let name = task.id();
+///     assert_eq!(task.await.unwrap(), Some(name));
+/// });
+/// ```
+pub fn try_id() -> Option<Id> {
+    CURRENT.with(|tasks| tasks?.current_id())
 }
 
 impl fmt::Display for Id {

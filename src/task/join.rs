@@ -187,15 +187,15 @@ impl<T> JoinHandle<T> {
     fn poll_local(&self, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
         CURRENT.with(|tasks| {
             let tasks = tasks.filter(|tasks| tasks.id() == self.runtime)?;
-            Some(match tasks.find(self.key) {
+            if budget::check(cx).is_pending() {
+                return Some(Poll::Pending);
+            }
+            Some(match tasks.join(self.key) {
                 Found::Done(task) => {
-                    if budget::charge(cx).is_pending() {
-                        return Some(Poll::Pending);
-                    }
-                    tasks.release(self.key);
+                    budget::spend();
                     // SAFETY: the slot said that the task has ended, so the stage holds the output, of type `T` (head
-                    // of this file); the slot does not lead to the memory any more, so it is ours.
-                    Poll::Ready(unsafe { task.take_output::<T>() })
+                    // of this file); the slot is released and does not lead to the memory any more, so it is ours.
+                    Poll::Ready(unsafe { task.take_output::<T>(tasks.blocks()) })
                 }
                 Found::Live(task) => self.store_waker(tasks, task, cx),
                 Found::Missing => Poll::Ready(Err(JoinError::gone())),
@@ -258,7 +258,7 @@ impl<T> JoinHandle<T> {
     /// Drops what a handle on the owner's thread leaves behind.
     fn discard_local(tasks: &Tasks, task: Raw) {
         // SAFETY: `detach` answered `Done`: the stage holds the output, of type `T`, and the slot is released.
-        let output = unsafe { task.take_output::<T>() };
+        let output = unsafe { task.take_output::<T>(tasks.blocks()) };
         match output {
             Ok(value) => drop(value),
             Err(error) => {

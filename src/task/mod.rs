@@ -71,11 +71,8 @@
 //!
 //! Read on: `state.rs` (the bits), `slab.rs`, `tasks.rs` (the loop's side), `raw.rs` (memory), `waker.rs`, `join.rs`,
 //! `remote.rs`, `deliver.rs` and `reply.rs` (other threads), `shutdown.rs`.
-#![allow(
-    dead_code,
-    reason = "what looks inside from above (`inspect`, `current_id`) has no user yet"
-)]
 
+mod blocks;
 mod deliver;
 mod error;
 mod id;
@@ -97,10 +94,11 @@ mod waker;
 mod yield_now;
 
 pub use error::JoinError;
-pub use id::Id;
+pub use id::{Id, try_id};
 pub use join::{AbortHandle, AbortOnDropHandle, JoinHandle};
 pub(crate) use raw::Payload;
 pub(crate) use remote::Remote;
+pub use slab::TaskInfo;
 pub(crate) use tasks::{CURRENT, Outcome, RootKey, Tasks};
 pub(crate) use waker::{MIN_KEY, vtable, wake_key};
 pub use yield_now::yield_now;

@@ -3,7 +3,7 @@
 //! [`Raw`] is a plain copyable pointer. It knows neither whether the memory is alive nor what is in the stage: the
 //! slot's state says so, and each `unsafe fn` here names what the caller must have read out of it.
 
-use std::alloc::{self, Layout};
+use std::alloc::Layout;
 use std::any::Any;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
+use super::blocks::{Blocks, layout_of};
 use super::error::JoinError;
 use super::reply::ReplyTo;
 
@@ -56,6 +57,10 @@ struct TaskCell<F: Future> {
 #[repr(C)]
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
+    #[allow(
+        dead_code,
+        reason = "written and read through pointers; gives the stage its size and alignment"
+    )]
     output: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
@@ -78,7 +83,7 @@ impl<F: Future> TaskCell<F> {
         poll: poll::<F>,
         cancel: cancel::<F>,
         drop_output: drop_output::<F>,
-        layout: Layout::new::<TaskCell<F>>(),
+        layout: layout_of::<TaskCell<F>>(),
         stage: mem::offset_of!(TaskCell<F>, stage),
     };
 }
@@ -86,19 +91,23 @@ impl<F: Future> TaskCell<F> {
 impl Raw {
     /// Allocates a task. Its stage holds the future; its join field is an empty waker.
     #[inline]
-    pub(super) fn new<F: Future + 'static>(future: F) -> Raw {
-        let cell = Box::new(TaskCell {
-            header: Header {
-                vtable: &TaskCell::<F>::VTABLE,
-                join: Join {
-                    waker: ManuallyDrop::new(None),
-                },
-            },
-            stage: Stage {
-                future: ManuallyDrop::new(future),
-            },
-        });
-        Raw(NonNull::from(Box::leak(cell)).cast())
+    pub(super) fn new<F: Future + 'static>(future: F, blocks: &Blocks) -> Raw {
+        let cell = blocks.allocate::<TaskCell<F>>();
+        let join = Join {
+            waker: ManuallyDrop::new(None),
+        };
+        let vtable = &TaskCell::<F>::VTABLE;
+        let stage = Stage {
+            future: ManuallyDrop::new(future),
+        };
+        // SAFETY: the memory was allocated for a `TaskCell<F>` and nobody else knows it.
+        unsafe {
+            cell.write(TaskCell {
+                header: Header { vtable, join },
+                stage,
+            });
+        }
+        Raw(cell.cast())
     }
 
     /// # Safety
@@ -159,10 +168,9 @@ impl Raw {
     ///
     /// The memory is alive and nobody uses it after this.
     #[inline]
-    pub(super) unsafe fn free(self) {
-        // SAFETY: `Raw::new` got the memory from `Box`, which allocates with the layout of the type, kept in the table;
-        // `TaskCell` is never of size 0.
-        unsafe { alloc::dealloc(self.0.as_ptr().cast(), self.vtable().layout) }
+    pub(super) unsafe fn free(self, blocks: &Blocks) {
+        // SAFETY: `Raw::new` got the memory from `Blocks` in the layout that is kept in the table.
+        unsafe { blocks.release(self.0.cast(), self.vtable().layout) }
     }
 
     /// Takes the output out and gives the memory back.
@@ -171,11 +179,11 @@ impl Raw {
     ///
     /// The stage holds the output, `T` is the future's `Output`, and nobody uses the memory after this.
     #[inline]
-    pub(super) unsafe fn take_output<T>(self) -> Result<T, JoinError> {
+    pub(super) unsafe fn take_output<T>(self, blocks: &Blocks) -> Result<T, JoinError> {
         // SAFETY: the stage holds a `Result<T, JoinError>` that is read once; the memory is not used afterwards.
         unsafe {
             let output = self.output().cast::<Result<T, JoinError>>().read();
-            self.free();
+            self.free(blocks);
             output
         }
     }
@@ -222,7 +230,7 @@ impl Raw {
     /// # Safety
     ///
     /// The memory is alive and `REPLY` is set.
-    pub(super) unsafe fn reply_id(self) -> super::Id {
+    pub(super) unsafe fn reply_id(self) -> Option<super::Id> {
         // SAFETY: with REPLY the field holds a reply; asking for its id runs no foreign code.
         unsafe { (*self.0.as_ptr()).join.reply.id() }
     }

@@ -230,8 +230,8 @@ impl ReplyTo {
         self.0.as_ref().map(ReplyRef::sink)
     }
 
-    pub(super) fn id(&self) -> Id {
-        self.sink().map_or(Id::NONE, Sink::id)
+    pub(super) fn id(&self) -> Option<Id> {
+        self.sink().map(Sink::id)
     }
 
     pub(super) fn arrive(&self, key: Key) -> bool {

@@ -57,7 +57,7 @@ impl Tasks {
                 self.guard(|| waker.into_iter().for_each(|waker| waker.wake()));
                 task.drop_output()
             };
-            task.free();
+            task.free(self.blocks());
             panic
         };
         panic.into_iter().for_each(|payload| self.stray(payload));
@@ -73,7 +73,7 @@ impl Tasks {
                 let panic = unsafe {
                     let waker = task.waker().take();
                     let panic = task.drop_output();
-                    task.free();
+                    task.free(self.blocks());
                     self.guard(|| drop(waker));
                     panic
                 };

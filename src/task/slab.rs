@@ -60,15 +60,39 @@ pub(super) enum Turn {
     Root,
 }
 
-/// What one live task looks like from outside.
+/// What there is to say about one live task; see [`Runtime::tasks`](crate::Runtime::tasks).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TaskInfo {
-    pub(crate) id: super::Id,
-    /// Waits in the run queue.
-    pub(crate) queued: bool,
-    /// Has ended and not been joined.
-    pub(crate) done: bool,
-    pub(crate) origin: Origin,
+pub struct TaskInfo {
+    pub(super) id: super::Id,
+    pub(super) queued: bool,
+    pub(super) done: bool,
+    pub(super) origin: Origin,
+}
+
+impl TaskInfo {
+    /// Returns the task's name.
+    #[must_use]
+    pub fn id(&self) -> super::Id {
+        self.id
+    }
+
+    /// Returns whether it waits to be polled: it was woken, or is new.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.queued
+    }
+
+    /// Returns whether it has ended and its output waits for the `JoinHandle`.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.done
+    }
+
+    /// Returns the place in the source that spawned it, if [inspection](crate::Builder::inspection) was on.
+    #[must_use]
+    pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
+        self.origin
+    }
 }
 
 impl Slab {
@@ -274,6 +298,17 @@ impl Slab {
             }
             _ => Found::Missing,
         }
+    }
+
+    /// Finds a `JoinHandle`'s task to take its output: as `find`, but `Done` comes with edge 6, so that the memory belongs
+    /// to the caller.
+    #[inline]
+    pub(super) fn join(&mut self, key: Key) -> Found {
+        let found = self.find(key);
+        if matches!(found, Found::Done(_)) {
+            self.release(key.index);
+        }
+        found
     }
 
     /// The `JoinHandle` is gone. `Done` comes with edge 6: the memory belongs to the caller.

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use super::Id;
+use super::blocks::Blocks;
 use super::error::JoinError;
 use super::join::JoinHandle;
 use super::raw::{Payload, Polled, Raw, drop_caught};
@@ -41,6 +42,8 @@ pub(crate) struct Tasks {
     /// How many leaf operations a poll may make.
     poll_budget: u32,
     remote: Arc<Remote>,
+    /// Memory of ended tasks.
+    blocks: Blocks,
     /// Vectors of `drain_remote`, kept for their capacity.
     pub(super) scratch: Cell<Batch>,
     /// Panics that nobody will see in a `JoinError`.
@@ -127,6 +130,7 @@ impl Tasks {
             current: Cell::new(NOBODY),
             poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
+            blocks: Blocks::new(),
             scratch: Cell::default(),
             strays: RefCell::default(),
             registered: false,
@@ -142,6 +146,12 @@ impl Tasks {
     #[inline]
     pub(super) fn place(&self) -> u16 {
         self.id.place()
+    }
+
+    /// Where tasks get their memory.
+    #[inline]
+    pub(super) fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// The part that other threads may touch.
@@ -165,7 +175,7 @@ impl Tasks {
         if self.closed.get() {
             return JoinHandle::keyed(self.id, Key::NONE);
         }
-        let (key, _) = self.insert(Raw::new(future), origin);
+        let (key, _) = self.insert(Raw::new(future, &self.blocks), origin);
         JoinHandle::keyed(self.id, key)
     }
 
@@ -176,7 +186,7 @@ impl Tasks {
             .with(|slab| slab.insert(Some(task), State::NEW, origin))
         {
             Some(key) => (key, task),
-            None => too_many(task),
+            None => too_many(task, &self.blocks),
         }
     }
 
@@ -245,7 +255,7 @@ impl Tasks {
             } else {
                 task.drop_output()
             };
-            task.free();
+            task.free(&self.blocks);
             panic
         };
         match panic {
@@ -289,14 +299,13 @@ impl Tasks {
     }
 
     #[inline]
-    pub(super) fn detach(&self, key: Key) -> Found {
-        self.slab.with(|slab| slab.detach(key))
+    pub(super) fn join(&self, key: Key) -> Found {
+        self.slab.with(|slab| slab.join(key))
     }
 
-    /// Releases the slot of a task that `find` called `Done`.
     #[inline]
-    pub(super) fn release(&self, key: Key) {
-        self.slab.with(|slab| slab.release(key.index));
+    pub(super) fn detach(&self, key: Key) -> Found {
+        self.slab.with(|slab| slab.detach(key))
     }
 
     pub(super) fn is_finished(&self, key: Key) -> bool {
@@ -347,6 +356,7 @@ impl Tasks {
     }
 
     /// A waker of the root, for what the runtime itself waits for.
+    #[cfg(test)]
     pub(crate) fn root_waker(&self, root: &RootKey) -> Waker {
         waker_of(pack(self.place(), root.0))
     }
@@ -399,11 +409,11 @@ impl Tasks {
 
     fn name(&self, index: u32) -> Option<Id> {
         let (key, replying) = self.slab.with(|slab| slab.name(index))?;
-        Some(match replying {
+        match replying {
             // SAFETY: the slot says that the task is alive and has a reply.
             Some(task) => unsafe { task.reply_id() },
-            None => Id::local(key),
-        })
+            None => Some(Id::local(key)),
+        }
     }
 
     /// All live tasks (roots and ended ones included), for whoever looks inside.
@@ -418,12 +428,12 @@ impl Tasks {
 
 #[cold]
 #[inline(never)]
-fn too_many(task: Raw) -> ! {
+fn too_many(task: Raw, blocks: &Blocks) -> ! {
     // SAFETY: the task got no slot, so it is ours; its stage holds the future and its join field nothing.
     let panic = unsafe {
         task.cancel(JoinError::cancelled());
         let panic = task.drop_output();
-        task.free();
+        task.free(blocks);
         panic
     };
     drop_caught(panic);

@@ -33,6 +33,7 @@ struct Slot {
 thread_local! {
     static REACTOR: RefCell<Option<Epoll>> = const { RefCell::new(None) };
     /// Slots of closed sockets, freed after the batch of events that may still name them.
+    #[expect(clippy::vec_box, reason = "their addresses are the tokens, so they must not move")]
     static CLOSED: RefCell<Vec<Box<Slot>>> = const { RefCell::new(Vec::new()) };
 }
 

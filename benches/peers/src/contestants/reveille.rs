@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use reveille::JoinHandle;
-use reveille::net::{TcpListener, TcpStream, UdpSocket};
+use reveille::io::AsyncFd;
+use reveille::net::{TcpListener, TcpStream};
 use reveille::time::Sleep;
 
 use crate::contestant::{Contestant, Fds, Reset, Serve, Tasks, Timers};
@@ -60,16 +61,18 @@ impl Reset for Reveille {
         reveille::time::sleep(d)
     }
 
-    fn reset(sleep: Pin<&mut Sleep>, at: Instant) {
+    fn reset(mut sleep: Pin<&mut Sleep>, at: Instant) {
         sleep.reset(at);
     }
 }
 
 impl Fds for Reveille {
-    type Fd = UdpSocket;
+    type Fd = AsyncFd<std::net::UdpSocket>;
 
-    async fn udp() -> UdpSocket {
-        UdpSocket::bind("127.0.0.1:0").await.expect("udp")
+    async fn udp() -> Self::Fd {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("udp");
+        socket.set_nonblocking(true).expect("udp");
+        AsyncFd::new(socket).expect("register")
     }
 }
 

@@ -66,10 +66,7 @@ impl Future for Switch {
 }
 
 /// `k` tasks that take turns; one operation is one turn of one task.
-fn turns<R: Tasks, F: Future>(a: &Args, turn: fn() -> F) -> Report
-where
-    F: 'static,
-{
+fn turns<R: Tasks, F: Future + 'static>(a: &Args, turn: fn() -> F) -> Report {
     let (k, n) = (a.k.max(1), a.n);
     R::block_on(async move {
         let rounds = n.div_ceil(k);

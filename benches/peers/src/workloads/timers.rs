@@ -78,6 +78,8 @@ fn timer<R: Timers>(a: &Args) -> Report {
     let (n, k, warm) = (a.n, a.k, a.warm);
     in_task::<R, _>(async move {
         let others = others::<R>(k);
+        // One wait, so that the driver has seen them: tokio notifies itself for every timer until then.
+        R::sleep(Duration::from_millis(1)).await;
         let report = context(|cx| {
             create_poll_drop::<R>(cx, warm);
             let meter = Meter::new();

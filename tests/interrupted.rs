@@ -1,0 +1,275 @@
+//! Signals whose handlers do not restart system calls: they end a wait, and nothing else.
+
+mod support;
+
+use reveille::backend::BackendKind;
+use reveille::net::TcpStream;
+use reveille::time::{now, sleep};
+use reveille::{Builder, Runtime};
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io::{self, Read, Write};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Poll, Waker};
+use std::thread;
+use std::time::Duration;
+use support::guarded;
+
+/// The thread that the signals are meant for, and how many it has got.
+static TARGET: AtomicUsize = AtomicUsize::new(0);
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the target's signals and sends everyone else's on to it: the kernel gives those of an interval timer to
+/// whichever thread it likes.
+extern "C" fn handler(signal: libc::c_int) {
+    // SAFETY: both calls are async-signal-safe; the target joins whoever may get a signal before it ends, or stops
+    // the timer.
+    unsafe {
+        let target = TARGET.load(Ordering::SeqCst) as libc::pthread_t;
+        if libc::pthread_equal(libc::pthread_self(), target) == 0 {
+            if target as usize != 0 {
+                libc::pthread_kill(target, signal);
+            }
+        } else {
+            SIGNALS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// This thread is the target while it lives; one at a time.
+struct Target(#[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+impl Target {
+    fn new(signal: libc::c_int) -> Target {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: all-zero bytes are a valid sigaction: no flags, so no SA_RESTART, and an empty mask.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = handler as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: the call only names the calling thread.
+        TARGET.store(unsafe { libc::pthread_self() } as usize, Ordering::SeqCst);
+        SIGNALS.store(0, Ordering::SeqCst);
+        // SAFETY: the action is valid during the call, and the handler is async-signal-safe.
+        let set = unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+        Target(alone)
+    }
+
+    fn signals(&self) -> usize {
+        SIGNALS.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // A late signal finds nobody to go to.
+        TARGET.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Runs `f` while another thread sends this one signals.
+fn under_fire<R>(f: impl FnOnce(&Target) -> R) -> R {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let target = Target::new(libc::SIGUSR1);
+    // SAFETY: the call only names the calling thread.
+    let this = unsafe { libc::pthread_self() } as usize;
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                // SAFETY: the thread outlives this scope.
+                unsafe { libc::pthread_kill(this as libc::pthread_t, libc::SIGUSR1) };
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let _over = Over(&over);
+        f(&target)
+    })
+}
+
+/// Runs a test for each backend, or the chosen one, with plain and with precise timers.
+fn each(test: impl Fn(Builder)) {
+    let chosen = std::env::var_os("REVEILLE_BACKEND").is_some();
+    for kind in BackendKind::ALL
+        .iter()
+        .take(if chosen { 1 } else { usize::MAX })
+    {
+        for precise in [false, true] {
+            let mut builder = Builder::new().precise_timers(precise);
+            let mut name = String::from("the chosen one");
+            if !chosen {
+                match Builder::new().backend(*kind).build() {
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                        println!("skipped on {kind}: {error}");
+                        continue;
+                    }
+                    built => drop(built.unwrap()),
+                }
+                builder = builder.backend(*kind);
+                name = kind.to_string();
+            }
+            guarded(&format!("{name}, precise: {precise}"), || test(builder));
+        }
+    }
+}
+
+#[test]
+fn timers_are_exact_under_fire() {
+    each(|builder| {
+        let turns = Rc::new(Cell::new(0));
+        let count = turns.clone();
+        let hook = move || count.set(count.get() + 1);
+        let runtime = builder.on_unpark(hook).build().unwrap();
+        under_fire(|target| {
+            runtime.block_on(async {
+                let mut sleeps = 0;
+                while target.signals() < 20 || sleeps < 5 {
+                    let start = now();
+                    sleep(Duration::from_millis(5)).await;
+                    assert!(start.elapsed() >= Duration::from_millis(5));
+                    sleeps += 1;
+                }
+                assert!(turns.get() > sleeps, "a signal ends a wait, and hooks run");
+            });
+        });
+        assert_eq!(
+            runtime.block_on(async { reveille::spawn(async { 1 }).await.unwrap() }),
+            1
+        );
+    });
+}
+
+#[test]
+fn a_signal_ends_the_turn_of_a_host() {
+    each(|builder| {
+        let runtime = builder.build().unwrap();
+        under_fire(|target| {
+            let before = target.signals();
+            // Nothing else ends it.
+            runtime.turn(None).unwrap();
+            assert!(target.signals() > before);
+        });
+    });
+}
+
+#[test]
+fn a_foreign_wake_is_heard_under_fire() {
+    each(|builder| {
+        let runtime = builder.build().unwrap();
+        under_fire(|_| {
+            for _ in 0..50 {
+                let (sender, receiver) = mpsc::channel::<Waker>();
+                let done = Arc::new(AtomicBool::new(false));
+                let flag = done.clone();
+                let waker = thread::spawn(move || {
+                    let waker = receiver.recv().unwrap();
+                    flag.store(true, Ordering::SeqCst);
+                    waker.wake();
+                });
+                runtime.block_on(poll_fn(|cx| {
+                    // The second time nobody is there any more.
+                    let _ = sender.send(cx.waker().clone());
+                    if done.load(Ordering::SeqCst) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
+                }));
+                waker.join().unwrap();
+            }
+        });
+    });
+}
+
+/// SIGALRM every millisecond, for whichever thread.
+struct Alarms;
+
+impl Alarms {
+    fn set(micros: libc::suseconds_t) {
+        let interval = libc::timeval {
+            tv_sec: 0,
+            tv_usec: micros,
+        };
+        let timer = libc::itimerval {
+            it_interval: interval,
+            it_value: interval,
+        };
+        // SAFETY: the value is valid during the call.
+        let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+    }
+}
+
+impl Drop for Alarms {
+    fn drop(&mut self) {
+        Alarms::set(0);
+    }
+}
+
+/// Sends `len` bytes and reads them back, both at once.
+async fn echo(runtime_side: &TcpStream, len: usize) {
+    let data: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+    let mut write = pin!(runtime_side.write_all(&data));
+    let mut written = false;
+    let mut read = pin!(async {
+        let mut back = vec![0; len];
+        runtime_side.read_exact(&mut back).await.unwrap();
+        back
+    });
+    let back = poll_fn(|cx| {
+        if !written {
+            if let Poll::Ready(result) = write.as_mut().poll(cx) {
+                result.unwrap();
+                written = true;
+            }
+        }
+        read.as_mut().poll(cx)
+    })
+    .await;
+    assert!(back == data, "the bytes are not those that were sent");
+}
+
+#[test]
+fn a_storm_of_alarms_changes_no_byte() {
+    each(|builder| {
+        let target = Target::new(libc::SIGALRM);
+        let runtime: Runtime = builder.build().unwrap();
+        let (mut peer, stream) = runtime.block_on(support::std_pair());
+        let echoer = thread::spawn(move || {
+            let mut buf = [0; 4096];
+            loop {
+                match peer.read(&mut buf) {
+                    Ok(0) => return,
+                    Ok(n) => peer.write_all(&buf[..n]).unwrap(),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        let alarms = Alarms;
+        Alarms::set(1000);
+        runtime.block_on(async {
+            let mut echoes = 0;
+            while echoes < 2 || target.signals() < 20 {
+                echo(&stream, 1 << 20).await;
+                let start = now();
+                sleep(Duration::from_millis(1)).await;
+                assert!(start.elapsed() >= Duration::from_millis(1));
+                echoes += 1;
+            }
+        });
+        drop(alarms);
+        drop(stream);
+        drop(runtime);
+        echoer.join().unwrap();
+        drop(target);
+    });
+}
