@@ -198,6 +198,31 @@ fn a_stop_before_run_is_not_lost_and_counts_once() {
 }
 
 #[test]
+fn a_stop_out_of_the_panic_handler_is_not_slept_over() {
+    let (ended, has_ended) = mpsc::channel();
+    thread::spawn(move || {
+        let stop = UnhandledPanic::Call(Box::new(|_| Handle::current().stop()));
+        let runtime = Builder::new().unhandled_panic(stop).build().unwrap();
+        // Inside, so that no message of this thread's ends the sleep.
+        runtime.enter(|| {
+            let panics = reveille::spawn(async { panic!("with nobody to tell") });
+            drop(reveille::spawn(async move {
+                while !panics.is_finished() {
+                    yield_now().await;
+                }
+                // Heard of behind the batch of polls, when the loop has seen that it shall not stop.
+                drop(panics);
+            }));
+        });
+        runtime.run().unwrap();
+        ended.send(()).unwrap();
+    });
+    has_ended
+        .recv_timeout(Duration::from_secs(30))
+        .expect("`run` sleeps over the stop");
+}
+
+#[test]
 fn handle_spawn_from_many_threads_runs_everything() {
     const EACH: usize = 500;
     let runtime = runtime();
@@ -513,6 +538,14 @@ fn a_park_hook_that_wakes_a_task_does_not_sleep_over_it() {
         }
     }));
     assert_eq!(parks.get(), 2);
+}
+
+#[test]
+fn a_batch_of_events_may_be_of_any_size() {
+    for events in [0, usize::MAX] {
+        let runtime = Builder::new().event_capacity(events).build().unwrap();
+        runtime.block_on(reveille::time::sleep(Duration::from_millis(1)));
+    }
 }
 
 #[test]

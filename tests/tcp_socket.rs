@@ -169,6 +169,26 @@ fn a_stream_that_is_no_tcp_is_read_to_the_end() {
 }
 
 #[test]
+fn a_stream_of_datagrams_is_read_one_by_one() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let (here, there) = (socket(), socket());
+            here.connect(there.local_addr().unwrap()).unwrap();
+            there.connect(here.local_addr().unwrap()).unwrap();
+            here.set_nonblocking(true).unwrap();
+            // It has an internet address, and is no TCP all the same.
+            let here = TcpStream::from_std(std::os::fd::OwnedFd::from(here).into()).unwrap();
+            there.send(b"first").unwrap();
+            there.send(b"second").unwrap();
+            let mut buf = [0; 64];
+            assert_eq!(here.read(&mut buf).await.unwrap(), 5);
+            assert_eq!(here.read(&mut buf).await.unwrap(), 6);
+        });
+    });
+}
+
+#[test]
 fn readable_is_true_when_it_says_so() {
     on_every_backend(|runtime| {
         runtime.block_on(async {

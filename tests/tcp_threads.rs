@@ -9,9 +9,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
+use std::time::Duration;
 use support::{guarded, on_every_backend, pair, std_pair, wait};
 
 #[test]
@@ -89,6 +91,34 @@ fn between_two_runs_messages_wait() {
             }
         });
         reader.join().unwrap();
+    });
+}
+
+#[test]
+fn what_never_waits_on_another_runtimes_stream_lets_the_others_run() {
+    guarded("the default", || {
+        const BYTES: usize = 10_000;
+        let owner = Runtime::new().unwrap();
+        let (mut client, server) = owner.block_on(std_pair());
+        client.write_all(&[7; BYTES]).unwrap();
+        reveille::block_on(async {
+            let reads = Rc::new(Cell::new(0));
+            let count = reads.clone();
+            let reader = reveille::spawn(async move {
+                while count.get() < BYTES {
+                    count.set(count.get() + server.read(&mut [0; 1]).await.unwrap());
+                }
+            });
+            while reads.get() == 0 {
+                yield_now().await;
+            }
+            assert!(reads.get() < BYTES, "one poll made all the reads");
+            while reads.get() < BYTES {
+                owner.turn(Some(Duration::ZERO)).unwrap();
+                yield_now().await;
+            }
+            reader.await.unwrap();
+        });
     });
 }
 

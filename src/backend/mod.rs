@@ -240,8 +240,9 @@ pub trait Backend: fmt::Debug {
         trigger: Trigger,
     ) -> io::Result<()>;
 
-    /// Arms the directions in `interest` again, in addition to those that are armed still. `Edge` registrations only.
-    /// Does nothing where `Capabilities::rearm` is false.
+    /// Arms the directions in `interest` again, in addition to those that are armed still; with `Interest::ERROR`, also if
+    /// it was not asked for, the report of errors and hang-ups. `Edge` registrations only. Does nothing where
+    /// `Capabilities::rearm` is false.
     ///
     /// # Errors
     ///

@@ -135,11 +135,11 @@ impl PollSet {
         Ok(())
     }
 
-    /// Arms directions again; only those that were asked for, and only for an edge trigger.
+    /// Arms directions again; only those that were asked for (or errors, which need not be), and only for an edge trigger.
     pub(super) fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         let place = self.find(fd, token)?;
         let slot = &self.slots[place];
-        let interest = interest & slot.interest;
+        let interest = interest & (slot.interest | Interest::ERROR);
         if slot.trigger == Trigger::Edge && !interest.is_none() {
             self.fds[place].fd = fd;
             self.fds[place].events |= mask(interest);
@@ -201,12 +201,13 @@ impl PollSet {
         }
         let is_final = fd.revents & (libc::POLLHUP | libc::POLLERR) != 0;
         match slot.trigger {
-            Trigger::Level if !is_final => {}
-            Trigger::Edge if !is_final => fd.events &= !directions(seen),
-            _ => {
-                fd.events = 0;
-                fd.fd = -1;
-            }
+            Trigger::Level => {}
+            // What was not delivered stays armed, for when the fd is looked at again.
+            Trigger::Edge => fd.events &= !directions(seen),
+            Trigger::Oneshot => fd.events = 0,
+        }
+        if is_final || slot.trigger == Trigger::Oneshot {
+            fd.fd = -1;
         }
         seen
     }

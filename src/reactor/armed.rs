@@ -173,7 +173,10 @@ impl Drop for Timer {
     fn drop(&mut self) {
         let Some(armed) = self.armed else { return };
         CURRENT.with(|driver| match driver {
-            Some(driver) if driver.id() == armed.runtime => driver.cancel_timer(armed.key),
+            Some(driver) if driver.id() == armed.runtime && !self.sent => {
+                driver.cancel_timer(armed.key);
+            }
+            // Also here when messages are under way: behind them, or they would arm what is not there any more.
             _ => armed.cancel_elsewhere(),
         });
     }

@@ -105,8 +105,7 @@ impl Driver {
         } else {
             None
         };
-        REMOTES.insert(parts.id, remote.clone());
-        Ok(Driver {
+        let driver = Driver {
             id: parts.id,
             last_reading: Cell::new(clock.start()),
             clock,
@@ -122,7 +121,10 @@ impl Driver {
             messages: RefCell::default(),
             notified: Cell::new(false),
             unconsumed: Cell::new(false),
-        })
+        };
+        // Last: what failed or panicked before is known to nobody.
+        REMOTES.insert(driver.id, driver.remote.clone());
+        Ok(driver)
     }
 
     /// Whose driver this is.
@@ -339,6 +341,10 @@ impl Driver {
             // So that the waiter finds out.
             return waker.wake();
         };
+        if direction == Direction::Priority {
+            // The cached bit is cleared below, and reads stop at the mark all the same.
+            state.traits.short_proves = false;
+        }
         let (fd, round) = (state.fd, state.round);
         let mut known = None;
         if state.waits(direction, &self.wakers, &waker) {

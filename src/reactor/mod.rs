@@ -230,7 +230,8 @@ impl Reactor {
         let Some(state) = self.get(token) else {
             return Ok(());
         };
-        let (fd, watched) = (state.fd, state.watched);
+        // Errors come though nobody asked for them, and so are armed again.
+        let (fd, watched) = (state.fd, state.watched | Interest::ERROR);
         let mut interest = Interest::NONE;
         for direction in Direction::ALL {
             if cleared.contains(direction.bit()) && watched.contains(direction.interest()) {

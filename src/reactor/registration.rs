@@ -10,6 +10,7 @@ use super::driver::{CURRENT, Driver, REMOTES, Seen};
 use super::io_state::{Direction, answers};
 use super::remote::Message;
 use crate::backend;
+use crate::budget;
 use crate::interest::{Interest, Readiness};
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
@@ -53,7 +54,7 @@ impl Registration {
 
     /// Reads or writes at most `len` bytes by `call`, a call of `sys` that runs no foreign code, as soon as the fd is ready.
     ///
-    /// `len` is what the call could move; `usize::MAX` is never short of, 0 says that a short result proves nothing.
+    /// `len` is what the call could move; 0 says that a short result proves nothing.
     #[inline]
     pub(crate) fn poll_io(
         &self,
@@ -91,12 +92,19 @@ impl Registration {
         cx: &Context<'_>,
         mut call: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
+        // The task may be another runtime's, which wants its turns back.
+        if budget::check(cx).is_pending() {
+            return Poll::Pending;
+        }
         let fd = fd.as_raw_fd();
         for _ in 0..2 {
             match call() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                done => return Poll::Ready(done),
+                done => {
+                    budget::spend();
+                    return Poll::Ready(done);
+                }
             }
             match self.poll_elsewhere(fd, direction.interest(), cx) {
                 Poll::Ready(Ok(_)) => {}
@@ -248,7 +256,7 @@ impl Future for Readying<'_> {
     type Output = io::Result<Seen>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<Seen>> {
-        if crate::budget::check(cx).is_pending() {
+        if budget::check(cx).is_pending() {
             return Poll::Pending;
         }
         let this = &mut *self;
@@ -260,7 +268,7 @@ impl Future for Readying<'_> {
             None => registration.poll_elsewhere(this.fd, this.interest, cx),
         });
         if polled.is_ready() {
-            crate::budget::spend();
+            budget::spend();
         }
         polled
     }

@@ -100,7 +100,7 @@ impl Wakers {
         }
     }
 
-    /// As [`store`](Wakers::store) for a waker that is already ours to keep; runs no foreign code unless it is a key.
+    /// As [`store`](Wakers::store) for a waker that is already ours to keep: runs no foreign code.
     pub(crate) fn store_owned(&self, waker: Waker) -> WakerSlot {
         match self.key(&waker) {
             Some(key) => WakerSlot(key),

@@ -4,11 +4,14 @@ use super::Runtime;
 use crate::backend::{Backend, BackendKind};
 use std::any::Any;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 /// A hook of the user's.
 pub(super) type Hook = Box<dyn Fn()>;
+
+/// Room for more events than that at once is memory for nothing: 16 MiB of it here, and as much in the mechanism.
+const MOST_EVENTS: usize = 1 << 20;
 
 /// Takes the payload of a panic that no handle will see.
 type PanicHandler = Box<dyn Fn(Box<dyn Any + Send>)>;
@@ -39,7 +42,9 @@ impl UnhandledPanic {
                 let text = payload.downcast_ref::<&str>().copied();
                 let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
                 let (runtime, text) = (runtime.unwrap_or("reveille"), text.unwrap_or("no message"));
-                eprintln!(
+                // Not by `eprintln!`, which panics when nobody reads what it says: the others shall go on.
+                let _ = writeln!(
+                    io::stderr(),
                     "{runtime}: a task that nobody waits for panicked, the others go on: {text}"
                 );
             }
@@ -114,9 +119,9 @@ impl Builder {
         self
     }
 
-    /// How many events one wait may bring (1,024). More are brought by the next waits.
+    /// How many events one wait may bring (1,024; a million at most). More are brought by the next waits.
     pub fn event_capacity(mut self, events: usize) -> Builder {
-        self.event_capacity = events.max(1);
+        self.event_capacity = events.clamp(1, MOST_EVENTS);
         self
     }
 

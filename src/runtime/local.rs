@@ -57,10 +57,12 @@ impl Local {
     pub(super) fn run(&self) -> io::Result<()> {
         loop {
             let _no_root: Poll<()> = self.batch(|| Poll::Pending);
+            // Before the flag is looked at: whoever sets it after that ends the sleep.
+            self.catch_up();
             if self.shared.take_stop() {
                 return Ok(());
             }
-            self.look(None)?;
+            self.pass(None)?;
         }
     }
 
@@ -103,14 +105,24 @@ impl Local {
         Poll::Pending
     }
 
-    /// Looks at the driver: without waiting while a task is runnable, else for at most `limit`.
+    /// Catches up with the other threads and makes a pass over the driver.
     fn look(&self, limit: Option<Duration>) -> io::Result<()> {
+        self.catch_up();
+        self.pass(limit)
+    }
+
+    /// Does what is owed between two batches: panics are reported, and other threads are heard if they said something.
+    fn catch_up(&self) {
         if self.tasks.has_panics() {
             self.report_panics();
         }
         if self.driver.take_notified() {
             self.handle_messages();
         }
+    }
+
+    /// Looks at the driver: without waiting while a task is runnable, else for at most `limit`.
+    fn pass(&self, limit: Option<Duration>) -> io::Result<()> {
         if self.is_runnable() {
             self.driver.turn(Some(Duration::ZERO))?;
         } else {

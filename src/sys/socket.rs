@@ -232,7 +232,8 @@ impl Socket {
     pub(crate) fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         let seconds = linger.map_or(0, |linger| {
             // Rounded up, for zero means something else.
-            let seconds = linger.as_secs() + u64::from(linger.subsec_nanos() != 0);
+            let part = u64::from(linger.subsec_nanos() != 0);
+            let seconds = linger.as_secs().saturating_add(part);
             libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX)
         });
         let value = Linger(libc::c_int::from(linger.is_some()), seconds);
@@ -402,6 +403,8 @@ mod tests {
         assert_eq!(here.linger().unwrap(), None);
         here.set_linger(Some(Duration::from_millis(1500))).unwrap();
         assert_eq!(here.linger().unwrap(), Some(Duration::from_secs(2)));
+        here.set_linger(Some(Duration::MAX)).unwrap();
+        assert!(here.linger().unwrap().unwrap() > Duration::from_secs(1 << 30));
         here.set_linger(None).unwrap();
         assert_eq!(here.linger().unwrap(), None);
         assert!(here.take_error().unwrap().is_none());

@@ -52,7 +52,9 @@ struct TaskCell<F: Future> {
     stage: Stage<F>,
 }
 
-/// The future until it ends, then its output.
+/// The future until it ends, then its output. In C's layout, where both begin with the union: Rust's own promises that to
+/// nobody, and a handle finds the output without knowing the future's type.
+#[repr(C)]
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
     #[allow(

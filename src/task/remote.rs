@@ -100,8 +100,7 @@ impl Remote {
 
     /// Whether the inbox may hold something: one load.
     ///
-    /// The flag is written before `unpark` is called and both are sequentially consistent, so an owner that publishes
-    /// that it is about to sleep and then looks here cannot miss a push whose `unpark` missed the publication.
+    /// The flag is written before `unpark` is called, which an owner that is about to sleep cannot miss.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.dirty.load(Ordering::SeqCst)

@@ -107,6 +107,33 @@ fn errors_alone_can_be_waited_for() {
 }
 
 #[test]
+fn one_error_after_the_other_is_heard_of() {
+    for kind in [BackendKind::Epoll, BackendKind::Poll] {
+        let Ok(runtime) = Builder::new().backend(kind).build() else {
+            println!("skipped: {kind}");
+            continue;
+        };
+        let _watched = watchdog();
+        runtime.block_on(async {
+            let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+            here.connect(closed.local_addr().unwrap()).unwrap();
+            here.set_nonblocking(true).unwrap();
+            drop(closed);
+            let here = AsyncFd::with_interest(here, Interest::READABLE).unwrap();
+            for _ in 0..3 {
+                // Refused by the other side's kernel.
+                here.get_ref().send(b"anybody there?").unwrap();
+                let mut guard = here.ready(Interest::ERROR).await.unwrap();
+                assert!(here.get_ref().take_error().unwrap().is_some(), "{kind}");
+                guard.clear_ready();
+                assert!(!is_ready(&here, Interest::ERROR).await, "{kind}");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_pipe_without_a_writer_is_readable() {
     run(async {
         let (reader, writer) = pipe();

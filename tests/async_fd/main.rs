@@ -8,12 +8,13 @@ mod syscalls;
 mod threads;
 mod waiters;
 
+use reveille::backend::BackendKind;
 use reveille::io::{AsyncFd, AsyncFdReadyGuard, Interest, Ready};
 use reveille::time::{sleep, timeout};
-use reveille::{Runtime, block_on, spawn, yield_now};
+use reveille::{Builder, Runtime, block_on, spawn, yield_now};
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::pin::pin;

@@ -108,6 +108,23 @@ fn a_sleep_dropped_on_another_thread_is_taken_off() {
 }
 
 #[test]
+fn what_another_thread_asked_of_a_sleep_ends_with_it() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut asleep = sleep(HOUR);
+        assert!(poll_here(&mut asleep).await.is_pending());
+        // The loop stands still meanwhile, so the message is handled after the drop below.
+        let asleep = thread::spawn(move || {
+            assert!(poll_once(&mut asleep).is_pending());
+            asleep
+        });
+        drop(asleep.join().unwrap());
+        sleep(MS).await;
+        assert!(format!("{runtime:?}").contains("timers: 0"), "{runtime:?}");
+    });
+}
+
+#[test]
 fn a_sleep_of_a_runtime_that_is_gone_panics_unless_it_is_over() {
     let (mut near, mut far) = block_on(async {
         let (mut near, mut far) = (sleep(MS), sleep(HOUR));

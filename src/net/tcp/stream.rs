@@ -233,14 +233,15 @@ impl TcpStream {
     /// ```
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<TcpStream> {
         check_nonblocking(stream.as_fd())?;
-        // The fd may have been any socket once.
-        let tcp = stream.local_addr().is_ok();
+        let socket = Socket::adopt(stream.into())?;
+        // The fd may have been any socket once; an option of TCP's is there on no other. (An internet address is: UDP.)
+        let tcp = socket.nodelay().is_ok();
         // It may still be connecting: writable only once an event says so.
         let watch = Watch::Tcp {
             connected: false,
             sole: false,
         };
-        let io = Registered::new(Socket::adopt(stream.into())?, watch)?;
+        let io = Registered::new(socket, watch)?;
         if !tcp {
             io.registration().distrust_short();
         }

@@ -93,6 +93,21 @@ fn urgent_data_that_cannot_come_any_more_is_not_waited_for() {
 }
 
 #[test]
+fn who_waits_for_urgent_data_elsewhere_makes_short_reads_prove_nothing() {
+    let rig = Rig::new(edge());
+    let token = rig.register(TCP);
+    rig.send(rig.arm(token, Direction::Priority, foreign(1)));
+    rig.deliver(&[(token, Readiness::READABLE)]);
+    let cx = Context::from_waker(Waker::noop());
+    let read = rig.driver.poll_io(token, Direction::Read, &cx, 9, || Ok(3));
+    assert!(matches!(read, Poll::Ready(Ok(3))), "{read:?}");
+    assert!(
+        rig.cached(token).is_readable(),
+        "it may have stopped at the mark"
+    );
+}
+
+#[test]
 fn a_panic_in_one_message_does_not_lose_the_others() {
     let rig = Rig::new(edge());
     let (one, two) = (rig.register(CUSTOM), rig.register(CUSTOM));
