@@ -186,9 +186,10 @@ impl Driver {
             self.unconsumed.set(false);
             reactor.turn(timeout, &self.wakers, list)
         };
-        if let (Ok(true), Some(alarm)) = (&waited, &self.alarm) {
-            alarm.borrow_mut().gone_off(reactor.backend_mut())?;
-        }
+        let waited = match (waited, &self.alarm) {
+            (Ok(true), Some(alarm)) => alarm.borrow_mut().gone_off(reactor.backend_mut()),
+            (waited, _) => waited.map(drop),
+        };
         drop(reactor);
         if parked {
             self.resume();
@@ -196,7 +197,7 @@ impl Driver {
                 self.expire(list);
             }
         }
-        waited.map(drop)
+        waited
     }
 
     /// How long to wait: until the next deadline, or `limit` if that is earlier. With an alarm the timer fd ends the wait.
@@ -264,7 +265,8 @@ impl Driver {
 
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let tick = self.timers.borrow().next_deadline()?;
+        let tick = self.timers.borrow().next_deadline();
+        let tick = tick.filter(|tick| *tick != NEVER_TICK)?;
         Some(self.clock.moment_at(tick).instant())
     }
 

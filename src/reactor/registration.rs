@@ -313,11 +313,14 @@ pub(crate) fn gone() -> io::Error {
 /// Says why an fd could not be registered, where the kernel's number alone puzzles.
 #[cold]
 fn explain(error: io::Error, driver: &Driver) -> io::Error {
-    let why = match (error.kind(), error.raw_os_error()) {
-        (io::ErrorKind::AlreadyExists, _) => {
+    let why = match error.kind() {
+        io::ErrorKind::AlreadyExists => {
             "this fd is registered with this runtime already: share the one handle, or dup(2) the fd"
         }
-        (io::ErrorKind::PermissionDenied, _) => {
+        io::ErrorKind::StorageFull => {
+            "the kernel's limit of watched fds is reached (on Linux: sysctl fs.epoll.max_user_watches)"
+        }
+        io::ErrorKind::PermissionDenied => {
             return io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(

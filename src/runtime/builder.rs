@@ -166,7 +166,8 @@ impl Builder {
         self
     }
 
-    /// Runs `hook` each time before the loop sleeps. What it wakes is run without sleeping first.
+    /// Runs `hook` each time before the loop sleeps, or would but for a timer that is due. What it wakes is run without
+    /// sleeping first.
     pub fn on_park(mut self, hook: impl Fn() + 'static) -> Builder {
         self.on_park = Some(Box::new(hook));
         self

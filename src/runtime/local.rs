@@ -8,6 +8,7 @@
 
 use super::builder::{Hook, UnhandledPanic};
 use super::shared::Shared;
+use crate::budget;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
@@ -136,6 +137,8 @@ impl Local {
 
     /// Waits, with the hooks around it. A hook may wake a task: the queue is looked at again after each.
     fn wait(&self, mut limit: Option<Duration>) -> io::Result<()> {
+        // What the last poll left over would otherwise bound the hooks and foreign wakers that run now.
+        budget::refill(budget::UNLIMITED);
         if let Some(hook) = &self.on_park {
             hook();
             if self.is_runnable() {

@@ -13,6 +13,7 @@ mod context;
 mod handle;
 mod local;
 mod shared;
+mod spawner;
 
 pub use builder::{Builder, UnhandledPanic};
 pub use handle::Handle;
@@ -79,6 +80,13 @@ impl Runtime {
             Some(backend) => backend,
             None => backend::open(builder.kind, builder.event_capacity)?,
         };
+        if !backend.capabilities().edge {
+            let text = format!(
+                "the backend {} lacks edge triggers, which a runtime needs",
+                backend.name()
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         let unparker = Unparker::new(backend.notifier());
         let unpark = Waker::from(unparker.clone());
         let tasks = Tasks::new(unpark, builder.poll_budget, builder.inspection)

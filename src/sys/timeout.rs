@@ -13,6 +13,7 @@ pub(crate) fn millis(timeout: Option<Duration>) -> libc::c_int {
 }
 
 /// A `timespec`; seconds beyond `time_t` become the largest one the kernels accept everywhere.
+#[allow(dead_code, reason = "not every platform has a nanosecond call")]
 pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
     // Some kernels refuse huge seconds with EINVAL; a hundred years is as good as for ever, for the loop waits again.
     const LONGEST: u64 = 100 * 366 * 86_400;

@@ -21,6 +21,7 @@
 //! of the runtime. Ids of runtimes and generations of slots are never given out twice. So a key that is found is the
 //! handle's own task, and `T` is the type of the output in its stage.
 
+use futures_core::FusedFuture;
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -303,6 +304,12 @@ impl<T> Future for JoinHandle<T> {
         };
         self.taken = answer.is_ready();
         answer
+    }
+}
+
+impl<T> FusedFuture for JoinHandle<T> {
+    fn is_terminated(&self) -> bool {
+        self.taken
     }
 }
 

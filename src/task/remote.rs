@@ -98,6 +98,11 @@ impl Remote {
         self.id
     }
 
+    /// Whether the runtime has ended, or is about to.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.lock().closed
+    }
+
     /// Whether the inbox may hold something: one load.
     ///
     /// The flag is written before `unpark` is called, which an owner that is about to sleep cannot miss.

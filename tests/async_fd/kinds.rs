@@ -41,7 +41,7 @@ fn a_pipe_carries_bytes() {
 #[cfg(target_os = "linux")]
 #[test]
 fn linux_has_fds_for_events_and_timers() {
-    fn register(fd: OwnedFd) -> Option<AsyncFd<std::fs::File>> {
+    fn register(fd: std::os::fd::OwnedFd) -> Option<AsyncFd<std::fs::File>> {
         match AsyncFd::with_interest(std::fs::File::from(fd), Interest::READABLE) {
             Ok(fd) => Some(fd),
             Err(error) if error.kind() == ErrorKind::Unsupported => {

@@ -2,6 +2,7 @@
 
 use super::TcpStream;
 use super::backoff::Backoff;
+use super::incoming::Incoming;
 use crate::budget;
 use crate::interest::Interest;
 use crate::net::registered::Registered;
@@ -151,6 +152,35 @@ impl TcpListener {
         let polled = self.poll_accept_with(&mut backoff, cx);
         *self.backoff.lock() = backoff;
         polled
+    }
+
+    /// The connections as a [`Stream`](futures_core::Stream), for the combinators of `futures-util`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`accept`](TcpListener::accept): a connection is taken only by the poll that returns it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::net::{TcpListener, TcpStream};
+    /// use std::future::poll_fn;
+    /// use std::pin::pin;
+    /// use futures_core::Stream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// reveille::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let mut incoming = pin!(listener.incoming());
+    ///     let stream = poll_fn(|cx| incoming.as_mut().poll_next(cx)).await.expect("never ends")?;
+    ///     assert_eq!(stream.peer_addr()?, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { listener: self }
     }
 
     fn poll_accept_with(

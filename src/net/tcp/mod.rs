@@ -3,6 +3,7 @@
 mod backoff;
 #[cfg(feature = "futures-io")]
 mod futures_io;
+mod incoming;
 mod listener;
 mod readiness;
 mod split;
@@ -10,6 +11,7 @@ mod split_owned;
 mod stream;
 mod transfer;
 
+pub use incoming::Incoming;
 pub use listener::TcpListener;
 pub use split::{ReadHalf, WriteHalf};
 pub use split_owned::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
