@@ -549,6 +549,34 @@ fn a_batch_of_events_may_be_of_any_size() {
 }
 
 #[test]
+fn the_handles_are_spawners_of_futures_task() {
+    use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn};
+    let runtime = runtime();
+    let handle = runtime.handle();
+    let (sender, ran) = mpsc::channel();
+    let local = sender.clone();
+    let here = Rc::new(1);
+    let future = async move { local.send(*here).unwrap() };
+    runtime
+        .spawn_local_obj(LocalFutureObj::new(Box::new(future)))
+        .unwrap();
+    let there = handle.clone();
+    let spawner = thread::spawn(move || {
+        let future = async move { sender.send(2).unwrap() };
+        there.spawn_obj(FutureObj::new(Box::new(future))).unwrap();
+        there.stop();
+    });
+    runtime.run().unwrap();
+    spawner.join().unwrap();
+    runtime.block_on(yield_now());
+    assert_eq!(ran.iter().collect::<Vec<_>>(), [1, 2]);
+    drop(runtime);
+    assert!(handle.status().unwrap_err().is_shutdown());
+    let late = handle.spawn_obj(FutureObj::new(Box::new(async {})));
+    assert!(late.unwrap_err().is_shutdown());
+}
+
+#[test]
 fn many_runtimes_come_and_go() {
     for round in 0..300 {
         let spawned =
