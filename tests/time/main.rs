@@ -12,7 +12,7 @@ use reveille::time::{
     sleep_until, timeout, timeout_at,
 };
 use reveille::{Runtime, block_on, spawn, yield_now};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
