@@ -1,5 +1,8 @@
 //! Signals whose handlers do not restart system calls: they end a wait, and nothing else.
 
+// The libc crate has no setitimer for these.
+#![cfg(not(any(target_os = "illumos", target_os = "solaris")))]
+
 mod support;
 
 use reveille::backend::BackendKind;

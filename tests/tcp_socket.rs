@@ -150,14 +150,13 @@ fn a_stream_that_is_no_tcp_is_read_to_the_end() {
             let mut fds = [0; 2];
             // SAFETY: room for two descriptors, which nobody else owns afterwards.
             let [here, there] = unsafe {
-                let kind = libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-                assert_eq!(
-                    libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()),
-                    0
-                );
+                let pair =
+                    libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, fds.as_mut_ptr());
+                assert_eq!(pair, 0);
                 use std::os::fd::{FromRawFd, OwnedFd};
                 fds.map(|fd| std::net::TcpStream::from(OwnedFd::from_raw_fd(fd)))
             };
+            here.set_nonblocking(true).unwrap();
             let here = TcpStream::from_std(here).unwrap();
             (&there).write_all(b"first").unwrap();
             (&there).write_all(b"second").unwrap();
