@@ -39,7 +39,11 @@ impl Handle {
     /// When it is in none.
     #[track_caller]
     pub fn current() -> Handle {
-        Handle::try_current().unwrap_or_else(|| panic!("{NO_RUNTIME}"))
+        // A closure would put its own line into the message.
+        match Handle::try_current() {
+            Some(handle) => handle,
+            None => panic!("{NO_RUNTIME}"),
+        }
     }
 
     /// The handle of the runtime that this thread is in, if it is in one.
@@ -77,6 +81,7 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("runtime", &self.shared.id)
-            .finish()
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
     }
 }

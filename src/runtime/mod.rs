@@ -43,6 +43,11 @@ use std::time::{Duration, Instant};
 ///
 /// It stays on the thread that made it. Futures need not be `Send`; other threads use its [`Handle`].
 ///
+/// ```compile_fail,E0277
+/// let runtime = reveille::Runtime::new().unwrap();
+/// std::thread::spawn(move || runtime.block_on(async {})); // not `Send`: make it there, on that thread
+/// ```
+///
 /// ```
 /// # fn main() -> std::io::Result<()> {
 /// let runtime = reveille::Runtime::new()?;
@@ -243,7 +248,8 @@ impl Runtime {
     fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
         assert!(
             !self.local.looping.replace(true),
-            "a runtime's loop was entered from inside itself"
+            "`Runtime::turn` was called inside this runtime's own loop, which runs its tasks already: `.await` or `spawn` \
+             the future, or call it where nothing of this runtime runs"
         );
         let _leave = Leave {
             local: &self.local,
@@ -288,6 +294,7 @@ impl fmt::Debug for Runtime {
         let (fds, timers) = self.local.driver.counts();
         f.debug_struct("Runtime")
             .field("id", &self.local.tasks.id())
+            .field("name", &self.local.shared.name)
             .field("backend", &self.backend_name())
             .field("fds", &fds)
             .field("timers", &timers)
@@ -307,9 +314,10 @@ impl fmt::Debug for Runtime {
 /// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime =
-        Runtime::new().unwrap_or_else(|error| panic!("no runtime could be made: {error}"));
-    runtime.block_on(future)
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("no runtime could be made: {error}"),
+    }
 }
 
 /// Spawns a future on the runtime that this thread is in. It need not be `Send`, and runs also if the handle is dropped.
@@ -332,8 +340,10 @@ where
     F::Output: 'static,
 {
     let place = Location::caller();
-    task::CURRENT.with(|tasks| match tasks {
-        Some(tasks) => tasks.spawn(future, Some(place)),
+    let handle = task::CURRENT.with(|tasks| tasks.map(|tasks| tasks.spawn(future, Some(place))));
+    // Not in the closure, which would put its own line into the message.
+    match handle {
+        Some(handle) => handle,
         None => panic!("{NO_RUNTIME}"),
-    })
+    }
 }
