@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Counts the system calls of a running example with strace.
 
-    syscalls.py echo  --example echo --backend NAME
+    syscalls.py echo  --backend NAME
         a steady 64-byte echo costs one receive and one send a request, and the wait
-    syscalls.py idle  --example echo --backend NAME --connections 1000
+    syscalls.py idle  --backend NAME --connections 1000
         a server whose clients are silent makes no system call in 5 seconds
-    syscalls.py sleep --example PROGRAM --backend NAME --sleeps 3
-        PROGRAM prints `sleeping`, sleeps one second so many times and prints `done`; each sleep costs one call
+    syscalls.py sleep --backend NAME --sleeps 3
+        the example prints `sleeping`, sleeps one second so many times and prints `done`; each sleep costs one call
 
-strace is attached only for the stretch that is counted, and calls are told apart by their time stamps: attaching
-and detaching interrupt the wait, which is no cost of the program's.
+The example is `sleep` for the last and `echo` for the others, unless --example names another one. strace is attached to
+a server only for the stretch that is counted, and calls are told apart by their time stamps: attaching and detaching
+interrupt the wait, which is no cost of the program's.
 """
 
 import argparse
@@ -172,11 +173,18 @@ def sleep(options):
     if options.backend:
         environment["REVEILLE_BACKEND"] = options.backend
     with tempfile.NamedTemporaryFile(mode="r", suffix=".strace") as log:
-        done = subprocess.run(
-            ["strace", "-f", "-qq", "-ttt", "-e", "signal=none", "-o", log.name, program],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=options.sleeps + 30, env=environment,
+        process = subprocess.Popen(
+            ["strace", "-f", "-qq", "-ttt", "-e", "signal=none", "-o", log.name, program], env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )
-        expect(done.returncode == 0, f"{options.example} ended with status {done.returncode}: {done.stderr[-300:]}")
+        try:
+            said = process.communicate(timeout=options.sleeps + 30)[1]
+        finally:
+            # A program outlives the strace that is killed: both are in the group that strace leads.
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+        expect(process.returncode == 0, f"{options.example} ended with status {process.returncode}: {said[-300:]}")
         calls = [Call(float(m.group(1)), m.group(2), m.group(3)) for m in map(CALL.match, log) if m]
     marks = [i for i, c in enumerate(calls) if c.name == "write" and ('"sleeping' in c.text or '"done' in c.text)]
     expect(len(marks) == 2, f"{options.example} writes `sleeping` and `done`, each once and at once")
@@ -193,12 +201,13 @@ def sleep(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=["echo", "idle", "sleep"])
-    parser.add_argument("--example", default="echo")
+    parser.add_argument("--example", help="`sleep` for the mode of that name, else `echo`")
     parser.add_argument("--backend")
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--sleeps", type=int, default=3)
     parser.add_argument("--server")
     options = parser.parse_args()
+    options.example = options.example or ("sleep" if options.mode == "sleep" else "echo")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else max(soft, 65536), hard))
     print(f"--- {options.mode}, backend {options.backend}")

@@ -14,9 +14,11 @@
 use reveille::net::{TcpListener, TcpStream};
 use reveille::time::{Duration, timeout};
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -29,11 +31,32 @@ const LINE: usize = 1024;
 /// How long a client that has ended its side may take for what is still on its way to it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-fn main() -> io::Result<()> {
-    let addr = std::env::args().skip_while(|arg| arg != "--addr").nth(1);
-    let addr = addr.unwrap_or("127.0.0.1:7778".into());
+const USAGE: &str = "usage: chat [--addr ADDR:PORT]   (127.0.0.1:7778 if not given)";
+
+fn main() -> ExitCode {
+    let mut addr = "127.0.0.1:7778".to_owned();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match (arg.as_str(), args.next()) {
+            ("--help" | "-h", _) => {
+                println!("{USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            ("--addr", Some(value)) => addr = value,
+            (flag, _) => {
+                eprintln!("chat: {flag:?} is unknown or lacks its value\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let Err(error) = serve(&addr);
+    eprintln!("chat: {addr}: {error}");
+    ExitCode::FAILURE
+}
+
+fn serve(addr: &str) -> io::Result<Infallible> {
     reveille::block_on(async {
-        let listener = TcpListener::bind(&addr).await?;
+        let listener = TcpListener::bind(addr).await?;
         println!("listening on {}", listener.local_addr()?);
         let room = Rc::new(Room::default());
         loop {

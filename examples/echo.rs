@@ -28,7 +28,7 @@ const BUFFER: usize = 64 * 1024;
 const USAGE: &str = "\
 usage: echo [--addr ADDR] [--backend NAME]
 
-  --addr ADDR      address and port to listen on, 127.0.0.1:7777 if not given; port 0 lets the system choose
+  --addr ADDR      IP:PORT to listen on (no host name), 127.0.0.1:7777 if not given; port 0 lets the system choose
   --backend NAME   epoll, poll, ...; without it the variable REVEILLE_BACKEND decides, and else the best one there is
   --help           print this";
 

@@ -9,15 +9,42 @@
 
 use reveille::net::{TcpListener, TcpStream};
 use reveille::time::{Duration, timeout};
+use std::convert::Infallible;
 use std::io;
+use std::process::ExitCode;
 
-fn main() -> io::Result<()> {
-    let addr = argument("--addr").unwrap_or("127.0.0.1:7779".into());
-    let idle = argument("--idle-ms").map_or(Ok(10_000), |text| text.parse());
-    let idle = Duration::from_millis(idle.map_err(io::Error::other)?);
+const USAGE: &str = "\
+usage: timeouts [--addr ADDR:PORT] [--idle-ms NUMBER]   (127.0.0.1:7779 and 10000 if not given)";
 
+fn main() -> ExitCode {
+    let (mut addr, mut idle) = ("127.0.0.1:7779".to_owned(), "10000".to_owned());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match (arg.as_str(), args.next()) {
+            ("--help" | "-h", _) => {
+                println!("{USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            ("--addr", Some(value)) => addr = value,
+            ("--idle-ms", Some(value)) => idle = value,
+            (flag, _) => {
+                eprintln!("timeouts: {flag:?} is unknown or lacks its value\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let Ok(idle) = idle.parse().map(Duration::from_millis) else {
+        eprintln!("timeouts: {idle:?} is no number of milliseconds\n{USAGE}");
+        return ExitCode::from(2);
+    };
+    let Err(error) = serve(&addr, idle);
+    eprintln!("timeouts: {addr}: {error}");
+    ExitCode::FAILURE
+}
+
+fn serve(addr: &str, idle: Duration) -> io::Result<Infallible> {
     reveille::block_on(async {
-        let listener = TcpListener::bind(&addr).await?;
+        let listener = TcpListener::bind(addr).await?;
         println!(
             "listening on {}, patient for {idle:?}",
             listener.local_addr()?
@@ -46,9 +73,4 @@ async fn echo(stream: &TcpStream, idle: Duration) -> io::Result<()> {
         // A client that does not read is as idle as one that does not write.
         timeout(idle, stream.write_all(&buffer[..n])).await??;
     }
-}
-
-/// The value that follows a flag on the command line.
-fn argument(flag: &str) -> Option<String> {
-    std::env::args().skip_while(|arg| arg != flag).nth(1)
 }

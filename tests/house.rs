@@ -143,6 +143,61 @@ fn unsafe_code_is_forbidden_where_it_is_not_needed() {
     assert_none(faults);
 }
 
+#[test]
+fn the_table_of_unsafe_code_is_right() {
+    let (root, mut files) = (Path::new(env!("CARGO_MANIFEST_DIR")), Vec::new());
+    collect(&root.join("src"), &mut files);
+    let read = |path: &Path| fs::read_to_string(path).expect("it is readable");
+    let counted = |name: &str| count_unsafe(&read(&root.join("src").join(name)));
+    let table = read(&root.join("docs/unsafe.md"));
+    let (mut faults, mut named) = (Vec::new(), BTreeSet::new());
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let names = in_braces(cells[1].trim_matches('`'));
+        let found: usize = names.iter().map(|name| counted(name)).sum();
+        if cells[2].parse() != Ok(found) {
+            faults.push(format!("{}: {found} found, not {}", cells[1], cells[2]));
+        }
+        named.extend(names);
+    }
+    for file in &files {
+        let name = file
+            .strip_prefix(root.join("src"))
+            .expect("it was found there");
+        let name = name.to_string_lossy().into_owned();
+        if counted(&name) != 0 && !named.contains(&name) {
+            faults.push(format!("{name}: {} found, and no row", counted(&name)));
+        }
+    }
+    assert!(!named.is_empty(), "docs/unsafe.md has no table");
+    assert_none(faults);
+}
+
+/// Lines with unsafe code, by the same rule as the command in docs/unsafe.md.
+fn count_unsafe(source: &str) -> usize {
+    let starts = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern"];
+    let lines = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines
+        .filter(|line| starts.iter().any(|start| line.contains(start)))
+        .count()
+}
+
+/// The names that `a/{b,c}.rs` stands for.
+fn in_braces(name: &str) -> Vec<String> {
+    let parts = name
+        .split_once('{')
+        .and_then(|(head, rest)| Some((head, rest.split_once('}')?)));
+    match parts {
+        Some((head, (group, tail))) => group
+            .split(',')
+            .map(|part| format!("{head}{part}{tail}"))
+            .collect(),
+        None => vec![name.to_owned()],
+    }
+}
+
 fn may_import(from: &str, to: &str) -> bool {
     let layer = |name: &str| LAYERS.iter().position(|layer| layer.contains(&name));
     match (layer(from), layer(to)) {

@@ -97,6 +97,56 @@ fn tasks_run_in_the_order_they_were_woken() {
     assert_eq!(*order.borrow(), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
 }
 
+thread_local! {
+    /// Where this thread panicked last, as the hook was told.
+    static PANICKED_AT: Cell<(String, u32)> = const { Cell::new((String::new(), 0)) };
+}
+
+#[test]
+fn panics_name_the_line_of_the_caller() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let Some(place) = info.location() {
+            PANICKED_AT.set((place.file().to_owned(), place.line()));
+        }
+        before(info);
+    }));
+    let runtime = runtime();
+    let cases: [(&str, u32, &dyn Fn()); 7] = [
+        ("spawn", line!(), &|| drop(reveille::spawn(async {}))),
+        ("current", line!(), &|| drop(Handle::current())),
+        ("interval", line!(), &|| {
+            drop(reveille::time::interval(Duration::ZERO))
+        }),
+        ("interval_at", line!(), &|| {
+            drop(reveille::time::interval_at(Instant::now(), Duration::ZERO))
+        }),
+        ("block_on", line!(), &|| {
+            runtime.block_on(async { reveille::block_on(async {}) })
+        }),
+        ("run", line!(), &|| {
+            runtime.block_on(async { runtime.run().unwrap() })
+        }),
+        ("turn", line!(), &|| {
+            runtime.block_on(async { runtime.turn(None).unwrap() })
+        }),
+    ];
+    for (name, line, case) in cases {
+        catch_unwind(AssertUnwindSafe(case)).unwrap_err();
+        let (file, at) = PANICKED_AT.take();
+        assert_eq!(file, file!(), "{name}");
+        assert!((line..=line + 1).contains(&at), "{name}: line {at}");
+    }
+}
+
+#[test]
+fn debug_shows_the_name() {
+    let runtime = Builder::new().name("worker").build().unwrap();
+    for text in [format!("{runtime:?}"), format!("{:?}", runtime.handle())] {
+        assert!(text.contains("worker"), "{text}");
+    }
+}
+
 #[test]
 fn block_on_inside_block_on_is_a_clear_panic() {
     let outer = runtime();
@@ -122,7 +172,7 @@ fn a_turn_inside_its_own_loop_is_a_clear_panic() {
     let text = runtime.block_on(async {
         message(catch_unwind(AssertUnwindSafe(|| runtime.turn(None))).unwrap_err())
     });
-    assert!(text.contains("from inside itself"), "{text}");
+    assert!(text.contains("inside this runtime's own loop"), "{text}");
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(super) fn regular_file() -> io::Error {
 pub(super) fn blocking() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
-        "the fd is in blocking mode, and a call on it could stop the whole loop: set O_NONBLOCK on it first",
+        "the fd is in blocking mode, and a call on it could stop the whole loop: set O_NONBLOCK on it first (for the types of std: `set_nonblocking(true)`)",
     )
 }
 

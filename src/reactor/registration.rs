@@ -307,7 +307,9 @@ pub(crate) const NO_RUNTIME: &str = "no reveille runtime runs on this thread: ca
 /// The runtime of a handle has ended.
 #[cold]
 pub(crate) fn gone() -> io::Error {
-    io::Error::other("the runtime that this handle was made on is gone")
+    io::Error::other(
+        "the runtime that this socket or timer was registered with is gone (each `reveille::block_on` makes a new one)",
+    )
 }
 
 /// Says why an fd could not be registered, where the kernel's number alone puzzles.

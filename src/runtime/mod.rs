@@ -4,7 +4,7 @@
 //! one: `spawn` finds it, sockets and timers register with it, and wakers and handles take their short path. Everything
 //! else (another thread, or the same one between two `block_on` calls) reaches the runtime by messages.
 //!
-//! The loop itself is in `local.rs`, on one screen.
+//! The loop itself is in `local.rs`, a handful of short functions.
 
 #![forbid(unsafe_code)]
 
@@ -42,6 +42,11 @@ use std::time::{Duration, Instant};
 /// A single-threaded runtime: an event loop over fds and timers, and the tasks that run on it.
 ///
 /// It stays on the thread that made it. Futures need not be `Send`; other threads use its [`Handle`].
+///
+/// ```compile_fail,E0277
+/// let runtime = reveille::Runtime::new().unwrap();
+/// std::thread::spawn(move || runtime.block_on(async {})); // not `Send`: make it there, on that thread
+/// ```
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -167,6 +172,39 @@ impl Runtime {
     /// # Panics
     ///
     /// When it is called from inside this runtime's own `turn`, `block_on` or `run`. Inside another runtime it may be.
+    ///
+    /// # Examples
+    ///
+    /// A host that sleeps in `poll(2)`:
+    ///
+    /// ```
+    /// use reveille::time::{Duration, now, sleep};
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// fn main() -> std::io::Result<()> {
+    ///     let runtime = reveille::Runtime::new()?;
+    ///     let task = runtime.spawn(sleep(Duration::from_millis(1)));
+    ///     let fd = match runtime.as_fd() {
+    ///         Ok(fd) => fd.as_raw_fd(),
+    ///         // The mechanism in use has no kernel object: it cannot be hosted like this.
+    ///         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
+    ///         Err(error) => return Err(error),
+    ///     };
+    ///     while !task.is_finished() {
+    ///         // Rounded up, for a host that comes too early comes again.
+    ///         let timeout = runtime.next_deadline().map_or(-1, |deadline| {
+    ///             let left = deadline.saturating_duration_since(now());
+    ///             left.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int
+    ///         });
+    ///         // The fds that the host itself waits for stand here too.
+    ///         let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+    ///         // SAFETY: the entries are alive during the call.
+    ///         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+    ///         runtime.turn(Some(Duration::ZERO))?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     #[track_caller]
     pub fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
         let _in_loop = InLoop::hosted();
@@ -184,7 +222,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `Unsupported` on poll, select and rtsig, which have no kernel object, and when the system is out of descriptors.
+    /// `Unsupported` on a mechanism without a kernel object: of those that are built, epoll has one and poll has not. And when the system is out of descriptors.
     pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if let Some(fd) = self.host_fd.get() {
             return Ok(fd.as_fd());
@@ -243,7 +281,8 @@ impl Runtime {
     fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
         assert!(
             !self.local.looping.replace(true),
-            "a runtime's loop was entered from inside itself"
+            "`Runtime::turn` was called inside this runtime's own loop, which runs its tasks already: `.await` or `spawn` \
+             the future, or call it where nothing of this runtime runs"
         );
         let _leave = Leave {
             local: &self.local,
@@ -288,6 +327,7 @@ impl fmt::Debug for Runtime {
         let (fds, timers) = self.local.driver.counts();
         f.debug_struct("Runtime")
             .field("id", &self.local.tasks.id())
+            .field("name", &self.local.shared.name)
             .field("backend", &self.backend_name())
             .field("fds", &fds)
             .field("timers", &timers)
@@ -307,9 +347,10 @@ impl fmt::Debug for Runtime {
 /// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime =
-        Runtime::new().unwrap_or_else(|error| panic!("no runtime could be made: {error}"));
-    runtime.block_on(future)
+    match Runtime::new() {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => panic!("no runtime could be made: {error}"),
+    }
 }
 
 /// Spawns a future on the runtime that this thread is in. It need not be `Send`, and runs also if the handle is dropped.
@@ -332,8 +373,10 @@ where
     F::Output: 'static,
 {
     let place = Location::caller();
-    task::CURRENT.with(|tasks| match tasks {
-        Some(tasks) => tasks.spawn(future, Some(place)),
+    let handle = task::CURRENT.with(|tasks| tasks.map(|tasks| tasks.spawn(future, Some(place))));
+    // Not in the closure, which would put its own line into the message.
+    match handle {
+        Some(handle) => handle,
         None => panic!("{NO_RUNTIME}"),
-    })
+    }
 }

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 ///     assert_eq!(second - first, Duration::from_millis(1));
 /// });
 /// ```
+#[track_caller]
 pub fn interval(period: Duration) -> Interval {
     Interval::new(Sleep::passed(clock::now()), period)
 }
@@ -46,6 +47,7 @@ pub fn interval(period: Duration) -> Interval {
 ///     assert_eq!(interval.tick().await, start + Duration::from_millis(1));
 /// });
 /// ```
+#[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
     Interval::new(sleep_until(start), period)
 }
@@ -63,6 +65,7 @@ pub struct Interval {
 }
 
 impl Interval {
+    #[track_caller]
     fn new(delay: Sleep, period: Duration) -> Interval {
         assert!(
             !period.is_zero(),

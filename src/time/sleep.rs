@@ -61,7 +61,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 
 /// A future that is ready when its deadline has come; made by [`sleep`] and [`sleep_until`].
 ///
-/// It is plain data: [`Unpin`], [`Send`], [`Sync`] and 32 bytes. So it may be polled by reference in a loop, and what
+/// It is plain data: [`Unpin`], [`Send`], [`Sync`] and 24 bytes. So it may be polled by reference in a loop, and what
 /// is written for tokio's pinned one compiles too: `sleep.as_mut().reset(deadline)`.
 ///
 /// The timer is armed by the first poll, with the runtime that runs there. Polled again after it was ready, it is
@@ -97,7 +97,8 @@ pub struct Sleep {
 }
 
 // Thousands of them are kept in tasks and intervals.
-const _: () = assert!(size_of::<Sleep>() <= 32);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Sleep>() <= 24);
 
 impl Sleep {
     /// A sleep until an instant that has come, as the caller knows.
