@@ -93,3 +93,8 @@ pub use task::{JoinHandle, yield_now};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code in the notes for who comes from tokio.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/migrating.md")]
+struct Migrating;

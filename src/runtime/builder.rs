@@ -139,8 +139,8 @@ impl Builder {
         self
     }
 
-    /// The unit of the timers (16.384 microseconds). It is rounded down to a power of two of nanoseconds, and what is above
-    /// 1 ms counts as 1 ms: the coarsest unit is 2^19 ns, that is 0.524 ms, whatever is asked for.
+    /// The unit of the timers (16.384 microseconds). It is rounded down to a power of two of nanoseconds, and what is
+    /// above 1 ms counts as 1 ms: the coarsest unit is 2^19 ns, that is 0.524 ms, whatever is asked for.
     /// A timer fires up to one unit late and never early; coarser units let more timers share one wake-up.
     pub fn timer_tick(mut self, tick: Duration) -> Builder {
         self.timer_tick = tick.clamp(Duration::from_nanos(1), Duration::from_millis(1));

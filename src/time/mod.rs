@@ -10,7 +10,8 @@
 //! Names and meanings are tokio's, with [`std::time::Instant`] for instants. What differs:
 //!
 //! - timers are not counted in milliseconds: the runtime's tick is 16.384 microseconds unless
-//!   [`Builder::timer_tick`](crate::Builder::timer_tick) says otherwise, and what is added to that is the kernel's own slack;
+//!   [`Builder::timer_tick`](crate::Builder::timer_tick) says otherwise, and what is added to that is the kernel's own
+//!   slack;
 //! - a [`Sleep`] is plain data of 24 bytes and [`Unpin`]; it needs no box and no pin to be polled by reference or
 //!   [reset](Sleep::reset);
 //! - the time of a [`timeout`] starts when its future first has to wait, so a future that is ready at once costs
