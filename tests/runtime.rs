@@ -1,5 +1,9 @@
 //! The runtime's own promises: what runs when, what blocks, what panics do, and what other threads may ask.
 
+#[path = "support/foreign.rs"]
+mod foreign;
+
+use foreign::wait;
 use reveille::runtime::UnhandledPanic;
 use reveille::{Builder, Handle, Runtime, yield_now};
 use std::cell::{Cell, RefCell};
@@ -26,24 +30,6 @@ fn message(payload: Box<dyn std::any::Any + Send>) -> String {
             .copied()
             .unwrap_or("?")
             .to_owned(),
-    }
-}
-
-/// A foreign executor: polls on this thread, sleeps by `park`.
-fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
     }
 }
 

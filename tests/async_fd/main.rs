@@ -1,5 +1,7 @@
 //! `reveille::io::AsyncFd`: readiness is neither lost nor invented, and errors say why.
 
+#[path = "../support/foreign.rs"]
+mod foreign;
 mod hang_up;
 mod kinds;
 mod lifetime;
@@ -8,6 +10,7 @@ mod syscalls;
 mod threads;
 mod waiters;
 
+use foreign::wait as elsewhere;
 use reveille::backend::BackendKind;
 use reveille::io::{AsyncFd, AsyncFdReadyGuard, Interest, Ready};
 use reveille::time::{sleep, timeout};
@@ -45,24 +48,6 @@ fn watchdog() -> mpsc::Sender<()> {
 fn run<F: Future>(future: F) -> F::Output {
     let _watched = watchdog();
     block_on(future)
-}
-
-/// An executor for threads that run no reveille: parks between polls.
-fn elsewhere<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Counts the wakes of a waker.

@@ -1,14 +1,17 @@
 //! What several test binaries share.
-#![allow(dead_code, reason = "each binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each binary uses a part of it")]
 
+mod foreign;
+
+pub(crate) use foreign::wait;
 use reveille::backend::BackendKind;
 use reveille::net::{TcpListener, TcpStream};
 use reveille::{Builder, Runtime};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::mpsc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -80,24 +83,6 @@ pub(crate) async fn read_to_end(stream: &TcpStream, buf_len: usize) -> Vec<u8> {
 /// Polls a future once with the task's own waker.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
-}
-
-/// A foreign executor: polls on this thread, sleeps by `park`.
-pub(crate) fn wait<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
 }
 
 /// Numbers that are the same in every run.

@@ -2,11 +2,14 @@
 //!
 //! No upper bound on real time is asserted but through the watchdog, which ends a test that hangs.
 
+#[path = "../support/foreign.rs"]
+mod foreign;
 mod interval;
 mod sleep;
 mod threads;
 mod timeout;
 
+use foreign::wait as elsewhere;
 use reveille::time::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep,
     sleep_until, timeout, timeout_at,
@@ -41,24 +44,6 @@ fn run<F: Future>(future: F) -> F::Output {
     let output = block_on(future);
     drop(done);
     output
-}
-
-/// An executor for threads that run no reveille: parks between polls.
-fn elsewhere<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }
 
 /// Counts the wakes of a waker.
