@@ -236,7 +236,7 @@ fn open_named(
     capacity: usize,
 ) -> io::Result<Box<dyn Backend>> {
     if let Some(kind) = choice {
-        return kind.open(capacity);
+        return kind.open(capacity).map_err(|error| refused(kind, error));
     }
     let Some(name) = variable.filter(|name| !name.is_empty()) else {
         return open_first(&BackendKind::ALL[..BackendKind::AUTOMATIC], |kind| {
@@ -248,11 +248,26 @@ fn open_named(
         io::Error::new(io::ErrorKind::InvalidInput, text)
     };
     let kind: BackendKind = name.parse().map_err(invalid)?;
-    kind.open(capacity)
-        .map_err(|error| match error.raw_os_error() {
+    kind.open(capacity).map_err(|error| {
+        let error = refused(kind, error);
+        match error.raw_os_error() {
             Some(_) => error,
             None => io::Error::new(error.kind(), format!("{VARIABLE}: {error}")),
-        })
+        }
+    })
+}
+
+/// Says what to do about a mechanism that was asked for and that the system refuses, as a sandbox does; a shortage keeps
+/// its number.
+fn refused(kind: BackendKind, error: io::Error) -> io::Error {
+    if error.raw_os_error().is_none() || is_shortage(&error) {
+        return error;
+    }
+    let text = format!(
+        "the {kind} backend is refused by the system: {error}; {}",
+        Host
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// The first that opens. A process that is out of fds or memory gets that error, not a worse mechanism.
@@ -309,6 +324,23 @@ fn list(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = impl fmt::Displa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_choice_says_what_else_there_is() {
+        let error = refused(
+            BackendKind::Epoll,
+            io::Error::from_raw_os_error(libc::ENOSYS),
+        );
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        let text = error.to_string();
+        assert!(text.contains("epoll backend is refused"), "{text}");
+        assert!(text.contains("this host has"), "{text}");
+        let shortage = refused(
+            BackendKind::Epoll,
+            io::Error::from_raw_os_error(libc::EMFILE),
+        );
+        assert_eq!(shortage.raw_os_error(), Some(libc::EMFILE));
+    }
 
     /// One that the host has and one that it has not, for sure.
     const PRESENT: BackendKind = BackendKind::Poll;
