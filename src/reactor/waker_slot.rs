@@ -18,7 +18,8 @@ use std::task::{RawWakerVTable, Waker};
 pub(crate) struct KeyWakers {
     /// Such wakers have this vtable.
     pub(crate) vtable: &'static RawWakerVTable,
-    /// Wakes by key; runs no foreign code.
+    /// Wakes by key. Runs no foreign code but the `Notify` of another runtime, when the key is of one that sleeps: a user's
+    /// own must not use this runtime's sockets or timers.
     pub(crate) wake: fn(usize),
     /// No key is smaller: smaller numbers are free to mean something else.
     pub(crate) min_key: usize,

@@ -10,12 +10,16 @@ use super::Payload;
 ///
 /// # Examples
 ///
-/// ```ignore
-/// match handle.await {
-///     Ok(value) => println!("{value}"),
-///     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-///     Err(error) => eprintln!("{error}"),
-/// }
+/// ```
+/// reveille::block_on(async {
+///     let handle = reveille::spawn(std::future::pending::<()>());
+///     handle.abort();
+///     match handle.await {
+///         Ok(()) => unreachable!("it never ends by itself"),
+///         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+///         Err(error) => assert!(error.is_cancelled()),
+///     }
+/// });
 /// ```
 // One boxed payload says it all: the two reasons that are no panic are zero-sized private types, whose box allocates
 // nothing. So the type is two words and leaves `Result<(), JoinError>` at two words as well.
