@@ -15,6 +15,9 @@ use std::sync::Arc;
 pub trait Notify: Send + Sync {
     /// Ends the running wait or the next one. Any number of calls before that wait count as one.
     ///
+    /// It is called from any thread, also from one that is in the middle of another runtime's turn: it must use no
+    /// runtime's sockets, timers or tasks.
+    ///
     /// # Errors
     ///
     /// What the system call says, except "full already", which is success.
