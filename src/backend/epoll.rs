@@ -75,21 +75,21 @@ impl Epoll {
 
     /// As `new`, with a given notifier and, if `nanoseconds` is false, as on a kernel without `epoll_pwait2`.
     fn build(capacity: usize, notify: NotifyFd, nanoseconds: bool) -> io::Result<Epoll> {
-        // SAFETY: the call takes no pointer.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
-        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         let epoll = Epoll {
-            epoll,
+            epoll: create()?,
             notify,
             buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
             owners: Vec::new(),
             levels: HashMap::new(),
             nanoseconds,
         };
-        let notify = epoll.notify.as_fd().as_raw_fd();
-        epoll.control(libc::EPOLL_CTL_ADD, notify, IN | EDGE, NOBODY)?;
+        epoll.watch_notifier()?;
         Ok(epoll)
+    }
+
+    fn watch_notifier(&self) -> io::Result<()> {
+        let notify = self.notify.as_fd().as_raw_fd();
+        self.control(libc::EPOLL_CTL_ADD, notify, IN | EDGE, NOBODY)
     }
 
     fn control(&self, what: libc::c_int, fd: RawFd, mask: u32, data: u64) -> io::Result<()> {
@@ -215,6 +215,13 @@ impl Epoll {
     }
 }
 
+fn create() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointer.
+    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the call has just made this fd, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 impl Backend for Epoll {
     fn name(&self) -> &str {
         "epoll"
@@ -320,6 +327,15 @@ impl Backend for Epoll {
             }
         }
         Ok(())
+    }
+
+    fn after_fork(&mut self) -> io::Result<()> {
+        // The parent's object is only closed here: what is registered with it is the parent's.
+        self.epoll = create()?;
+        self.owners.clear();
+        self.levels.clear();
+        self.notify.after_fork()?;
+        self.watch_notifier()
     }
 
     fn notifier(&self) -> Notifier {

@@ -48,6 +48,10 @@
 //! bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves
 //! nothing behind; a failed `remove` has forgotten the token all the same.
 //!
+//! **After a fork** a child shares the parent's kernel object, or has lost it. [`after_fork`](Backend::after_fork), called
+//! in the child before anything else, opens a new one, under which nothing is registered; it removes nothing from the old
+//! one, which the parent goes on using. Notifiers that were handed out before reach the child's own backend from then on.
+//!
 //! **Who calls.** The reactor, on its own thread, with tokens that are unique among the live registrations and never
 //! `u64::MAX`, which backends keep for their notifier. `modify`, `rearm` and `remove` take the number as a [`RawFd`],
 //! not a borrow: a handle dropped on a foreign thread may have been closed, and its number been given to another
@@ -263,6 +267,20 @@ pub trait Backend: fmt::Debug {
     ///
     /// `Interrupted` when a signal handler ran and there is no event; anything else is fatal to the loop.
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// In the child of a fork(2): gives the inherited kernel object up, without a removal that the parent would feel, and
+    /// opens a new one. Nothing is registered afterwards; the notifiers handed out before wake this process's waits.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where a mechanism cannot do this, as one that does not say otherwise; else what opening it says.
+    /// The backend must not be used any more then.
+    fn after_fork(&mut self) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the {} backend cannot be used after a fork", self.name()),
+        ))
+    }
 
     /// The handle by which another thread ends a `wait`, the running one or the next.
     fn notifier(&self) -> Notifier;

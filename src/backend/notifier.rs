@@ -136,6 +136,23 @@ impl NotifyFd {
             }
         }
     }
+
+    /// In the child of a fork: makes the same numbers name a new eventfd or pipe, so that the parent's is left alone and
+    /// every handle that was given out notifies this process. To be watched anew.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE` and its like; the inherited one is still in use then.
+    pub fn after_fork(&self) -> io::Result<()> {
+        let fresh = match self.ends.send {
+            None => NotifyFd::eventfd()?,
+            Some(_) => NotifyFd::pipe()?,
+        };
+        if let (Some(old), Some(new)) = (&self.ends.send, &fresh.ends.send) {
+            sys::fork::replace(old.as_fd(), new.as_fd())?;
+        }
+        sys::fork::replace(self.as_fd(), fresh.as_fd())
+    }
 }
 
 impl AsFd for NotifyFd {

@@ -100,6 +100,11 @@ impl Backend for Poll {
         Ok(())
     }
 
+    fn after_fork(&mut self) -> io::Result<()> {
+        self.set.clear();
+        self.notify.after_fork()
+    }
+
     fn notifier(&self) -> Notifier {
         self.notify.notifier()
     }

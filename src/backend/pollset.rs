@@ -153,6 +153,15 @@ impl PollSet {
         Ok(())
     }
 
+    /// Forgets everything but the notifier.
+    pub(super) fn clear(&mut self) {
+        self.fds.truncate(NOTIFIER + 1);
+        self.slots.truncate(NOTIFIER + 1);
+        self.places.clear();
+        self.closed.clear();
+        self.next = 1;
+    }
+
     /// What the kernel is to look at.
     pub(super) fn fds(&mut self) -> &mut [libc::pollfd] {
         &mut self.fds

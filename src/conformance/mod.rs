@@ -13,7 +13,7 @@
 //!
 //! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
 //!
-//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch` and `api`, what they
+//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `forking` and `api`, what they
 //! share in `bench`. A new case is a function and a line in its theme's list.
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ mod api;
 mod batch;
 mod bench;
 mod closing;
+mod forking;
 mod interests;
 mod report;
 mod timing;
@@ -114,6 +115,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         triggers::CASES,
         interests::CASES,
         closing::CASES,
+        forking::CASES,
         batch::CASES,
         api::CASES,
     ]

@@ -35,6 +35,7 @@ pub(crate) mod waker_slot;
 
 use crate::backend::{Backend, Capabilities, Events, Trigger};
 use crate::interest::{Interest, Readiness};
+use crate::sys::fork;
 use crate::token::Token;
 use io_state::{Direction, EVERYTHING, IoState, Traits};
 use slab::Slab;
@@ -109,6 +110,8 @@ pub(crate) struct Reactor {
     released: Vec<u32>,
     /// The number of the running turn; never 0, which stands for what no turn has seen.
     round: u32,
+    /// `fork::count` when the backend was opened: another number says that it is the parent's.
+    forks: u32,
 }
 
 /// Index of tokens that are the driver's own, such as its timer fd's: no slab index reaches it.
@@ -116,7 +119,9 @@ pub(crate) const RESERVED_INDEX: u32 = u32::MAX;
 
 impl Reactor {
     pub(crate) fn new(backend: Box<dyn Backend>, event_capacity: usize) -> Reactor {
+        fork::watch();
         Reactor {
+            forks: fork::count(),
             capabilities: backend.capabilities(),
             backend,
             events: Events::with_capacity(event_capacity),
@@ -142,6 +147,7 @@ impl Reactor {
 
     /// Registers an fd. On failure nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
+        self.check_forked()?;
         let index = u32::try_from(self.states.vacant_key())
             .ok()
             .filter(|index| *index != RESERVED_INDEX)
@@ -199,10 +205,25 @@ impl Reactor {
         state.generation = 0;
         state.wake(EVERYTHING, wakers, list);
         self.released.push(token.index());
-        if closing && sole && close_removes {
+        // What a child of a fork removed would be the parent's.
+        if (closing && sole && close_removes) || self.is_forked() {
             return Ok(());
         }
         self.backend.remove(fd, token)
+    }
+
+    /// Whether this process is a child of the one that opened the backend.
+    #[inline]
+    fn is_forked(&self) -> bool {
+        self.forks != fork::count()
+    }
+
+    #[inline]
+    fn check_forked(&self) -> io::Result<()> {
+        if self.is_forked() {
+            return Err(forked());
+        }
+        Ok(())
     }
 
     /// Clears cached bits as seen in `round`, and asks the backend to look again for what was cleared. On failure the bits
@@ -321,6 +342,7 @@ impl Reactor {
             return Ok(());
         }
         let (fd, watched) = (state.fd, state.watched | interest);
+        self.check_forked()?;
         self.backend.modify(fd, token, watched, Trigger::Edge)?;
         if let Some(state) = self.get(token) {
             state.watched = watched;
@@ -335,6 +357,7 @@ impl Reactor {
         wakers: &Wakers,
         list: &mut WakeList,
     ) -> io::Result<bool> {
+        self.check_forked()?;
         self.round = self.round.wrapping_add(1).max(1);
         match self.backend.wait(&mut self.events, timeout) {
             Ok(()) => Ok(self.merge(wakers, list)),
@@ -390,6 +413,14 @@ impl Reactor {
         live.map(|(index, state)| Token::new(index as u32, state.generation))
             .collect()
     }
+}
+
+/// The loop was inherited: its kernel object is the parent's.
+#[cold]
+fn forked() -> io::Error {
+    io::Error::other(
+        "this runtime was made before a fork and belongs to the parent process: make a new one in the child",
+    )
 }
 
 #[cold]

@@ -21,6 +21,7 @@ pub(crate) mod eventfd;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod fake_waker;
 pub(crate) mod fd;
+pub(crate) mod fork;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lab;
 pub(crate) mod pipe;
