@@ -78,6 +78,18 @@ pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
 pub use notifier::{Notifier, Notify, NotifyFd};
 pub(crate) use pollset::look;
 
+/// Whether no kernel mechanism reports a device, because it is always ready: /dev/null is one. Where this cannot be asked,
+/// what the mechanism says counts.
+pub(crate) fn is_never_reported(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return epoll::refuses(fd);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = fd;
+        Ok(false)
+    }
+}
+
 /// How a registration repeats itself; see the [contract](self#the-contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Trigger {

@@ -170,8 +170,14 @@ pub(super) struct Held<D> {
     /// What the user asked for; not watched while paused.
     pub(super) wanted: Interest,
     pub(super) pauses: Pauses,
+    /// When the pause ends that was asked for, unless it is stale.
+    pub(super) resumes: Option<TimerKey>,
+    /// A one-shot that was delivered and not armed since; what comes all the same is not delivered.
+    pub(super) is_spent: bool,
     /// No kernel watches it: it is ready whenever it is asked for.
     pub(super) always_ready: bool,
+    /// It stands in the list of those that are always ready.
+    pub(super) is_listed: bool,
     /// A hang-up or an error was delivered since it was armed last: the backend has disarmed it.
     pub(super) told_the_end: bool,
 }
@@ -206,6 +212,10 @@ impl Pauses {
     #[must_use]
     pub(super) fn with(self, other: Pauses) -> Pauses {
         Pauses(self.0 | other.0)
+    }
+
+    pub(super) fn contains(self, other: Pauses) -> bool {
+        self.0 & other.0 == other.0
     }
 
     #[must_use]

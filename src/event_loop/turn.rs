@@ -128,7 +128,7 @@ impl<D: 'static> EventLoop<D> {
             || self.is_stopped()
             || self.always.iter().any(|token| {
                 let entry = self.table.peek(*token);
-                entry.is_some_and(|entry| !entry.state.effective().is_none())
+                entry.is_some_and(|entry| !ready_now(entry.state.effective()).is_empty())
             })
     }
 
@@ -150,14 +150,12 @@ impl<D: 'static> EventLoop<D> {
         if parked {
             self.notified |= self.unparker.wake_up();
         }
-        match waited {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                // There is no batch: nothing of an old one may be taken for it.
-                self.next_event = self.table.events().len();
+        if let Err(error) = waited {
+            // There is no batch: nothing of an old one may be taken for it.
+            self.next_event = self.table.events().len();
+            if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
-            Ok(()) => {}
         }
         self.take_pending();
         Ok(())
@@ -168,12 +166,19 @@ impl<D: 'static> EventLoop<D> {
         self.batch.clear();
         self.next_of_batch = 0;
         self.batch.append(&mut self.pending);
-        for token in &self.always {
-            if let Some(entry) = self.table.peek(*token) {
-                self.batch
-                    .push((*token, ready_now(entry.state.effective())));
+        let (table, batch) = (&mut self.table, &mut self.batch);
+        self.always.retain(|token| {
+            let Some(entry) = table.get(*token) else {
+                return false;
+            };
+            let ready = ready_now(entry.state.effective());
+            if !ready.is_empty() {
+                batch.push((*token, ready));
+                // Told once, unless its trigger is the level; armed again by what arms it.
+                entry.state.is_listed = entry.trigger == Trigger::Level;
             }
-        }
+            entry.state.is_listed
+        });
     }
 
     fn deliver(&mut self) {
@@ -200,20 +205,23 @@ impl<D: 'static> EventLoop<D> {
         } else {
             seen & Readiness::from_interest(held.effective())
         };
-        if seen.is_empty() {
+        if seen.is_empty() || held.is_spent {
             return;
         }
         held.told_the_end |= is_the_end;
+        held.is_spent = entry.trigger == Trigger::Oneshot;
         let is_edge = entry.trigger == Trigger::Edge;
         let Some(handler) = held.handler.take() else {
             return;
         };
-        self.call(token, handler, Cause::Ready(seen));
+        let caught = self.call(token, handler, Cause::Ready(seen));
+        // Also after a panic, or what is left would not be told.
         if is_the_end {
             self.after_the_end(token, seen);
         } else if is_edge && self.table.capabilities().rearm {
             self.arm_again(token, seen);
         }
+        caught.resume();
     }
 
     /// A hang-up or an error was delivered, so the backend reports this fd no more. It is armed again when the error has been
@@ -241,9 +249,11 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    /// Calls a handler that was taken out of its place, and puts it back there; also if it panics, which goes on then.
+    /// Calls a handler that was taken out of its place, and puts it back there; also if it panics, which is for the caller to
+    /// go on with.
     #[inline]
-    pub(super) fn call(&mut self, token: Token, mut handler: Handler<D>, cause: Cause) {
+    #[must_use]
+    pub(super) fn call(&mut self, token: Token, mut handler: Handler<D>, cause: Cause) -> Caught {
         self.calls += 1;
         let mut caught = Caught::default();
         caught.call(|| handler(self, token, cause));
@@ -251,7 +261,7 @@ impl<D: 'static> EventLoop<D> {
             Some(entry) => entry.state.handler = Some(handler),
             None => self.put_back_elsewhere(token, handler),
         }
-        caught.resume();
+        caught
     }
 
     /// The fd was detached by its own handler; if it was replaced by another, the handler goes on with that.
@@ -278,6 +288,8 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
+    /// A reading side that has ended is not armed again: nothing more comes there, and a mechanism that knows no edges would tell
+    /// the end for ever.
     fn rearm(&mut self, token: Token, seen: Readiness) -> io::Result<()> {
         let entry = self.table.get(token);
         let Some(entry) = entry.filter(|entry| entry.trigger == Trigger::Edge) else {
@@ -286,7 +298,8 @@ impl<D: 'static> EventLoop<D> {
         let mut interest = Interest::ERROR;
         for direction in [Interest::READABLE, Interest::WRITABLE, Interest::PRIORITY] {
             let was_seen = seen.intersects(Readiness::from_interest(direction));
-            if was_seen && entry.watched.contains(direction) {
+            let has_ended = direction == Interest::READABLE && seen.is_read_closed();
+            if was_seen && !has_ended && entry.watched.contains(direction) {
                 interest |= direction;
             }
         }

@@ -72,7 +72,9 @@ pub(crate) enum FileKind {
     Regular,
     /// A socket.
     Socket,
-    /// A pipe, a terminal, a device, an anonymous inode.
+    /// A device: a terminal, which is waited for as a socket is, or one that is always ready, as /dev/null.
+    Device,
+    /// A pipe, an anonymous inode.
     Other,
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn file_kind(fd: BorrowedFd<'_>) -> io::Result<FileKind> {
     Ok(match mode {
         libc::S_IFREG | libc::S_IFDIR => FileKind::Regular,
         libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFCHR | libc::S_IFBLK => FileKind::Device,
         _ => FileKind::Other,
     })
 }
