@@ -104,6 +104,27 @@ fn the_clock_is_read_in_one_place() {
     assert_none(faults);
 }
 
+/// What would read a clock that can be set, so that timers could fire early, late, or all at once.
+const WALL_CLOCK: &[&str] = &[
+    "SystemTime",
+    "CLOCK_REALTIME",
+    "CLOCK_TAI",
+    "gettimeofday",
+    "libc::time",
+    "UNIX_EPOCH",
+];
+
+#[test]
+fn nobody_asks_the_wall_clock() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        for word in WALL_CLOCK {
+            faults.extend(file.find_word(word));
+        }
+    }
+    assert_none(faults);
+}
+
 #[test]
 fn socket_calls_are_made_in_one_place() {
     let mut faults = Vec::new();

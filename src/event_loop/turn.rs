@@ -205,7 +205,7 @@ impl<D: 'static> EventLoop<D> {
         } else {
             seen & Readiness::from_interest(held.effective())
         };
-        if seen.is_empty() || held.is_spent {
+        if seen.is_empty() || (held.is_spent && !seen.is_invalid()) {
             return;
         }
         held.told_the_end |= is_the_end;

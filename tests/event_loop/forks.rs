@@ -37,10 +37,8 @@ fn in_child(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let mut text = String::new();
     File::from(receive).read_to_string(&mut text).unwrap();
     // SAFETY: a null status is allowed; the child is ours.
-    assert_eq!(
-        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) },
-        child
-    );
+    let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    assert_eq!(waited, child);
     match text.as_str() {
         "ok" => Ok(()),
         "" => Err("the child ended without a word, or hung".to_owned()),

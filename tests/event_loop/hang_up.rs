@@ -32,10 +32,8 @@ fn pipe() -> (OwnedFd, OwnedFd) {
     // SAFETY: there is room for the two numbers.
     assert_eq!(unsafe { libc::pipe(fds.as_mut_ptr()) }, 0);
     // SAFETY: F_SETFL takes an int; the fd is open.
-    assert_eq!(
-        unsafe { libc::fcntl(fds[0], libc::F_SETFL, libc::O_NONBLOCK) },
-        0
-    );
+    let set = unsafe { libc::fcntl(fds[0], libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(set, 0);
     // SAFETY: the call has just made both, and nobody else knows them.
     fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
 }
