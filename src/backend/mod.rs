@@ -72,6 +72,7 @@ mod epoll;
 mod notifier;
 mod poll;
 mod pollset;
+mod table;
 
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
