@@ -69,9 +69,11 @@ pub use crate::token::Token;
 mod choice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+mod fdsets;
 mod notifier;
 mod poll;
 mod pollset;
+mod select;
 mod table;
 
 pub(crate) use choice::open;
