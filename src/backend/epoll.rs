@@ -225,6 +225,7 @@ impl Backend for Epoll {
             close_removes: true,
             has_fd: true,
             read_closed: true,
+            errors: true,
             ..Capabilities::none()
         }
     }
