@@ -328,7 +328,7 @@ mod tests {
         let mut select = Select::new(4).unwrap();
         let mut events = Events::with_capacity(4);
         let (mut low, mut high) = UnixStream::pair().unwrap();
-        high = UnixStream::from(lab::move_up(OwnedFd::from(high)).unwrap());
+        high = UnixStream::from(lab::move_up(OwnedFd::from(high), HIGHEST).unwrap());
         let number = high.as_raw_fd();
         if number < 2000 || select.highest.is_some() {
             println!("skipped: the highest number here is {number}");
@@ -370,7 +370,7 @@ mod tests {
     fn a_number_beyond_the_limit_is_refused_with_the_reason() {
         let notify = NotifyFd::new().unwrap();
         let (here, _there) = UnixStream::pair().unwrap();
-        let high = lab::move_up(OwnedFd::from(here.try_clone().unwrap())).unwrap();
+        let high = lab::move_up(OwnedFd::from(here.try_clone().unwrap()), HIGHEST).unwrap();
         let limit = high.as_raw_fd() - 1;
         let mut select = Select::build(4, notify, Some(limit)).unwrap();
         assert_eq!(select.capabilities().max_fd, Some(limit));
@@ -401,7 +401,7 @@ mod tests {
         let mut select = Select::new(4).unwrap();
         let mut events = Events::with_capacity(2);
         let (mut low, open) = UnixStream::pair().unwrap();
-        let up = || lab::move_up(OwnedFd::from(open.try_clone().unwrap())).unwrap();
+        let up = || lab::move_up(OwnedFd::from(open.try_clone().unwrap()), HIGHEST).unwrap();
         let (doomed, kept, silent) = ([up(), up(), up()], up(), up());
         for (index, fd) in doomed.iter().chain([&kept]).enumerate() {
             let token = token(index as u32);
@@ -440,7 +440,7 @@ mod tests {
         let mut events = Events::with_capacity(4);
         // In its place: a number that is surely not open.
         let (here, _there) = UnixStream::pair().unwrap();
-        let gone = lab::move_up(OwnedFd::from(here)).unwrap();
+        let gone = lab::move_up(OwnedFd::from(here), HIGHEST).unwrap();
         let number = gone.as_raw_fd();
         drop(gone);
         select.sets.clear();

@@ -8,7 +8,7 @@ use crate::backend::{Interest, Readiness};
 use crate::sys::lab;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -195,7 +195,7 @@ fn close_gives_eof(bench: &mut Bench) -> Verdict {
 fn closed_behind_back(bench: &mut Bench) -> Verdict {
     let (_peer, theirs) = unix_pair()?;
     let (mut ours, other) = unix_pair()?;
-    let closed = lab::move_up(OwnedFd::from(theirs))?;
+    let closed = bench.move_up(theirs)?;
     let gone = bench.add(&closed, Interest::READABLE)?;
     let live = bench.add(&other, Interest::READABLE)?;
     drop(closed);
