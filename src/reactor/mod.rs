@@ -28,7 +28,6 @@ pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
 mod stand_ins;
-#[allow(dead_code, reason = "the callback loop is its second user")]
 pub(crate) mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -135,7 +134,8 @@ impl Reactor {
     /// Registers an fd. On failure nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let state = IoState::new(watch.readiness(), watch.short_proves(), self.round);
-        self.table.register(fd, watch.terms(), state)
+        let watched = self.table.watch(fd, watch.terms())?;
+        Ok(self.table.keep(watched, state))
     }
 
     /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].

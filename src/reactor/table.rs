@@ -5,7 +5,7 @@
 //! a call that comes too late finds nothing, however often the fd's number or the place has been used since.
 //!
 //! ```text
-//! register -> live (generation > 0) -- deregister --> dead (generation 0; place not used again) -- release --> free
+//! watch, keep -> live (generation > 0) -- deregister --> dead (generation 0; place not used again) -- release --> free
 //! ```
 //!
 //! The place of a dead registration is kept until [`Table::release`], at the end of the turn: what was collected from the batch before
@@ -46,6 +46,16 @@ pub(crate) struct Terms {
     pub(crate) trigger: Trigger,
     /// See `Entry::sole`.
     pub(crate) sole: bool,
+}
+
+/// Half a registration: the backend knows it, the table does not.
+#[must_use = "the backend watches it under a token that nobody has"]
+#[derive(Debug)]
+pub(crate) struct Watched {
+    token: Token,
+    fd: RawFd,
+    terms: Terms,
+    backed: bool,
 }
 
 /// The registrations and the backend that watches them.
@@ -95,30 +105,53 @@ impl<S> Table<S> {
         self.entries.len() - self.released.len()
     }
 
-    /// Registers an fd. On failure nothing is left behind, and `state` is dropped.
-    pub(crate) fn register(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        terms: Terms,
-        state: S,
-    ) -> io::Result<Token> {
+    /// Has the backend watch an fd, the first half of registering it; [`keep`](Table::keep) is the second, and cannot fail. On
+    /// failure nothing is left behind.
+    pub(crate) fn watch(&mut self, fd: BorrowedFd<'_>, terms: Terms) -> io::Result<Watched> {
         self.check_forked()?;
         let token = self.next_token()?;
         self.backend.add(fd, token, terms.interest, terms.trigger)?;
-        self.insert(fd, terms, state, true);
-        Ok(token)
+        Ok(Watched {
+            token,
+            fd: fd.as_raw_fd(),
+            terms,
+            backed: true,
+        })
     }
 
-    /// Registers an fd that no kernel needs to watch, because it is always ready.
-    pub(crate) fn register_unwatched(
+    /// As `watch`, for an fd that no kernel needs to watch because it is always ready.
+    pub(crate) fn watch_nothing(
         &mut self,
         fd: BorrowedFd<'_>,
         terms: Terms,
-        state: S,
-    ) -> io::Result<Token> {
-        let token = self.next_token()?;
-        self.insert(fd, terms, state, false);
-        Ok(token)
+    ) -> io::Result<Watched> {
+        Ok(Watched {
+            token: self.next_token()?,
+            fd: fd.as_raw_fd(),
+            terms,
+            backed: false,
+        })
+    }
+
+    /// Keeps `state` with what is watched; to be called right after `watch`.
+    pub(crate) fn keep(&mut self, watched: Watched, state: S) -> Token {
+        let Watched {
+            token,
+            fd,
+            terms,
+            backed,
+        } = watched;
+        let place = self.entries.insert(Entry {
+            generation: token.generation(),
+            fd,
+            watched: terms.interest,
+            trigger: terms.trigger,
+            sole: terms.sole,
+            backed,
+            state,
+        });
+        debug_assert_eq!(place, token.index() as usize, "nothing came in between");
+        token
     }
 
     fn next_token(&mut self) -> io::Result<Token> {
@@ -128,18 +161,6 @@ impl<S> Table<S> {
             .ok_or_else(|| io::Error::other("too many registrations"))?;
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         Ok(Token::new(index, self.generation))
-    }
-
-    fn insert(&mut self, fd: BorrowedFd<'_>, terms: Terms, state: S, backed: bool) {
-        self.entries.insert(Entry {
-            generation: self.generation,
-            fd: fd.as_raw_fd(),
-            watched: terms.interest,
-            trigger: terms.trigger,
-            sole: terms.sole,
-            backed,
-            state,
-        });
     }
 
     /// The live registration of a token.
