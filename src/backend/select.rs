@@ -17,7 +17,7 @@
 //! **What we do about it.** [`FdSets`] holds bitmaps that grow with the numbers, and makes Linux's system call itself.
 //! Elsewhere a number that is too high is refused by `add`. Edge and one-shot triggers are bits taken out at delivery
 //! and put back by `rearm` or `modify`. After `EBADF` every armed fd is asked whether it is open: those that are not are
-//! reported once and forgotten. A batch begins where the last one had no more room.
+//! reported once and forgotten, and with them what is ready, for that is due as well. A batch begins where the last one had no more room.
 //!
 //! **What it cannot do.** No event says ERROR, READ_CLOSED or WRITE_CLOSED. A hang-up or an error is READABLE and
 //! WRITABLE, as far as these were asked for, and who asked for neither hears nothing. A level-triggered fd goes on being
@@ -162,7 +162,7 @@ impl Select {
                     return;
                 }
                 from = fd as usize + 1;
-                left -= self.deliver_one(fd, events);
+                left = left.saturating_sub(self.deliver_one(fd, events));
             }
         }
     }
@@ -391,6 +391,15 @@ mod tests {
             .add(here.as_fd(), token(1), Interest::WRITABLE, Trigger::Level)
             .unwrap();
         assert_eq!(look(&mut select, &mut events).len(), 1);
+        let closed = select
+            .add(
+                lab::not_open(),
+                token(2),
+                Interest::WRITABLE,
+                Trigger::Level,
+            )
+            .unwrap_err();
+        assert!(lab::is_bad_fd(&closed), "{closed}");
         let own = NotifyFd::new().unwrap();
         let refused = Select::build(4, own, Some(0)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
@@ -431,6 +440,24 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2]);
         select.remove(silent_number, token(9)).unwrap();
+    }
+
+    /// What was armed for a file that was closed behind our back is not armed for the one that has its number now.
+    #[test]
+    fn a_number_of_another_file_starts_anew() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (number, _peer) = UnixStream::pair().unwrap();
+        let (file, _peer) = UnixStream::pair().unwrap();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        select
+            .add(number.as_fd(), token(1), both, Trigger::Level)
+            .unwrap();
+        lab::replace(number.as_fd(), file.as_fd()).unwrap();
+        select
+            .add(number.as_fd(), token(2), Interest::READABLE, Trigger::Level)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events), []);
     }
 
     /// Without its notifier a loop could never be woken: this is fatal, and does not spin.
