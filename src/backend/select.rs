@@ -38,7 +38,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// How often in one wait `EBADF` without a closed fd is believed to be an accident: another thread closed a number and
-/// opened it again before we looked. What lasts is something else.
+/// opened it again before we looked. What lasts is something else, such as a notifier that somebody has closed.
 const ACCIDENTS: u32 = 16;
 
 pub(super) struct Select {
@@ -111,7 +111,7 @@ impl Select {
                 Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
                     if self.report_closed(events) == 0 {
                         accidents += 1;
-                        if accidents == ACCIDENTS || !is_open(self.notifier_fd()) {
+                        if accidents == ACCIDENTS {
                             return Err(error);
                         }
                     }
@@ -458,6 +458,22 @@ mod tests {
             .add(number.as_fd(), token(2), Interest::READABLE, Trigger::Level)
             .unwrap();
         assert_eq!(look(&mut select, &mut events), []);
+    }
+
+    /// What the parent armed would be reported to nobody.
+    #[test]
+    fn nothing_is_armed_after_a_fork() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (here, _there) = UnixStream::pair().unwrap();
+        select
+            .add(here.as_fd(), token(1), Interest::WRITABLE, Trigger::Level)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events).len(), 1);
+        // What a child would do.
+        select.after_fork().unwrap();
+        assert_eq!(look(&mut select, &mut events), []);
+        assert_eq!(select.sets.end(), select.notifier_fd() as usize + 1);
     }
 
     /// Without its notifier a loop could never be woken: this is fatal, and does not spin.
