@@ -37,14 +37,14 @@ impl KernelTimespec {
 /// A `timespec`; seconds beyond `time_t` become the largest one the kernels accept everywhere.
 #[allow(dead_code, reason = "not every platform has a nanosecond call")]
 pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
-    let secs = timeout.as_secs().min(if size_of::<libc::time_t>() == 8 {
+    // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
+    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
+    let secs = timeout.as_secs().min(if size_of_val(&spec.tv_sec) == 8 {
         LONGEST
     } else {
         i32::MAX as u64
     });
-    // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
-    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
-    spec.tv_sec = secs as libc::time_t;
+    spec.tv_sec = secs as _;
     spec.tv_nsec = timeout.subsec_nanos() as _;
     spec
 }
