@@ -30,8 +30,8 @@ pub(crate) fn watch() {
     });
 }
 
-/// Makes the number of `old` name the file of `new`, close-on-exec, in one step where there is dup3; what `old` named before is closed here
-/// and lives on in other processes.
+/// Makes the number of `old` name the file of `new`, close-on-exec, in one step where there is dup3; what `old` named
+/// before is closed here and lives on in other processes.
 pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
     let (old, new) = (old.as_raw_fd(), new.as_raw_fd());
     #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
