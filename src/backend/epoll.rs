@@ -27,7 +27,7 @@ use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
-use crate::sys::timeout::millis;
+use crate::sys::timeout::{KernelTimespec, millis};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -200,17 +200,7 @@ impl Epoll {
     }
 
     fn pwait2(&mut self, capacity: usize, timeout: Duration) -> io::Result<usize> {
-        /// The kernel's own timespec: 64 bits also where the C library's has 32.
-        #[repr(C)]
-        struct KernelTimespec {
-            seconds: i64,
-            nanoseconds: i64,
-        }
-        let timeout = KernelTimespec {
-            // A hundred years: what is much longer overflows in some kernels, and the loop waits again.
-            seconds: timeout.as_secs().min(100 * 366 * 86_400) as i64,
-            nanoseconds: i64::from(timeout.subsec_nanos()),
-        };
+        let timeout = KernelTimespec::new(timeout);
         // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout and outlives the
         // call; a null signal mask leaves the mask alone.
         let count = unsafe {
@@ -248,6 +238,7 @@ impl Backend for Epoll {
             close_removes: true,
             has_fd: true,
             read_closed: true,
+            errors: true,
             ..Capabilities::none()
         }
     }

@@ -57,6 +57,7 @@ impl Backend for Poll {
             oneshot: true,
             rearm: true,
             read_closed: HAS_RDHUP,
+            errors: true,
             ..Capabilities::none()
         }
     }

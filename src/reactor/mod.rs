@@ -121,6 +121,11 @@ impl Reactor {
         self.table.backend_mut()
     }
 
+    /// Whether errors end a wait for nothing else.
+    pub(crate) fn tells_errors(&self) -> bool {
+        self.table.capabilities().errors
+    }
+
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.table.len()

@@ -41,6 +41,13 @@ pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a number names an open file.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no pointer; a number that is not open is an error, not an access.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) });
+    !flags.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+}
+
 /// Which file an fd names: two numbers that differ between two files open at the same time. (Event fds and their like
 /// share one; what has an inode of its own, such as sockets, pipes and files, does not.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

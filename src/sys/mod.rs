@@ -27,6 +27,7 @@ pub(crate) mod lab;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
+pub(crate) mod select;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
