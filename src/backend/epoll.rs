@@ -235,6 +235,8 @@ impl Backend for Epoll {
             close_removes: true,
             has_fd: true,
             read_closed: true,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }

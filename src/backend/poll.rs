@@ -57,6 +57,8 @@ impl Backend for Poll {
             oneshot: true,
             rearm: true,
             read_closed: HAS_RDHUP,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }
