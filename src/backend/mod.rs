@@ -70,6 +70,17 @@ pub use crate::token::Token;
 mod choice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(all(test, target_os = "linux"))]
+mod fake;
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    all(test, target_os = "linux")
+))]
+mod kqueue;
 mod notifier;
 mod poll;
 mod pollset;
