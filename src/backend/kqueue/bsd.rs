@@ -1,5 +1,10 @@
 //! The systems that have kqueue.
 
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types differ from system to system"
+)]
+
 use super::sys::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EV_RECEIPT,
     Entry, Filter, NOTE_TRIGGER, Sys,
@@ -78,7 +83,7 @@ impl Sys for Bsd {
             Filter::Read => READ,
             Filter::Write => WRITE,
             Filter::User => USER,
-            Filter::Except | Filter::Other => except::NUMBER,
+            Filter::Except => except::NUMBER,
         };
         // SAFETY: all-zero bytes are a valid kevent on every target: integers and a null pointer.
         let mut record: libc::kevent = unsafe { std::mem::zeroed() };
@@ -91,7 +96,6 @@ impl Sys for Bsd {
     }
 
     #[inline]
-    #[allow(clippy::unnecessary_cast, reason = "narrower or signed elsewhere")]
     fn entry(record: &libc::kevent) -> Entry {
         // By value: the layout is packed on some targets.
         let libc::kevent {
@@ -108,8 +112,8 @@ impl Sys for Bsd {
                 READ => Filter::Read,
                 WRITE => Filter::Write,
                 USER => Filter::User,
-                except::NUMBER => Filter::Except,
-                _ => Filter::Other,
+                // What was not put in does not come out.
+                _ => Filter::Except,
             },
             flags: u32::from(flags),
             fflags: fflags as u32,

@@ -40,8 +40,6 @@ pub(in crate::backend) enum Filter {
     Except,
     /// What `NOTE_TRIGGER` says.
     User,
-    /// None of ours.
-    Other,
 }
 
 /// A `struct kevent`: a change on the way in, an event or the answer to a change on the way out.

@@ -29,21 +29,24 @@
 //! stands for all. Our own shutdown of the writing side is not seen by poll(2) and so not `EV_EOF`. `data` of the write
 //! filter is 1.
 
+mod edges;
+mod knote;
+mod tests;
+
 use crate::backend::kqueue::{
-    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EV_RECEIPT,
-    Entry, Filter, NOTE_TRIGGER, Sys,
+    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_ERROR, EV_RECEIPT, Entry,
+    Filter, NOTE_TRIGGER, Sys,
 };
 use crate::sys::eventfd::eventfd;
 use crate::sys::fd::FileId;
 use crate::sys::poll::poll;
-use crate::sys::syscall::check;
 use crate::sys::timerfd::TimerFd;
+use edges::Edges;
+use knote::{Kind, Knote, file_of, kind_of, mask};
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,33 +89,8 @@ pub(in crate::backend) struct Call {
     pub(in crate::backend) timeout: Option<Duration>,
 }
 
+/// A knote's name.
 type Key = (Filter, usize);
-
-struct Knote {
-    /// As they were when it was added first.
-    flags: u32,
-    fflags: u32,
-    /// What the number named then.
-    file: Option<FileId>,
-    kind: Kind,
-    active: bool,
-    queued: bool,
-    disabled: bool,
-    triggered: bool,
-    /// The epoll(7) of its filter has its number.
-    listens: bool,
-    /// What the filter said when it was true last.
-    last: Entry,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    User,
-    Socket,
-    Pipe,
-    Regular,
-    Other,
-}
 
 impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
     /// Lets the next `EV_ADD` of a filter fail.
@@ -146,7 +124,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             Filter::Read => Some(&self.read),
             Filter::Write => Some(&self.write),
             Filter::Except => Some(&self.except),
-            Filter::User | Filter::Other => None,
+            Filter::User => None,
         }
     }
 
@@ -158,7 +136,6 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             Filter::Read | Filter::Write => true,
             Filter::Except => EXCEPT,
             Filter::User => USER,
-            Filter::Other => false,
         };
         if !is_known || has(EV_ENABLE) && has(EV_DISABLE) {
             return Err(libc::EINVAL);
@@ -504,184 +481,6 @@ impl State {
         if knote.active && !knote.disabled && !knote.queued {
             knote.queued = true;
             self.queue.push_back(key);
-        }
-    }
-}
-
-impl Knote {
-    /// Runs the filter. What it has found stays active until it is retrieved.
-    fn run(&mut self, key: Key) -> bool {
-        let (filter, ident) = key;
-        let Some((flags, fflags, data)) = self.look(filter, ident) else {
-            return false;
-        };
-        self.active = true;
-        self.last = Entry {
-            ident,
-            filter,
-            flags: self.flags | flags,
-            fflags,
-            data,
-        };
-        true
-    }
-
-    /// Flags, `fflags` and `data`, if the filter is true.
-    fn look(&self, filter: Filter, ident: usize) -> Option<(u32, u32, i64)> {
-        if filter == Filter::User {
-            return self.triggered.then_some((0, 0, 0));
-        }
-        let fd = ident as RawFd;
-        if self.kind == Kind::Regular {
-            let left = left_in(fd);
-            return (left != 0).then_some((0, 0, left));
-        }
-        let seen = look(fd, mask(filter));
-        let (hup, err) = (seen & libc::POLLHUP != 0, seen & libc::POLLERR != 0);
-        let ended = match filter {
-            Filter::Read => hup || seen & libc::POLLRDHUP != 0,
-            Filter::Write => hup || err && self.kind == Kind::Pipe,
-            Filter::Except => return (seen & libc::POLLPRI != 0).then_some((0, self.fflags, 0)),
-            Filter::User | Filter::Other => false,
-        };
-        let wanted = mask(filter) as libc::c_short & !libc::POLLRDHUP;
-        if !ended && !err && seen & wanted == 0 {
-            return None;
-        }
-        let is_reset = ended && err && self.kind == Kind::Socket;
-        Some((
-            if ended { EV_EOF } else { 0 },
-            if is_reset { libc::ECONNRESET as u32 } else { 0 },
-            if filter == Filter::Read {
-                unread(fd)
-            } else {
-                1
-            },
-        ))
-    }
-}
-
-/// What epoll(7) and poll(2) are asked for a filter; their numbers are the same.
-fn mask(filter: Filter) -> u32 {
-    let mask = match filter {
-        Filter::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
-        Filter::Write => libc::EPOLLOUT,
-        Filter::Except => libc::EPOLLPRI,
-        Filter::User | Filter::Other => 0,
-    };
-    mask as u32
-}
-
-fn look(fd: RawFd, mask: u32) -> libc::c_short {
-    let mut fds = [libc::pollfd {
-        fd,
-        events: mask as libc::c_short,
-        revents: 0,
-    }];
-    match poll(&mut fds, Some(Duration::ZERO)) {
-        Ok(1) => fds[0].revents,
-        _ => 0,
-    }
-}
-
-fn file_of(ident: usize) -> Result<FileId, libc::c_int> {
-    let fd = RawFd::try_from(ident).map_err(|_| libc::EBADF)?;
-    FileId::of(fd).map_err(|_| libc::EBADF)
-}
-
-/// Looks at a number as a file without owning it. The number is open: `file_of` has just said so.
-fn with_file<T>(fd: RawFd, look: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
-    // SAFETY: the file is not closed here, and its owner keeps it open: the backend's caller is on this thread.
-    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-    look(&file)
-}
-
-fn kind_of(ident: usize) -> Result<Kind, libc::c_int> {
-    let kind = with_file(ident as RawFd, |file| {
-        let kind = file.metadata()?.file_type();
-        Ok(match () {
-            () if kind.is_socket() => Kind::Socket,
-            () if kind.is_fifo() => Kind::Pipe,
-            () if kind.is_file() || kind.is_dir() => Kind::Regular,
-            () => Kind::Other,
-        })
-    });
-    kind.map_err(|_| libc::EBADF)
-}
-
-/// How much of a regular file lies behind its position.
-fn left_in(fd: RawFd) -> i64 {
-    let left = with_file(fd, |mut file| {
-        Ok(file.metadata()?.len() as i64 - file.stream_position()? as i64)
-    });
-    left.unwrap_or(0)
-}
-
-/// The bytes that can be read; of a listening socket, which counts no bytes, 1.
-fn unread(fd: RawFd) -> i64 {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int.
-    match check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) }) {
-        Ok(_) => i64::from(bytes),
-        Err(_) => 1,
-    }
-}
-
-/// An epoll(7), which here only says to which numbers something happened.
-struct Edges(OwnedFd);
-
-impl Edges {
-    fn new() -> io::Result<Edges> {
-        // SAFETY: the call takes no pointer.
-        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
-        Ok(Edges(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    fn add(&self, fd: RawFd, mask: u32) -> Result<(), libc::c_int> {
-        // The queue's own parts are there as long as they are readable, files when something happens.
-        let edge = match mask == libc::EPOLLIN as u32 {
-            true => 0,
-            false => libc::EPOLLET as u32,
-        };
-        let mut added = self.control(libc::EPOLL_CTL_ADD, fd, mask | edge);
-        if added == Err(libc::EEXIST) {
-            // The same file came back to the number.
-            added = self.control(libc::EPOLL_CTL_MOD, fd, mask | edge);
-        }
-        added
-    }
-
-    fn remove(&self, fd: RawFd) {
-        // Errors: it was closed. A duplicate may keep it here: then it wakes whoever has the number, which looks and finds
-        // nothing.
-        let _ = self.control(libc::EPOLL_CTL_DEL, fd, 0);
-    }
-
-    fn control(&self, what: libc::c_int, fd: RawFd, mask: u32) -> Result<(), libc::c_int> {
-        let mut event = libc::epoll_event {
-            events: mask,
-            u64: fd as u64,
-        };
-        // SAFETY: the event outlives the call; a number that is not open is an error, not an access.
-        let done = check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), what, fd, &mut event) });
-        let number = |error: io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
-        done.map(drop).map_err(number)
-    }
-
-    /// The numbers to which something happened since the last time.
-    fn take(&self) -> io::Result<Vec<usize>> {
-        let mut taken = Vec::new();
-        loop {
-            let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
-            let (room, at) = (events.len() as libc::c_int, events.as_mut_ptr());
-            // SAFETY: the array has room for that many events.
-            let count = check(unsafe { libc::epoll_wait(self.0.as_raw_fd(), at, room, 0) })?;
-            let count = count as usize;
-            taken.extend(events[..count].iter().map(|event| event.u64 as usize));
-            if count < events.len() {
-                return Ok(taken);
-            }
         }
     }
 }
