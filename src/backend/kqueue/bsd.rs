@@ -115,7 +115,7 @@ impl Sys for Bsd {
                 // What was not put in does not come out.
                 _ => Filter::Except,
             },
-            flags: u32::from(flags),
+            flags: flags as u32,
             fflags: fflags as u32,
             data: data as i64,
         }
