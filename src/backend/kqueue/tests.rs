@@ -38,6 +38,57 @@ fn conforms_without_user_events() {
     judge::<NoUser>().assert_ok();
 }
 
+/// What stands above takes edges, closes without `remove` and uses the numbers again.
+#[test]
+fn a_runtime_runs_over_it() {
+    use crate::net::{TcpListener, TcpStream};
+    const SIZE: usize = 300_000;
+    let kqueue = Kqueue::<Full>::new(8).unwrap();
+    let runtime = crate::Builder::new().with_backend(kqueue).build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _server = crate::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                crate::spawn(async move {
+                    let mut buffer = vec![0; 20_000];
+                    loop {
+                        match stream.read(&mut buffer).await.unwrap() {
+                            0 => return,
+                            read => stream.write_all(&buffer[..read]).await.unwrap(),
+                        }
+                    }
+                });
+            }
+        });
+        for _ in 0..3 {
+            let clients: Vec<_> = (0..20_u8)
+                .map(|byte| {
+                    crate::spawn(async move {
+                        let stream = TcpStream::connect(address).await.unwrap();
+                        let sent = vec![byte; SIZE];
+                        let (reading, writing) = stream.into_split();
+                        let copy = sent.clone();
+                        let writes =
+                            crate::spawn(async move { writing.write_all(&copy).await.unwrap() });
+                        let mut echoed = vec![0; SIZE];
+                        reading.read_exact(&mut echoed).await.unwrap();
+                        writes.await.unwrap();
+                        assert!(echoed == sent);
+                    })
+                })
+                .collect();
+            for client in clients {
+                client.await.unwrap();
+            }
+        }
+        let handle = crate::Handle::current();
+        let woken = std::thread::spawn(move || handle.spawn(async { 7 }));
+        crate::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(woken.join().unwrap().await.unwrap(), 7);
+    });
+}
+
 fn open() -> Kqueue<Full> {
     let kqueue = Kqueue::new(64).unwrap();
     kernel(&kqueue).take_calls();
