@@ -154,17 +154,29 @@ impl Reactor {
             .ok_or_else(|| io::Error::other("too many registrations"))?;
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let token = Token::new(index, self.generation);
-        self.backend
-            .add(fd, token, watch.interest(), Trigger::Edge)?;
+        let interest = self.heard(watch.interest());
+        self.backend.add(fd, token, interest, Trigger::Edge)?;
         self.states.insert(IoState::new(
             self.generation,
             fd.as_raw_fd(),
-            watch.interest(),
+            interest,
             watch.readiness(),
             watch.traits(),
             self.round,
         ));
         Ok(token)
+    }
+
+    /// What the backend is asked for, so that who waits hears of a hang-up: a mechanism that tells it only with data or
+    /// room is asked for these, too.
+    #[inline]
+    fn heard(&self, interest: Interest) -> Interest {
+        let either = Interest::READABLE | Interest::WRITABLE;
+        if self.capabilities.unasked || interest.is_none() || !(interest & either).is_none() {
+            interest
+        } else {
+            interest | either
+        }
     }
 
     /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].
@@ -337,11 +349,12 @@ impl Reactor {
         let Some(state) = self.get(token) else {
             return Ok(());
         };
-        let interest = interest - Interest::ERROR;
-        if state.watched.contains(interest) {
+        let (fd, before) = (state.fd, state.watched);
+        // Errors come without being asked for, or with what they come with.
+        let watched = self.heard(before | interest) - Interest::ERROR;
+        if before.contains(watched) {
             return Ok(());
         }
-        let (fd, watched) = (state.fd, state.watched | interest);
         self.check_forked()?;
         self.backend.modify(fd, token, watched, Trigger::Edge)?;
         if let Some(state) = self.get(token) {

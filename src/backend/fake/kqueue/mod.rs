@@ -67,6 +67,8 @@ pub(in crate::backend) struct Fake<const USER: bool, const EXCEPT: bool> {
     except: Edges,
     /// Readable while a knote is queued.
     bell: File,
+    /// Ends a wait.
+    timer: TimerFd,
     state: Mutex<State>,
 }
 
@@ -406,6 +408,7 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
             write,
             except,
             bell,
+            timer: TimerFd::new()?,
             state: Mutex::default(),
         })
     }
@@ -444,9 +447,12 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
         if timeout.is_some_and(|timeout| timeout > LONGEST) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let timer = TimerFd::new()?;
-        if let Some(timeout) = timeout.filter(|timeout| !timeout.is_zero()) {
-            timer.set(timeout)?;
+        // Only the owner of a queue waits for it, so the timer is free; it may have been set by the last wait.
+        self.timer.drain();
+        match timeout {
+            Some(timeout) if timeout.is_zero() => {}
+            Some(timeout) => self.timer.set(timeout)?,
+            None => self.timer.set(LONGEST)?,
         }
         loop {
             self.scan(&mut state, events, room)?;
@@ -454,7 +460,7 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
                 return Ok(());
             }
             drop(state);
-            let mut fds = [self.outer.0.as_fd(), timer.as_fd()].map(|fd| libc::pollfd {
+            let mut fds = [self.outer.0.as_fd(), self.timer.as_fd()].map(|fd| libc::pollfd {
                 fd: fd.as_raw_fd(),
                 events: libc::POLLIN,
                 revents: 0,
