@@ -3,8 +3,10 @@
 use super::*;
 use crate::backend::Event;
 use crate::backend::fake::kqueue::{Call, Fake};
+use crate::sys::lab::{is_readable, reset_on_close};
 use std::fs::File;
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
@@ -41,12 +43,12 @@ fn conforms_without_user_events() {
 /// What stands above takes edges, closes without `remove` and uses the numbers again.
 #[test]
 fn a_runtime_runs_over_it() {
-    use crate::net::{TcpListener, TcpStream};
+    use crate::net;
     const SIZE: usize = 300_000;
     let kqueue = Kqueue::<Full>::new(8).unwrap();
     let runtime = crate::Builder::new().with_backend(kqueue).build().unwrap();
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let _server = crate::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -65,7 +67,7 @@ fn a_runtime_runs_over_it() {
             let clients: Vec<_> = (0..20_u8)
                 .map(|byte| {
                     crate::spawn(async move {
-                        let stream = TcpStream::connect(address).await.unwrap();
+                        let stream = net::TcpStream::connect(address).await.unwrap();
                         let sent = vec![byte; SIZE];
                         let (reading, writing) = stream.into_split();
                         let copy = sent.clone();
@@ -372,8 +374,12 @@ fn a_long_wait_is_cut_and_lasts_as_long() {
 fn a_handle_from_before_two_forks_reaches_the_queue_in_use() {
     let mut kqueue = open();
     let notifier = kqueue.notifier();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let fd = add(&mut kqueue, &theirs, BOTH, Trigger::Edge);
     kqueue.after_fork().unwrap();
     kqueue.after_fork().unwrap();
+    let removed = kqueue.remove(fd, token(1));
+    assert_eq!(removed.unwrap_err().kind(), io::ErrorKind::NotFound);
     notifier.notify().unwrap();
     let started = Instant::now();
     let mut events = Events::with_capacity(4);
@@ -381,6 +387,65 @@ fn a_handle_from_before_two_forks_reaches_the_queue_in_use() {
         .wait(&mut events, Some(Duration::from_secs(30)))
         .unwrap();
     assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+/// A full pipe takes no more notifications, and where only edges are told none would be heard of.
+#[test]
+fn a_notification_is_taken_out_of_the_pipe() {
+    let mut kqueue = Kqueue::<NoUser>::new(4).unwrap();
+    let mut events = Events::with_capacity(4);
+    kqueue.notifier().notify().unwrap();
+    let pipe = kqueue.pipe.as_ref().unwrap().as_fd();
+    assert!(is_readable(pipe).unwrap());
+    kqueue.wait(&mut events, None).unwrap();
+    let pipe = kqueue.pipe.as_ref().unwrap().as_fd();
+    assert!(!is_readable(pipe).unwrap());
+}
+
+#[test]
+fn a_child_does_not_notify_its_parent() {
+    let mut kqueue = Kqueue::<NoUser>::new(4).unwrap();
+    let notifier = kqueue.notifier();
+    let pipe = kqueue.pipe.as_ref().unwrap().as_fd();
+    let parents = pipe.try_clone_to_owned().unwrap();
+    kqueue.after_fork().unwrap();
+    notifier.notify().unwrap();
+    assert!(!is_readable(parents.as_fd()).unwrap());
+}
+
+#[test]
+fn an_error_in_one_direction_disarms_a_level() {
+    let mut kqueue = open();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    let fd = add(&mut kqueue, &theirs, Interest::READABLE, Trigger::Level);
+    reset_on_close(ours.as_fd()).unwrap();
+    drop(ours);
+    let mut events = Events::with_capacity(4);
+    kqueue
+        .wait(&mut events, Some(Duration::from_secs(30)))
+        .unwrap();
+    let seen = events.as_slice()[0].readiness;
+    let both = Readiness::READABLE | Readiness::WRITABLE;
+    assert!(seen.contains(Readiness::ERROR | both), "{seen:?}");
+    assert_eq!(look(&mut kqueue, 4), []);
+    kqueue
+        .modify(fd, token(1), Interest::READABLE, Trigger::Level)
+        .unwrap();
+    assert_eq!(look(&mut kqueue, 4).len(), 1);
+}
+
+#[test]
+fn what_nobody_registered_is_told_to_nobody() {
+    let mut kqueue = open();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let fd = add(&mut kqueue, &theirs, BOTH, Trigger::Edge);
+    kqueue.remove(fd, token(1)).unwrap();
+    kqueue.submit([change::<Full>(fd, WRITE, EV_ADD)]).unwrap();
+    assert_eq!(look(&mut kqueue, 4), []);
+    let reserved = kqueue.add(theirs.as_fd(), NOBODY, BOTH, Trigger::Edge);
+    assert_eq!(reserved.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
 
 /// A kernel that knows no receipts passes over the flag.

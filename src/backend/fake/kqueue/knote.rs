@@ -1,6 +1,6 @@
 //! One filter of one number: what it says, asked from poll(2).
 
-use super::Key;
+use super::{Key, OOB};
 use crate::backend::kqueue::{EV_EOF, Entry, Filter};
 use crate::sys::fd::FileId;
 use crate::sys::poll::poll;
@@ -71,7 +71,10 @@ impl Knote {
         let ended = match filter {
             Filter::Read => hup || seen & libc::POLLRDHUP != 0,
             Filter::Write => hup || err && self.kind == Kind::Pipe,
-            Filter::Except => return (seen & libc::POLLPRI != 0).then_some((0, self.fflags, 0)),
+            Filter::Except => {
+                let is_urgent = seen & libc::POLLPRI != 0 && self.fflags & OOB != 0;
+                return is_urgent.then_some((0, OOB, 0));
+            }
             Filter::User => false,
         };
         let wanted = mask(filter) as libc::c_short & !libc::POLLRDHUP;

@@ -54,6 +54,9 @@ use std::time::Duration;
 /// Not one of the backend's flags, and why is told above.
 const EV_ONESHOT: u32 = 0x10;
 
+/// What has to be asked of `EVFILT_EXCEPT`, by macOS's number.
+const OOB: u32 = 2;
+
 /// `itimerfix` refuses more seconds.
 const LONGEST: Duration = Duration::from_secs(100_000_000);
 
@@ -386,7 +389,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
 impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
     type Record = Entry;
 
-    const OOB: Option<u32> = if EXCEPT { Some(2) } else { None };
+    const OOB: Option<u32> = if EXCEPT { Some(OOB) } else { None };
 
     fn open() -> io::Result<Self> {
         let bell = File::from(eventfd()?);
