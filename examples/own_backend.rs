@@ -124,6 +124,8 @@ impl Backend for OwnPoll {
         capabilities.edge = true;
         capabilities.rearm = true;
         capabilities.errors = true;
+        capabilities.unasked = true;
+        capabilities.priority = true;
         capabilities
     }
 

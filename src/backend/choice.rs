@@ -104,7 +104,9 @@ impl BackendKind {
         };
         match self {
             _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Poll | BackendKind::Select => None,
+            BackendKind::Epoll | BackendKind::Kqueue | BackendKind::Poll | BackendKind::Select => {
+                None
+            }
             _ => Some("not built into this version"),
         }
     }
@@ -113,6 +115,14 @@ impl BackendKind {
         Ok(match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
+            #[cfg(any(
+                target_vendor = "apple",
+                target_os = "freebsd",
+                target_os = "netbsd",
+                target_os = "openbsd",
+                target_os = "dragonfly"
+            ))]
+            BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
             BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),

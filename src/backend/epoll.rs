@@ -239,6 +239,8 @@ impl Backend for Epoll {
             has_fd: true,
             read_closed: true,
             errors: true,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }

@@ -58,6 +58,8 @@ impl Backend for Poll {
             rearm: true,
             read_closed: HAS_RDHUP,
             errors: true,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }

@@ -202,6 +202,7 @@ impl Backend for Select {
             level: true,
             oneshot: true,
             rearm: true,
+            priority: true,
             max_fd: self.highest,
             ..Capabilities::none()
         }
