@@ -27,6 +27,8 @@ pub(crate) mod lab;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;
