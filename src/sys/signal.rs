@@ -114,17 +114,10 @@ impl SignalFd {
 
     /// Reads as many as there are, or as there is room for, the lowest signals first; how many. Does not block.
     pub(crate) fn read(&self, room: &mut [Pending]) -> io::Result<usize> {
+        let (to, len) = (room.as_mut_ptr().cast(), size_of_val(room));
         // SAFETY: the pointer and the length are those of the room, and what is written there is whole structures of
         // integers (signalfd(2)).
-        let read = retry(|| {
-            check_size(unsafe {
-                libc::read(
-                    self.fd.as_raw_fd(),
-                    room.as_mut_ptr().cast(),
-                    size_of_val(room),
-                )
-            })
-        });
+        let read = retry(|| check_size(unsafe { libc::read(self.fd.as_raw_fd(), to, len) }));
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             read => Ok(read? / size_of::<Pending>()),

@@ -33,7 +33,7 @@
 //!   nothing away from who was first.
 //! - SIGIO: the queue is read dry, and every fd is looked at.
 //!
-//! Signals are read from a signalfd, 64 at once, and not by `sigtimedwait`, which takes one at a time and cannot wait for
+//! Signals are read from a signalfd, many at once, and not by `sigtimedwait`, which takes one at a time and cannot wait for
 //! fds: a wait is one `ppoll` when what was re-armed is ready, else `ppoll`, a read, and a second `ppoll` for any
 //! number of signals.
 //!
@@ -65,8 +65,9 @@ mod table;
 mod tests;
 mod thread;
 
-/// Signals that are read at once.
-const BATCH: usize = 64;
+/// Signals that are read at once. As many as that cost a second read, which may find nothing: so no number that is likely
+/// to be a number of clients.
+const BATCH: usize = 100;
 
 /// Batches that are read in a row: enough for a busy turn, and what is left comes in the next one.
 const BATCHES: usize = 16;
@@ -143,7 +144,7 @@ impl Rtsig {
 
     /// Looks at what signals have hinted at since the last look, without blocking.
     fn look_at_hinted(&mut self) -> io::Result<()> {
-        let hinted = self.table.more_to_poll();
+        let hinted = self.table.hinted_fds();
         if !hinted.is_empty() {
             retry(|| poll(hinted, Some(Duration::ZERO)))?;
         }
@@ -223,7 +224,7 @@ impl Backend for Rtsig {
         self.notice_overflow();
         let (mut left, mut is_last) = (timeout, false);
         loop {
-            let seen = poll_on(self.table.to_poll(), &mut left)?;
+            let seen = poll_on(self.table.fds(), &mut left)?;
             let is_signalled = self.table.is_signalled();
             let is_notified = self.table.is_notified();
             let is_ready = self.table.settle();

@@ -224,26 +224,26 @@ impl Table {
     }
 
     /// What a wait is to look at.
-    pub(super) fn to_poll(&mut self) -> &mut [libc::pollfd] {
+    pub(super) fn fds(&mut self) -> &mut [libc::pollfd] {
         self.fds.truncate(FIXED);
         let mut list = std::mem::take(&mut self.list);
-        list.retain(|listed| self.push_to_poll(*listed));
+        list.retain(|listed| self.push_fd(*listed));
         self.list = list;
         &mut self.fds
     }
 
     /// What was hinted at since `settle`, to be looked at in addition.
-    pub(super) fn more_to_poll(&mut self) -> &mut [libc::pollfd] {
+    pub(super) fn hinted_fds(&mut self) -> &mut [libc::pollfd] {
         let from = self.fds.len();
         for at in from - FIXED..self.list.len() {
             // What is hinted at is registered.
-            self.push_to_poll(self.list[at]);
+            self.push_fd(self.list[at]);
         }
         &mut self.fds[from..]
     }
 
     /// Whether it is a registration still, and if so, has it polled.
-    fn push_to_poll(&mut self, listed: Listed) -> bool {
+    fn push_fd(&mut self, listed: Listed) -> bool {
         let slot = self
             .place(listed.number)
             .map(|place| &self.slots[place])
@@ -294,6 +294,7 @@ impl Table {
     /// Moves what was seen into `events`, as much as fits, and makes the next list: what did not fit comes before what
     /// repeats itself. True when a number was found closed whose file may send signals still.
     pub(super) fn deliver(&mut self, events: &mut Events) -> bool {
+        debug_assert_eq!(self.list.len(), self.fds.len() - FIXED, "not polled");
         let mut is_lost = false;
         let list = std::mem::take(&mut self.list);
         let mut kept = std::mem::take(&mut self.spare);

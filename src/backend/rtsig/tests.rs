@@ -407,6 +407,29 @@ fn a_child_that_drops_the_loop_takes_nothing_from_its_parent() {
     assert_eq!(tokens(&wait(&mut loop_, LONG)), [token(1)]);
 }
 
+/// The owner of what it adds is the child's thread; what the parent has added is polled.
+#[test]
+fn a_child_is_told_by_its_own_signals() {
+    let mut loop_ = Rtsig::new(4).unwrap();
+    let (mut ours, theirs) = pair();
+    add(&mut loop_, &theirs, 1);
+    let told = in_child(|| {
+        loop_.after_fork().unwrap();
+        let (mut mine, its) = pair();
+        add(&mut loop_, &its, 1);
+        add(&mut loop_, &theirs, 2);
+        assert!(is_hinted(&loop_, &its) && !is_hinted(&loop_, &theirs));
+        assert!(look(&mut loop_).is_empty());
+        mine.write_all(b"x").unwrap();
+        assert_eq!(tokens(&look(&mut loop_)), [token(1)]);
+        ours.write_all(b"x").unwrap();
+        assert_eq!(tokens(&look(&mut loop_)), [token(2)]);
+        Ok(())
+    });
+    assert_eq!(told.unwrap(), Ok(()));
+    assert_eq!(tokens(&wait(&mut loop_, LONG)), [token(1)]);
+}
+
 #[test]
 fn a_signal_with_a_handler_is_passed_over() {
     let told = in_child(|| {
