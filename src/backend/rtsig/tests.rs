@@ -69,16 +69,24 @@ fn is_blocked(signal: libc::c_int) -> bool {
     none.block().unwrap().contains(signal)
 }
 
+/// Sets how many signals of this user may be pending, all processes together, when this one is sent another; what it was.
+fn allow_pending(most: libc::rlim_t) -> libc::rlim_t {
+    // SAFETY: all-zero bytes are a valid limit: integers only.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: the limit outlives the calls.
+    unsafe {
+        check(libc::getrlimit(libc::RLIMIT_SIGPENDING, &mut limit)).unwrap();
+        let before = std::mem::replace(&mut limit.rlim_cur, most);
+        check(libc::setrlimit(libc::RLIMIT_SIGPENDING, &limit)).unwrap();
+        before
+    }
+}
+
 /// In a child, for the limit is the process's, and the count of what is pending the user's.
 #[test]
 fn overflow_loses_no_fd() {
     let told = in_child(|| {
-        let limit = libc::rlimit {
-            rlim_cur: 8,
-            rlim_max: 8,
-        };
-        // SAFETY: the limit outlives the call.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &limit) }).unwrap();
+        let usual = allow_pending(8);
         let mut loop_ = Rtsig::new(64).unwrap();
         let mut sockets: Vec<_> = (0..64).map(|_| pair()).collect();
         for (at, (_, theirs)) in sockets.iter().enumerate() {
@@ -102,7 +110,8 @@ fn overflow_loses_no_fd() {
             }
             assert!(look(&mut loop_).is_empty());
         }
-        // The queue has room again: one signal, and no second SIGIO.
+        // With room in the queue it is one signal, and no SIGIO.
+        allow_pending(usual);
         let before = overflows();
         sockets[5].0.write_all(b"x").unwrap();
         assert_eq!(tokens(&wait(&mut loop_, LONG)), [token(5)]);
@@ -116,18 +125,13 @@ fn overflow_loses_no_fd() {
 #[test]
 fn overflow_is_told_to_every_loop_of_the_thread() {
     let told = in_child(|| {
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
         let (mut first, mut second) = (Rtsig::new(4).unwrap(), Rtsig::new(4).unwrap());
         assert_ne!(first.claim.signal, second.claim.signal);
         let ((mut ours, theirs), (mut mine, its)) = (pair(), pair());
         add(&mut first, &theirs, 1);
         add(&mut second, &its, 2);
         assert!(look(&mut first).is_empty() && look(&mut second).is_empty());
-        // SAFETY: the limit outlives the call.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &none) }).unwrap();
+        allow_pending(0);
         ours.write_all(b"x").unwrap();
         mine.write_all(b"x").unwrap();
         assert_eq!(tokens(&wait(&mut first, LONG)), [token(1)]);
@@ -305,6 +309,19 @@ fn room_for_datagrams_is_told() {
     ours.set_nonblocking(true).unwrap();
     while ours.recv(&mut [0]).is_ok() {}
     assert_eq!(tokens(&wait(&mut loop_, LONG)), [token(1)]);
+}
+
+/// No signal comes of it. Who is told, and re-arms, has its event.
+#[test]
+fn a_shutdown_of_our_own_is_seen_when_re_armed() {
+    let mut loop_ = Rtsig::new(4).unwrap();
+    let (_ours, theirs) = pair();
+    add(&mut loop_, &theirs, 1);
+    assert!(look(&mut loop_).is_empty());
+    theirs.shutdown(std::net::Shutdown::Both).unwrap();
+    let fd = theirs.as_raw_fd();
+    loop_.rearm(fd, token(1), Interest::READABLE).unwrap();
+    assert_eq!(tokens(&look(&mut loop_)), [token(1)]);
 }
 
 #[test]
