@@ -102,13 +102,8 @@ impl BackendKind {
             }
             BackendKind::Poll | BackendKind::Select => (true, ""),
         };
-        match self {
-            _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Kqueue | BackendKind::Poll | BackendKind::Select => {
-                None
-            }
-            _ => Some("not built into this version"),
-        }
+        // What has a home here is built here.
+        (!at_home).then_some(home)
     }
 
     fn make(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
@@ -125,6 +120,8 @@ impl BackendKind {
             BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
             BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::Rtsig => Box::new(super::rtsig::Rtsig::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }

@@ -86,6 +86,8 @@ mod kqueue;
 mod notifier;
 mod poll;
 mod pollset;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod rtsig;
 mod select;
 mod table;
 
