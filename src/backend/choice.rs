@@ -102,18 +102,26 @@ impl BackendKind {
             }
             BackendKind::Poll | BackendKind::Select => (true, ""),
         };
-        match self {
-            _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Poll => None,
-            _ => Some("not built into this version"),
-        }
+        // What has a home here is built here.
+        (!at_home).then_some(home)
     }
 
     fn make(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
         Ok(match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
+            #[cfg(any(
+                target_vendor = "apple",
+                target_os = "freebsd",
+                target_os = "netbsd",
+                target_os = "openbsd",
+                target_os = "dragonfly"
+            ))]
+            BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
+            BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::Rtsig => Box::new(super::rtsig::Rtsig::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }

@@ -27,7 +27,7 @@ use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
-use crate::sys::timeout::millis;
+use crate::sys::timeout::{KernelTimespec, millis};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -138,8 +138,21 @@ impl Epoll {
         level.is_some_and(|level| level.disarmed.is_some() && level.disarmed == FileId::of(fd).ok())
     }
 
-    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
+    /// Disarms what the last wait has reported a hang-up or an error of.
     #[cold]
+    fn disarm_the_ended(&mut self) {
+        for at in 0..self.buffer.len() {
+            let libc::epoll_event {
+                events: bits,
+                u64: data,
+            } = self.buffer[at];
+            if data != NOBODY && bits & (ERR | HUP) != 0 {
+                self.disarm(data);
+            }
+        }
+    }
+
+    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
     fn disarm(&mut self, owner: u64) {
         let Some(number) = self.levels.get(&owner).map(|level| level.number) else {
             return;
@@ -156,8 +169,8 @@ impl Epoll {
         }
     }
 
-    /// Waits, leaves what the kernel wrote in the buffer and returns how much that is.
-    fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Waits, leaves what the kernel wrote in the buffer.
+    fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<()> {
         let capacity = capacity.min(MOST_EVENTS);
         self.buffer.clear();
         self.buffer.reserve(capacity);
@@ -175,7 +188,7 @@ impl Epoll {
         };
         // SAFETY: the kernel filled the first `count` of the `capacity` events that were reserved.
         unsafe { self.buffer.set_len(count) };
-        Ok(count)
+        Ok(())
     }
 
     fn wait_millis(&mut self, capacity: usize, timeout: libc::c_int) -> io::Result<usize> {
@@ -187,17 +200,7 @@ impl Epoll {
     }
 
     fn pwait2(&mut self, capacity: usize, timeout: Duration) -> io::Result<usize> {
-        /// The kernel's own timespec: 64 bits also where the C library's has 32.
-        #[repr(C)]
-        struct KernelTimespec {
-            seconds: i64,
-            nanoseconds: i64,
-        }
-        let timeout = KernelTimespec {
-            // A hundred years: what is much longer overflows in some kernels, and the loop waits again.
-            seconds: timeout.as_secs().min(100 * 366 * 86_400) as i64,
-            nanoseconds: i64::from(timeout.subsec_nanos()),
-        };
+        let timeout = KernelTimespec::new(timeout);
         // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout and outlives the
         // call; a null signal mask leaves the mask alone.
         let count = unsafe {
@@ -244,6 +247,9 @@ impl Backend for Epoll {
             close_removes: true,
             has_fd: true,
             read_closed: true,
+            errors: true,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }
@@ -318,22 +324,25 @@ impl Backend for Epoll {
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let count = self.wait_for_kernel(events.capacity(), timeout)?;
-        for at in 0..count {
+        self.wait_for_kernel(events.capacity(), timeout)?;
+        let (mut all, mut notified) = (0, false);
+        for event in &self.buffer {
             let libc::epoll_event {
                 events: bits,
                 u64: data,
-            } = self.buffer[at];
+            } = *event;
             if data == NOBODY {
-                if !self.notify.edge_repeats() {
-                    self.notify.drain();
-                }
+                notified = true;
                 continue;
             }
+            all |= bits;
             events.push(Token::from_u64(data), readiness(bits));
-            if bits & (ERR | HUP) != 0 && !self.levels.is_empty() {
-                self.disarm(data);
-            }
+        }
+        if notified && !self.notify.edge_repeats() {
+            self.notify.drain();
+        }
+        if all & (ERR | HUP) != 0 && !self.levels.is_empty() {
+            self.disarm_the_ended();
         }
         Ok(())
     }

@@ -11,6 +11,9 @@
 //! report.assert_ok();
 //! ```
 //!
+//! `examples/own_backend.rs` writes a backend of its own and has it judged. A backend that cannot do something says so in
+//! its [`Capabilities`](crate::backend::Capabilities), and is asked only for what it claims.
+//!
 //! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
 //!
 //! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `forking` and `api`, what they

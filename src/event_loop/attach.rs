@@ -1,13 +1,15 @@
 //! Registrations: attaching, changing, pausing, replacing and detaching fds.
 
 use super::EventLoop;
-use super::source::{AttachError, Cause, Handler, Held, Pauses, Source, Value};
+use super::source::{AttachError, Callback, Cause, Handler, Held, Pauses, Source, Value};
 use super::timers::Due;
 use crate::backend::{self, Interest, Readiness, Token, Trigger};
 use crate::reactor::table::{Terms, Watched};
 use crate::sys::{self, fd::FileKind};
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 
 impl<D: 'static> EventLoop<D> {
     /// Registers an fd, which the loop owns from now on, and calls `handler` whenever it has become ready for `interest`, with
@@ -32,17 +34,18 @@ impl<D: 'static> EventLoop<D> {
         F: FnMut(&mut EventLoop<D>, Source<T>, Cause) + 'static,
     {
         let owner = self.id;
-        let handler: Handler<D> = Box::new(move |event_loop, token, cause| {
+        let callback: Callback<D> = Box::new(move |event_loop, token, cause| {
             handler(event_loop, Source::new(token, owner), cause);
         });
-        match self.attach_any(Box::new(fd), interest, trigger, Some(handler)) {
+        let handler = Rc::new(RefCell::new(callback));
+        match self.attach_any(Value::new(fd), interest, trigger, handler) {
             Ok(token) => {
                 self.mind_marks();
                 Ok(Source::new(token, owner))
             }
             Err((error, value)) => Err(AttachError {
                 error,
-                fd: downcast(value),
+                fd: value.into_inner(),
             }),
         }
     }
@@ -50,11 +53,11 @@ impl<D: 'static> EventLoop<D> {
     /// As `attach`, with the types forgotten.
     fn attach_any(
         &mut self,
-        value: Box<dyn Value>,
+        value: Value,
         interest: Interest,
         trigger: Trigger,
-        handler: Option<Handler<D>>,
-    ) -> Result<Token, (io::Error, Box<dyn Value>)> {
+        handler: Handler<D>,
+    ) -> Result<Token, (io::Error, Value)> {
         let terms = Terms {
             interest,
             trigger,
@@ -69,6 +72,7 @@ impl<D: 'static> EventLoop<D> {
             handler,
             timeout: None,
             wanted: interest,
+            mask: Readiness::from_interest(interest),
             pauses: Pauses::NONE,
             resumes: None,
             is_spent: false,
@@ -116,10 +120,12 @@ impl<D: 'static> EventLoop<D> {
         }
         let before = std::mem::replace(&mut held.wanted, interest);
         let was_spent = std::mem::take(&mut held.is_spent);
+        held.refresh();
         let applied = self.apply(token);
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.wanted = before;
             entry.state.is_spent = was_spent;
+            entry.state.refresh();
         }
         applied
     }
@@ -142,6 +148,7 @@ impl<D: 'static> EventLoop<D> {
         if let Some(entry) = self.table.get(token) {
             entry.state.told_the_end = false;
             entry.state.is_spent = false;
+            entry.state.refresh();
         }
         self.is_ready_always(token);
         Ok(())
@@ -197,7 +204,7 @@ impl<D: 'static> EventLoop<D> {
         let token = self.live(source)?;
         let value = self.detach_any(token).ok_or_else(not_attached)?;
         self.mind_marks();
-        Ok(downcast(value))
+        Ok(value.into_inner())
     }
 
     /// Detaches the fd and drops it, which closes it if it is owned; false when that had been done before.
@@ -233,35 +240,43 @@ impl<D: 'static> EventLoop<D> {
             return Err(AttachError { error, fd });
         };
         let (interest, trigger, pauses) = (entry.state.wanted, entry.trigger, entry.state.pauses);
-        let attached = self.attach_any(Box::new(fd), interest, trigger, None);
+        let handler = entry.state.handler.clone();
+        let attached = self.attach_any(Value::new(fd), interest, trigger, handler);
         let token = attached.map_err(|(error, value)| AttachError {
             error,
-            fd: downcast(value),
+            fd: value.into_inner(),
         })?;
         // A refusal leaves it watched: better than lost.
         let _ = self.set_pauses(token, |_| pauses);
-        self.move_handler(source.token, token);
+        self.move_timeout(source.token, token);
         let old = self.detach_any(source.token);
         let old = old.expect("it was live, and nothing foreign ran since");
         self.mind_marks();
-        Ok((Source::new(token, self.id), downcast(old)))
+        Ok((Source::new(token, self.id), old.into_inner()))
     }
 
     /// What is attached, to look at.
     pub fn get<T: 'static>(&self, source: Source<T>) -> Option<&T> {
         let token = self.live(source).ok()?;
         let held = &self.table.peek(token)?.state;
-        held.value.as_ref()?.as_any().downcast_ref()
+        held.value.as_ref()?.any.downcast_ref()
     }
 
     /// What is attached, to use it: to read and to write, say.
     #[inline]
     pub fn get_mut<T: 'static>(&mut self, source: Source<T>) -> Option<&mut T> {
+        self.get_with_data(source).map(|(value, _)| value)
+    }
+
+    /// What is attached and what the handlers share, both at once.
+    #[inline]
+    pub fn get_with_data<T: 'static>(&mut self, source: Source<T>) -> Option<(&mut T, &mut D)> {
         if source.owner != self.id {
             return None;
         }
         let held = &mut self.table.get(source.token)?.state;
-        held.value.as_mut()?.as_any_mut().downcast_mut()
+        let value = held.value.as_mut()?.any.downcast_mut()?;
+        Some((value, &mut self.data))
     }
 
     /// Whether something is attached under that name.
@@ -312,6 +327,7 @@ impl<D: 'static> EventLoop<D> {
         entry.state.pauses = after;
         let is_resumed = before.contains(Pauses::ASKED) && !after.contains(Pauses::ASKED);
         entry.state.is_spent &= !is_resumed;
+        entry.state.refresh();
         if (before == Pauses::NONE) == (after == Pauses::NONE) {
             return Ok(());
         }
@@ -319,6 +335,7 @@ impl<D: 'static> EventLoop<D> {
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.pauses = before;
             entry.state.is_spent = was_spent;
+            entry.state.refresh();
         }
         applied
     }
@@ -333,7 +350,7 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    fn detach_any(&mut self, token: Token) -> Option<Box<dyn Value>> {
+    fn detach_any(&mut self, token: Token) -> Option<Value> {
         let (held, _removed) = self.table.deregister(token, false)?;
         let (value, timeout, resumes) = (held.value.take(), held.timeout.take(), held.resumes);
         if held.is_listed {
@@ -351,17 +368,12 @@ impl<D: 'static> EventLoop<D> {
         value
     }
 
-    /// Gives the handler and the timeout of one source to another.
-    fn move_handler(&mut self, from: Token, to: Token) {
+    /// Gives the timeout and the marks of one source to another.
+    fn move_timeout(&mut self, from: Token, to: Token) {
         let Some(entry) = self.table.get(from) else {
             return;
         };
-        let (handler, timeout) = (entry.state.handler.take(), entry.state.timeout.take());
-        let resumes = entry.state.resumes.take();
-        if handler.is_none() {
-            // It runs: it is put where it belongs when it returns.
-            self.replaced.push((from, to));
-        }
+        let (timeout, resumes) = (entry.state.timeout.take(), entry.state.resumes.take());
         for (key, due) in [
             (timeout.map(|timeout| timeout.key), Due::Source(to)),
             (resumes, Due::Resume(to)),
@@ -375,7 +387,6 @@ impl<D: 'static> EventLoop<D> {
             marked.follow(from, to);
         }
         if let Some(entry) = self.table.get(to) {
-            entry.state.handler = handler;
             entry.state.timeout = timeout;
             entry.state.resumes = resumes;
         }
@@ -401,15 +412,7 @@ fn is_always_ready(fd: BorrowedFd<'_>) -> io::Result<bool> {
     match sys::fd::file_kind(fd)? {
         FileKind::Regular => Ok(true),
         FileKind::Device => backend::is_never_reported(fd),
-        FileKind::Socket | FileKind::Other => Ok(false),
-    }
-}
-
-/// The value behind a `Source<T>`, which is a `T`: a source is made when its value is attached.
-fn downcast<T: 'static>(value: Box<dyn Value>) -> T {
-    match value.into_any().downcast() {
-        Ok(value) => *value,
-        Err(_) => unreachable!("a source names the type that was attached"),
+        FileKind::Socket | FileKind::Pipe | FileKind::Other => Ok(false),
     }
 }
 

@@ -147,8 +147,6 @@ pub struct EventLoop<D = ()> {
     notified: bool,
     /// The messages that are being handled are another process's: a handler has made this one by a fork.
     forgets_messages: bool,
-    /// Sources that were replaced in this turn, and by which.
-    replaced: Vec<(Token, Token)>,
 }
 
 /// Something to be done once, with the loop.
@@ -303,6 +301,5 @@ fn assemble<D>(
         running: false,
         notified: false,
         forgets_messages: false,
-        replaced: Vec::new(),
     }
 }

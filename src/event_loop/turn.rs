@@ -108,7 +108,6 @@ impl<D: 'static> EventLoop<D> {
         self.take_messages();
         self.fire();
         self.do_deferred();
-        self.replaced.clear();
         self.table.release();
         self.call_hooks(Place::AfterTurn);
         Ok(self.calls - before)
@@ -198,36 +197,61 @@ impl<D: 'static> EventLoop<D> {
         let Some(entry) = self.table.get(token) else {
             return;
         };
-        let held = &mut entry.state;
-        let is_the_end = is_the_end(seen);
-        let seen = if is_the_end {
-            seen
-        } else {
-            seen & Readiness::from_interest(held.effective())
-        };
-        if seen.is_empty() || (held.is_spent && !seen.is_invalid()) {
+        if is_the_end(seen) {
+            return self.dispatch_the_end(token, seen);
+        }
+        let seen = seen & entry.state.mask;
+        if seen.is_empty() {
             return;
         }
-        held.told_the_end |= is_the_end;
-        held.is_spent = entry.trigger == Trigger::Oneshot;
-        let is_edge = entry.trigger == Trigger::Edge;
-        let Some(handler) = held.handler.take() else {
+        let (trigger, handler) = (entry.trigger, entry.state.handler.clone());
+        match trigger {
+            Trigger::Level => {}
+            Trigger::Oneshot => entry.state.spend(),
+            Trigger::Edge if self.table.capabilities().rearm => {
+                return self.dispatch_and_rearm(token, &handler, seen);
+            }
+            Trigger::Edge => {}
+        }
+        self.call(token, &handler, Cause::Ready(seen));
+    }
+
+    /// As `dispatch`, on a mechanism that knows no edges: looks again for what was delivered, also after a panic, or what is left
+    /// would not be told.
+    #[cold]
+    fn dispatch_and_rearm(&mut self, token: Token, handler: &Handler<D>, seen: Readiness) {
+        let mut caught = Caught::default();
+        caught.call(|| self.call(token, handler, Cause::Ready(seen)));
+        let armed = self.rearm(token, seen);
+        if armed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            self.lost(token);
+        }
+        caught.resume();
+    }
+
+    /// As `dispatch`, for what is told whatever was asked for.
+    #[cold]
+    fn dispatch_the_end(&mut self, token: Token, seen: Readiness) {
+        let Some(entry) = self.table.get(token) else {
             return;
         };
-        let caught = self.call(token, handler, Cause::Ready(seen));
-        // Also after a panic, or what is left would not be told.
-        if is_the_end {
-            self.after_the_end(token, seen);
-        } else if is_edge && self.table.capabilities().rearm {
-            self.arm_again(token, seen);
+        if entry.state.is_spent && !seen.is_invalid() {
+            return;
         }
+        entry.state.told_the_end = true;
+        if entry.trigger == Trigger::Oneshot {
+            entry.state.spend();
+        }
+        let handler = entry.state.handler.clone();
+        let mut caught = Caught::default();
+        caught.call(|| self.call(token, &handler, Cause::Ready(seen)));
+        self.after_the_end(token, seen);
         caught.resume();
     }
 
     /// A hang-up or an error was delivered, so the backend reports this fd no more. It is armed again when the error has been
     /// taken, as a datagram socket's can be, and when a level-triggered handler still wants to read: there may be more than it
     /// took.
-    #[cold]
     fn after_the_end(&mut self, token: Token, seen: Readiness) {
         let Some(entry) = self.table.get(token) else {
             return;
@@ -249,42 +273,12 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    /// Calls a handler that was taken out of its place, and puts it back there; also if it panics, which is for the caller to
-    /// go on with.
+    /// Calls a handler.
     #[inline]
-    #[must_use]
-    pub(super) fn call(&mut self, token: Token, mut handler: Handler<D>, cause: Cause) -> Caught {
+    pub(super) fn call(&mut self, token: Token, handler: &Handler<D>, cause: Cause) {
         self.calls += 1;
-        let mut caught = Caught::default();
-        caught.call(|| handler(self, token, cause));
-        match self.table.get(token) {
-            Some(entry) => entry.state.handler = Some(handler),
-            None => self.put_back_elsewhere(token, handler),
-        }
-        caught
-    }
-
-    /// The fd was detached by its own handler; if it was replaced by another, the handler goes on with that.
-    #[cold]
-    fn put_back_elsewhere(&mut self, token: Token, handler: Handler<D>) {
-        let mut at = token;
-        // It may have been replaced more than once.
-        while let Some((_, to)) = self.replaced.iter().find(|(from, _)| *from == at) {
-            at = *to;
-        }
-        if at != token {
-            if let Some(entry) = self.table.get(at) {
-                entry.state.handler = Some(handler);
-            }
-        }
-    }
-
-    /// After an edge-triggered handler on a mechanism that knows no edges: looks again for what was delivered.
-    #[cold]
-    fn arm_again(&mut self, token: Token, seen: Readiness) {
-        let armed = self.rearm(token, seen);
-        if armed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            self.lost(token);
+        if let Ok(mut handler) = handler.try_borrow_mut() {
+            handler(self, token, cause);
         }
     }
 
@@ -332,8 +326,8 @@ impl<D: 'static> EventLoop<D> {
     }
 }
 
-/// Whether a hang-up, an error or a closed number was seen, which nobody can ask not to be told of.
+/// Whether a hang-up, an error or a closed number was seen, which nobody can ask not to be told of. (A side that is closed for
+/// writing is closed for both, or is what a writer waits for.)
 fn is_the_end(seen: Readiness) -> bool {
-    let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
-    seen.intersects(Readiness::ERROR | Readiness::INVALID) || seen.contains(closed)
+    seen.intersects(Readiness::ERROR | Readiness::INVALID | Readiness::WRITE_CLOSED)
 }

@@ -121,6 +121,11 @@ impl Reactor {
         self.table.backend_mut()
     }
 
+    /// Whether errors end a wait for nothing else.
+    pub(crate) fn tells_errors(&self) -> bool {
+        self.table.capabilities().errors
+    }
+
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
@@ -129,8 +134,23 @@ impl Reactor {
     /// Registers an fd. On failure nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let state = IoState::new(watch.readiness(), watch.short_proves(), self.round);
-        let watched = self.table.watch(fd, watch.terms())?;
+        let mut terms = watch.terms();
+        terms.interest = self.heard(terms.interest);
+        let watched = self.table.watch(fd, terms)?;
         Ok(self.table.keep(watched, state))
+    }
+
+    /// What the backend is asked for, so that who waits hears of a hang-up: a mechanism that tells it only with data or
+    /// room is asked for these, too.
+    #[inline]
+    fn heard(&self, interest: Interest) -> Interest {
+        let either = Interest::READABLE | Interest::WRITABLE;
+        if self.table.capabilities().unasked || interest.is_none() || !(interest & either).is_none()
+        {
+            interest
+        } else {
+            interest | either
+        }
     }
 
     /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].
@@ -284,11 +304,12 @@ impl Reactor {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
-        let interest = interest - Interest::ERROR;
-        if entry.watched.contains(interest) {
+        let (before, trigger) = (entry.watched, entry.trigger);
+        // Errors come without being asked for, or with what they come with.
+        let watched = self.heard(before | interest) - Interest::ERROR;
+        if before.contains(watched) {
             return Ok(());
         }
-        let (watched, trigger) = (entry.watched | interest, entry.trigger);
         self.table.modify(token, watched, trigger)
     }
 

@@ -27,6 +27,9 @@ pub(crate) mod lab;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
+pub(crate) mod select;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;

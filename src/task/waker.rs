@@ -76,6 +76,10 @@ pub(super) fn index_of(data: usize) -> u32 {
 
 /// Whether a packed key may mean the slot that has this generation now.
 #[inline]
+#[allow(
+    clippy::bad_bit_mask,
+    reason = "a key of 32 bits has no room for a generation, so any will do"
+)]
 pub(super) fn same_generation(data: usize, generation: u32) -> bool {
     ((data >> INDEX_BITS) as u32 ^ generation) & GENERATION_MASK == 0
 }

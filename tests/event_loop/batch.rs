@@ -47,7 +47,9 @@ fn who_is_closed_in_the_batch_is_not_called() {
         let _peers = attach_two(&mut event_loop, trigger, |event_loop, name, _| {
             let other = event_loop.data().other(name);
             event_loop.data_mut().called.push(name);
+            assert_eq!(event_loop.len(), 2);
             assert!(event_loop.close(other), "closed twice");
+            assert_eq!(event_loop.len(), 1, "it counts no more");
             drain(event_loop.get(name).unwrap());
         });
         assert_eq!(turn(&mut event_loop), 1);

@@ -1,6 +1,7 @@
 //! Loops in the children of forks: with `after_fork` one's own, without it of no use and of no harm.
 
 use super::*;
+use reveille::backend::Readiness;
 use std::fs::File;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
@@ -293,13 +294,19 @@ fn files_stay_ready_in_a_child() {
             for _ in 0..3 {
                 let file = File::open("/dev/null").unwrap();
                 event_loop
-                    .attach(file, Interest::READABLE, trigger, |event_loop, name, _| {
-                        *event_loop.data_mut() += 1;
-                        if *event_loop.data() == 1 {
-                            event_loop.after_fork().unwrap();
-                        }
-                        event_loop.close(name);
-                    })
+                    .attach(
+                        file,
+                        Interest::READABLE,
+                        trigger,
+                        |event_loop, name, cause| {
+                            assert_eq!(cause, Cause::Ready(Readiness::READABLE));
+                            *event_loop.data_mut() += 1;
+                            if *event_loop.data() == 1 {
+                                event_loop.after_fork().unwrap();
+                            }
+                            event_loop.close(name);
+                        },
+                    )
                     .unwrap();
             }
             run_until(&mut event_loop, |calls| *calls == 3);
