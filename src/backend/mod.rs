@@ -69,6 +69,14 @@ pub use crate::token::Token;
 mod choice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod evport;
+#[cfg(test)]
+mod fake;
 mod notifier;
 mod poll;
 mod pollset;
