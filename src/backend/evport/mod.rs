@@ -32,7 +32,8 @@
 //! (a pointer may have 32 bits) and must be the slot's. A full port is notified by an alert instead, port_alert(3C),
 //! which needs no room. After a fork the child's port has a number of its own, which the notifiers look up.
 //!
-//! **Versions.** Solaris 10 and illumos. `POLLRDHUP` is illumos'. A duplicate of the port can be polled (`port_poll`).
+//! **Versions.** Solaris 10 and illumos. `POLLRDHUP` is illumos'. That a port can be polled is in illumos' source only
+//! (`port_poll`).
 
 use super::pollset::{HAS_RDHUP, directions, mask, readiness};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Notify, Token, Trigger};
@@ -258,8 +259,7 @@ impl<S: Sys> EventPorts<S> {
             return;
         };
         let Some(slot) = self.slot(fd) else { return };
-        let is_associated = matches!(slot.state, State::Associated | State::Early);
-        if slot.user != event.user || !is_associated {
+        if slot.user != event.user || slot.state != State::Associated {
             return;
         }
         let mut bits = event.events as libc::c_short;
@@ -275,10 +275,10 @@ impl<S: Sys> EventPorts<S> {
             Trigger::Oneshot => slot.armed = 0,
         }
         let is_silent = is_final || slot.trigger == Trigger::Oneshot;
-        let (before, token) = (slot.state, slot.token);
+        let token = slot.token;
         slot.state = if is_silent { State::Silent } else { State::Due };
         events.push(token, seen);
-        if !is_silent && before != State::Early {
+        if !is_silent {
             self.due.push(fd);
         }
     }

@@ -405,6 +405,14 @@ fn removing_takes_the_queued_event_back() {
 }
 
 #[test]
+fn removing_a_number_that_has_another_file_is_no_error() {
+    let mut rig = Rig::with(READ, Trigger::Edge);
+    let (_peer, file) = UnixStream::pair().unwrap();
+    lab::replace(rig.theirs.as_fd(), file.as_fd()).unwrap();
+    rig.remove().unwrap();
+}
+
+#[test]
 fn a_number_with_another_file_is_added_anew() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
