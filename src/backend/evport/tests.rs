@@ -124,6 +124,20 @@ fn what_was_not_delivered_stays_armed_and_what_was_does_not() {
 }
 
 #[test]
+fn rearming_one_direction_keeps_the_other() {
+    let mut rig = Rig::with(BOTH, Trigger::Edge);
+    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
+    rig.rearm(Interest::WRITABLE);
+    rig.write();
+    let both = Readiness::READABLE | Readiness::WRITABLE;
+    rig.rearm(Interest::WRITABLE);
+    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
+    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    rig.rearm(BOTH);
+    assert_eq!(rig.look(), Some(both));
+}
+
+#[test]
 fn a_reader_that_rearms_in_time_costs_one_call_an_event() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     let calls = rig.associations(|rig| {
