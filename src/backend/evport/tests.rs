@@ -513,3 +513,36 @@ fn the_last_handle_closes_the_port() {
     assert!(FileId::of(port).is_ok());
     notifier.notify().unwrap();
 }
+
+/// The layers above, on this mechanism: two tasks talk, and wait for data and for room.
+#[test]
+fn a_runtime_runs_on_it() {
+    use crate::net::{TcpListener, TcpStream};
+    const LENGTH: usize = 1 << 20;
+    let ports = EventPorts::new(64, Fake::default()).unwrap();
+    let runtime = crate::Builder::new().with_backend(ports).build().unwrap();
+    let talk = async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let addr = listener.local_addr()?;
+        let server = crate::spawn(async move {
+            let (stream, _) = listener.accept().await?;
+            let mut received = vec![0; LENGTH];
+            for _ in 0..100 {
+                stream.read_exact(&mut received[..1]).await?;
+                stream.write_all(&received[..1]).await?;
+            }
+            stream.read_exact(&mut received).await?;
+            io::Result::Ok(received.len())
+        });
+        let stream = TcpStream::connect(addr).await?;
+        for _ in 0..100 {
+            stream.write_all(b"x").await?;
+            stream.read_exact(&mut [0]).await?;
+        }
+        stream.write_all(&vec![7; LENGTH]).await?;
+        server.await?
+    };
+    let talk = crate::time::timeout(Duration::from_secs(30), talk);
+    let received = runtime.block_on(talk).expect("it is not stuck").unwrap();
+    assert_eq!(received, LENGTH);
+}
