@@ -3,6 +3,7 @@
 use super::*;
 use crate::backend::Readiness;
 use crate::backend::fake::evport::{Fake, Faults};
+use crate::sys::fork::in_child;
 use crate::sys::lab;
 use crate::sys::pipe::pipe;
 use std::fs::File;
@@ -501,6 +502,36 @@ fn a_host_is_told_of_what_was_closed_while_it_was_due() {
     assert!(rig.is_readable());
     rig.ports.wait(&mut none, Some(Duration::ZERO)).unwrap();
     assert!(none.as_slice()[0].readiness.is_invalid());
+}
+
+/// The parent has notified and not yet waited, and the child does both.
+#[test]
+fn a_child_can_be_notified_whatever_its_parent_was() {
+    let mut rig = Rig::new();
+    let notifier = rig.ports.notifier();
+    notifier.notify().unwrap();
+    let seen = in_child(|| {
+        rig.ports.after_fork().map_err(|error| error.to_string())?;
+        notifier.notify().map_err(|error| error.to_string())?;
+        match rig.ports.get(4, Some(Duration::ZERO)) {
+            Ok(1) => Ok(()),
+            got => Err(format!("{got:?}")),
+        }
+    });
+    assert_eq!(seen.unwrap(), Ok(()));
+    assert_eq!(rig.ports.get(4, Some(Duration::ZERO)).unwrap(), 1);
+}
+
+#[test]
+fn a_notification_that_failed_is_tried_again_by_the_next() {
+    let rig = Rig::new();
+    let notifier = rig.ports.notifier();
+    // The port is the parent's: it refuses.
+    let seen = in_child(|| match (notifier.notify(), notifier.notify()) {
+        (Err(_), Err(_)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(seen.unwrap(), Ok(()));
 }
 
 #[test]
