@@ -118,6 +118,8 @@ impl BackendKind {
                 target_os = "dragonfly"
             ))]
             BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
+            #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+            BackendKind::EventPorts => Box::new(super::evport::open(capacity)?),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
             BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
             #[cfg(any(target_os = "linux", target_os = "android"))]

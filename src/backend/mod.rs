@@ -71,6 +71,12 @@ pub use crate::token::Token;
 mod choice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod evport;
 #[cfg(all(test, target_os = "linux"))]
 mod fake;
 mod fdsets;
