@@ -104,7 +104,7 @@ impl BackendKind {
         };
         match self {
             _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Poll => None,
+            BackendKind::Epoll | BackendKind::DevPoll | BackendKind::Poll => None,
             _ => Some("not built into this version"),
         }
     }
@@ -113,6 +113,10 @@ impl BackendKind {
         Ok(match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
+            #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+            BackendKind::DevPoll => Box::new(
+                super::devpoll::DevPoll::<super::devpoll::Device>::new(capacity)?,
+            ),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })

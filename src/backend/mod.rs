@@ -67,8 +67,12 @@ pub use crate::interest::{Interest, Readiness};
 pub use crate::token::Token;
 
 mod choice;
+#[cfg(any(target_os = "illumos", target_os = "solaris", test))]
+mod devpoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(test)]
+mod fake;
 mod notifier;
 mod poll;
 mod pollset;
