@@ -365,14 +365,10 @@ impl<S: Sys> Backend for DevPoll<S> {
         loop {
             self.flush()?;
             self.deliver_refused(events);
-            if events.room() == 0 {
+            if !events.as_slice().is_empty() {
                 return Ok(());
             }
-            let has_some = !events.as_slice().is_empty();
-            let count = match self.wait_for_kernel(if has_some { 0 } else { millis(timeout) }) {
-                Err(error) if has_some && error.kind() == io::ErrorKind::Interrupted => 0,
-                waited => waited?,
-            };
+            let count = self.wait_for_kernel(millis(timeout))?;
             // Nothing but reports of what is not armed, which are put right now. Without a clock here it cannot be
             // said how much is left of a timeout.
             let is_for_nothing = !self.deliver(count, events) && count > 0;
@@ -415,10 +411,9 @@ impl Owner {
 
     fn disarm(&mut self, seen: Readiness, revents: libc::c_short) {
         match self.trigger {
-            Trigger::Level => {}
             // What was not delivered stays armed, for when the fd is looked at again.
             Trigger::Edge => self.armed &= !directions(seen),
-            Trigger::Oneshot => self.armed = 0,
+            Trigger::Level | Trigger::Oneshot => {}
         }
         self.is_out = revents & FINAL != 0 || self.trigger == Trigger::Oneshot;
     }

@@ -95,6 +95,23 @@ fn what_is_armed_again_in_the_same_turn_costs_nothing() {
 }
 
 #[test]
+fn only_an_edge_is_armed_again_by_rearm() {
+    let (_ours, theirs) = pair();
+    let (fd, mut backend) = (theirs.as_raw_fd(), backend());
+    backend
+        .add(
+            theirs.as_fd(),
+            token(1),
+            Interest::WRITABLE,
+            Trigger::Oneshot,
+        )
+        .unwrap();
+    assert_eq!(look(&mut backend), [(token(1), Readiness::WRITABLE)]);
+    backend.rearm(fd, token(1), Interest::WRITABLE).unwrap();
+    assert_eq!(look(&mut backend), []);
+}
+
+#[test]
 fn the_changes_of_a_turn_are_one_write() {
     let mut backend = backend();
     let sockets: Vec<_> = (0..CHUNK as u32).map(|index| (index, pair())).collect();
@@ -283,7 +300,7 @@ fn too_many_for_one_call_are_done_in_parts() {
 #[test]
 fn an_fd_that_its_driver_refuses_is_told_as_an_error() {
     let (mut ours, theirs) = pair();
-    let (_other, refused) = pair();
+    let (mut other, refused) = pair();
     let (fd, mut backend) = (refused.as_raw_fd(), backend());
     backend.device.refused.push(fd);
     for (index, socket) in [(1, &refused), (2, &theirs)] {
@@ -297,16 +314,35 @@ fn an_fd_that_its_driver_refuses_is_told_as_an_error() {
             .unwrap();
     }
     let told = readiness(libc::POLLERR);
+    backend.device.clear_log();
     assert_eq!(look(&mut backend), [(token(1), told)]);
+    assert_eq!(backend.device.polls, 0, "it waits with an event at hand");
     assert_eq!(look(&mut backend), []);
     ours.write_all(b"x").unwrap();
     assert_eq!(look(&mut backend), [(token(2), Readiness::READABLE)]);
     backend.device.refused.clear();
+    other.write_all(b"x").unwrap();
     backend
-        .modify(fd, token(1), Interest::WRITABLE, Trigger::Edge)
+        .modify(fd, token(1), Interest::READABLE, Trigger::Edge)
         .unwrap();
-    assert_eq!(look(&mut backend), [(token(1), Readiness::WRITABLE)]);
+    assert_eq!(look(&mut backend), [(token(1), Readiness::READABLE)]);
     backend.remove(fd, token(1)).unwrap();
+}
+
+/// A driver that changes its mind, about an fd that is in the set.
+#[test]
+fn a_refused_fd_does_not_fail_the_waits_that_follow() {
+    let (_ours, theirs) = pair();
+    let (fd, mut backend) = (theirs.as_raw_fd(), backend());
+    backend
+        .add(theirs.as_fd(), token(1), Interest::READABLE, Trigger::Level)
+        .unwrap();
+    look(&mut backend);
+    backend.device.refused.push(fd);
+    backend.modify(fd, token(1), BOTH, Trigger::Level).unwrap();
+    assert_eq!(look(&mut backend), [(token(1), readiness(libc::POLLERR))]);
+    assert_eq!(look(&mut backend), []);
+    assert_eq!(backend.held, 1);
 }
 
 /// Told to nobody when the fd is gone by then.

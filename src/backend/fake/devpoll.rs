@@ -61,6 +61,7 @@ pub(in crate::backend) struct FakeDevPoll {
     /// Every record that was taken, for tests that count them.
     pub(in crate::backend) written: Vec<(RawFd, libc::c_short)>,
     pub(in crate::backend) writes: usize,
+    pub(in crate::backend) polls: usize,
 }
 
 /// The kernel's `polldat`.
@@ -147,7 +148,7 @@ impl FakeDevPoll {
     /// Forgets what was counted.
     pub(in crate::backend) fn clear_log(&mut self) {
         self.written.clear();
-        self.writes = 0;
+        (self.writes, self.polls) = (0, 0);
     }
 }
 
@@ -163,6 +164,7 @@ impl Sys for FakeDevPoll {
             refused: Vec::new(),
             written: Vec::new(),
             writes: 0,
+            polls: 0,
         })
     }
 
@@ -181,6 +183,7 @@ impl Sys for FakeDevPoll {
     }
 
     fn poll(&mut self, into: &mut [libc::pollfd], timeout: libc::c_int) -> io::Result<usize> {
+        self.polls += 1;
         self.check_opener()?;
         if into.len() >= self.open_max {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
