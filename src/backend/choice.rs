@@ -120,6 +120,10 @@ impl BackendKind {
             BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
             #[cfg(any(target_os = "illumos", target_os = "solaris"))]
             BackendKind::EventPorts => Box::new(super::evport::open(capacity)?),
+            #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+            BackendKind::DevPoll => Box::new(
+                super::devpoll::DevPoll::<super::devpoll::Device>::new(capacity)?,
+            ),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
             BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
             #[cfg(any(target_os = "linux", target_os = "android"))]
