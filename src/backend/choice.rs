@@ -104,7 +104,7 @@ impl BackendKind {
         };
         match self {
             _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Poll => None,
+            BackendKind::Epoll | BackendKind::Poll | BackendKind::IoUring => None,
             _ => Some("not built into this version"),
         }
     }
@@ -114,6 +114,8 @@ impl BackendKind {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::IoUring => Box::new(super::uring::Uring::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }

@@ -72,6 +72,8 @@ mod epoll;
 mod notifier;
 mod poll;
 mod pollset;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod uring;
 
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};

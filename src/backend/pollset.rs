@@ -257,7 +257,7 @@ impl PollSet {
 }
 
 /// The `events` for an interest. `POLLHUP`, `POLLERR` and `POLLNVAL` come without being asked for.
-fn mask(interest: Interest) -> libc::c_short {
+pub(super) fn mask(interest: Interest) -> libc::c_short {
     let mut mask = 0;
     if interest.is_readable() {
         mask |= libc::POLLIN | RDHUP;
@@ -287,7 +287,7 @@ fn directions(seen: Readiness) -> libc::c_short {
 }
 
 /// What `revents` says. `POLLERR` closes no side: a datagram socket goes on after it.
-fn readiness(revents: libc::c_short) -> Readiness {
+pub(super) fn readiness(revents: libc::c_short) -> Readiness {
     let mut readiness = Readiness::EMPTY;
     if revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL | RDHUP) != 0 {
         readiness |= Readiness::READABLE;
