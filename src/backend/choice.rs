@@ -262,7 +262,8 @@ fn open_named(
 /// Says what to do about a mechanism that was asked for and that the system refuses, as a sandbox does; a shortage keeps
 /// its number.
 fn refused(kind: BackendKind, error: io::Error) -> io::Error {
-    if error.raw_os_error().is_none() || is_shortage(&error) {
+    // What has no number was explained by whoever made it; a mechanism that is known to be absent, with all the rest.
+    if kind.absent().is_some() || is_shortage(&error) {
         return error;
     }
     let text = format!(
