@@ -21,7 +21,10 @@ impl Uring {
     /// Looks, right after a multishot request was handed over, whether it has ended at once: then its file has no wait
     /// queue. (An end because the answer did not fit cannot be in the ring yet, for the ring is full.)
     pub(super) fn note_constant(&mut self, fd: RawFd) {
-        self.slots[fd as usize].is_constant = self.end_of(fd).is_some_and(|result| result >= 0);
+        if self.slots[fd as usize].trigger == Trigger::Edge {
+            let end = self.end_of(fd);
+            self.slots[fd as usize].is_constant = end.is_some_and(|result| result >= 0);
+        }
     }
 
     /// Moves the answers into `events`, as many as fit. The first `old` were there before this wait began. Returns

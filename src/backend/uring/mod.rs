@@ -5,36 +5,41 @@
 //! armed or as soon as something is; a multishot one answers again at each wake-up of the file's wait queue, and is
 //! silent while what it told is left unread. A wait costs what is ready; the rings have an fd that another loop can watch.
 //!
-//! **Where it is odd.**
+//! **Where it is odd** (tried on Linux 6.18, where nothing else is said).
 //! - A request holds its file: a closed fd gives the peer no end of file, and its number may be given to another file
-//!   while answers under it still come. It also outlives the rings' fd for a while: the kernel frees rings in the background.
-//! - The kernel ends a multishot request whenever it likes, and says so by the missing `F_MORE`: always when its answer
+//!   while answers under it still come. Requests outlive the rings' last fd for a while, for rings are freed in the
+//!   background, and as long as a child of a fork has one.
+//! - The kernel ends a multishot request whenever it likes, and says so by the missing `F_MORE`: always when an answer
 //!   did not fit into the ring, and at once for files that have no wait queue, such as regular ones.
-//! - `POLLRDHUP` comes, with `POLLERR` and `POLLHUP`, although nobody asked for it, so that a one-shot request for room
+//! - `POLLRDHUP` comes, like `POLLERR` and `POLLHUP`, although nobody asked for it, so that a one-shot request for room
 //!   ends when the peer ends its side.
-//! - Answers are made by *task work*, which runs when the thread next enters or leaves the kernel: there are answers in
-//!   the ring that are older than the call that waits for them, and what they tell may be over.
-//! - With `DEFER_TASKRUN` at most 20 of them are made per call (from Linux 6.13 on, whatever is ready), and the state is that
-//!   of the wake-up, not of the call.
-//! - Level-triggered requests (`IORING_POLL_ADD_LEVEL`) are one-shot all the same; with multishot they are `EINVAL`.
+//! - An answer passes on what the wake-up said, without a look at the file. TCP says `POLLIN | POLLPRI` for any data; and
+//!   a request for `POLLPRI` alone is not woken at all.
+//! - Answers are made by *task work*, which runs when the thread next enters or leaves the kernel, whatever for: there are
+//!   answers in the ring that are older than the call that waits for them, and what they tell may be over. A thread that
+//!   sleeps in another call is woken for it: poll(2) goes on by itself, `epoll_wait` ends with `EINTR`.
+//! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not woken, and at most 20
+//!   answers are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux 6.13 on).
+//! - "Level-triggered" requests (`IORING_POLL_ADD_LEVEL`) with multishot are `EINVAL`.
 //! - Rings that a child of a fork inherits are the parent's, memory and all.
 //!
 //! **What we do about it.** Edge registrations are multishot requests, made anew when one ends. One-shot ones are one-shot
-//! requests; level ones too, and they are made anew by the next wait, so that each wait looks at the condition anew. An
-//! answer that was in the ring before its wait began is confirmed by poll(2) first, all of a batch by one call. Each
-//! request is numbered, and what comes under a number that is over is dropped. `remove` enters the kernel and
-//! comes back when the request is over; so does `modify` if there was one. Drop ends all of them. Requests that nothing
-//! depends on are handed over by the next wait; at once, when a host loop watches the fd.
+//! requests; level ones too, and they are made anew by the next wait, so that each wait looks at the condition anew. What
+//! an answer tells that was in the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by
+//! poll(2), all of a batch by one call. Each request is numbered, and what comes under a number that is over is
+//! dropped. `remove` enters the kernel and comes back when the request is over; so does `modify` if there was one; Drop
+//! ends all of them. What only the next wait needs is handed over by it; at once, when a host may be watching the fd.
 //! `COOP_TASKRUN` is asked for, `DEFER_TASKRUN` is not.
 //!
-//! The one thing that is not mended: a level or one-shot fd that waits for room or nothing and whose peer ends its side may
-//! end one wait too early, without an event; once per end of a side.
+//! Not mended: a wait may end early, without an event, when the peer of a level or one-shot fd that does not wait for data
+//! ends its side (once), or when data comes for one that waits for PRIORITY alone.
 //!
-//! **Versions.** Multishot poll requests are Linux 5.13. `kernel.io_uring_disabled`, containers and sandboxes may forbid all of
-//! it (`EPERM`, `ENOSYS`).
+//! **Versions.** Multishot poll requests are Linux 5.13. `kernel.io_uring_disabled`, containers and sandboxes may forbid all
+//! of it (`EPERM`, `ENOSYS`).
 
 mod abi;
 mod answers;
+mod requests;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -42,9 +47,7 @@ mod tests;
 use super::pollset::mask;
 use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
 use crate::sys;
-use crate::sys::syscall::retry;
 use abi::{Completion, Entry};
-use answers::asked;
 use ring::Ring;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -64,9 +67,6 @@ const LOOK: u64 = u64::MAX - 1;
 
 /// Added to a request's `user_data`, for the answer to its removal: no fd number has this bit.
 const REMOVAL: u64 = 1 << 31;
-
-/// How often `remove` looks for the end of a request. Once is enough, in all that was seen.
-const PATIENCE: usize = 100;
 
 pub(super) struct Uring {
     ring: Ring,
@@ -153,61 +153,9 @@ impl Uring {
 
     fn watch_notifier(&mut self) -> io::Result<()> {
         let notify = self.notify.as_fd().as_raw_fd();
-        self.push(Entry::poll_add(
-            notify,
-            mask(Interest::READABLE),
-            true,
-            NOTIFIER,
-        ))?;
-        self.ring.enter(0, None)
-    }
-
-    /// Hands over what was pushed, and does not wait.
-    fn flush(&self) -> io::Result<()> {
-        retry(|| self.ring.enter(0, None))
-    }
-
-    /// Puts a request into the ring; when that is full, hands over what is in it first.
-    fn push(&self, entry: Entry) -> io::Result<()> {
-        while !self.ring.push(entry) {
-            let before = self.ring.unsubmitted();
-            self.flush()?;
-            if self.ring.unsubmitted() == before {
-                return Err(io::Error::from_raw_os_error(libc::EBUSY));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the request of a registration that has none. The next `enter` hands it over.
-    fn arm(&mut self, fd: RawFd) -> io::Result<()> {
-        self.last_request = self.last_request.wrapping_add(1).max(1);
-        let request = self.last_request;
-        let slot = &self.slots[fd as usize];
-        let multishot = slot.trigger == Trigger::Edge || slot.is_deaf;
-        let data = user_data(fd, request);
-        self.push(Entry::poll_add(fd, asked(slot.interest), multishot, data))?;
-        self.slots[fd as usize].request = request;
-        Ok(())
-    }
-
-    /// As `arm`, and hands it over: the error is the kernel's.
-    fn arm_now(&mut self, fd: RawFd) -> io::Result<()> {
-        self.arm(fd)?;
-        self.flush()?;
-        self.note_constant(fd);
-        let mut end = self.end_of(fd);
-        while end.is_none() && self.ring.is_overflown() {
-            self.empty_ring();
-            self.flush()?;
-            end = self.end_of(fd);
-        }
-        match end.unwrap_or(0) {
-            0.. => Ok(()),
-            // No wait queue, and nothing of what is asked for holds.
-            code if code == -libc::EINVAL => Err(io::ErrorKind::Unsupported.into()),
-            code => Err(io::Error::from_raw_os_error(-code)),
-        }
+        let readable = mask(Interest::READABLE);
+        self.push(Entry::poll_add(notify, readable, true, NOTIFIER))?;
+        self.flush()
     }
 
     fn find(&self, fd: RawFd, token: Token) -> io::Result<usize> {
@@ -227,129 +175,6 @@ impl Uring {
 
     fn is_live(&self, answer: Completion) -> bool {
         answer.user_data == NOTIFIER || self.whose(answer.user_data).is_some()
-    }
-
-    /// Ends a request that its slot knows no longer, and comes back when the kernel has let go of the file.
-    fn end(&mut self, user_data: u64) -> io::Result<()> {
-        let ended = self.end_in_ring(user_data);
-        // Room for what comes next, and silence of the fd: nothing of this is ever reported.
-        while let Some(answer) = self.ring.peek() {
-            if self.is_live(answer) {
-                break;
-            }
-            self.ring.pop();
-        }
-        if self.ring.ready() >= self.ring.sizes().1 / 2 {
-            self.ring.retain(|answer| self.is_live(answer));
-        }
-        ended
-    }
-
-    fn end_in_ring(&mut self, user_data: u64) -> io::Result<()> {
-        let is_end = |answer: Completion| {
-            let answers = answer.user_data == user_data && !answer.is_more();
-            let is_unknown = answer.result == -libc::ENOENT;
-            answers || (answer.user_data == user_data | REMOVAL && is_unknown)
-        };
-        if self.ring.find(is_end).is_some() {
-            return Ok(());
-        }
-        self.push(Entry::poll_remove(user_data, user_data | REMOVAL))?;
-        let mut attempts = 0;
-        while attempts < PATIENCE {
-            let entered = if attempts == 0 {
-                self.ring.enter(0, None)
-            } else {
-                let patience = Some(Duration::from_millis(1));
-                self.ring.enter(self.ring.ready() + 1, patience)
-            };
-            match entered.map_err(|error| error.raw_os_error()) {
-                Ok(()) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
-                Err(code) => return Err(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
-            }
-            if self.ring.find(is_end).is_some() {
-                return Ok(());
-            }
-            if self.ring.is_overflown() {
-                // It is behind those that did not fit.
-                self.empty_ring();
-            } else {
-                attempts += 1;
-            }
-        }
-        Err(io::Error::from_raw_os_error(libc::EBUSY))
-    }
-
-    /// Moves the answers out of the ring, into memory of ours.
-    #[cold]
-    fn empty_ring(&mut self) {
-        while let Some(answer) = self.ring.peek() {
-            if self.is_live(answer) {
-                self.moved.push_back(answer);
-            }
-            self.ring.pop();
-        }
-    }
-
-    /// How many answers there are.
-    fn ready(&self) -> u32 {
-        self.moved.len() as u32 + self.ring.ready()
-    }
-
-    /// Has the next wait make the request of a registration anew.
-    fn queue(&mut self, fd: RawFd) {
-        let slot = &mut self.slots[fd as usize];
-        if !slot.is_queued {
-            slot.is_queued = true;
-            self.again.push(fd);
-        }
-    }
-
-    /// Makes the requests anew that were queued.
-    fn arm_queued(&mut self) -> io::Result<()> {
-        while let Some(fd) = self.again.pop() {
-            let slot = &self.slots[fd as usize];
-            if slot.is_queued && slot.request == 0 {
-                if let Err(error) = self.arm(fd) {
-                    self.again.push(fd);
-                    return Err(error);
-                }
-                if self.slots[fd as usize].trigger == Trigger::Edge {
-                    self.renewed.push(fd);
-                }
-            }
-            self.slots[fd as usize].is_queued = false;
-        }
-        Ok(())
-    }
-
-    /// Leaves nothing for the next wait to do that the fd does not show.
-    fn show_to_host(&self) -> io::Result<()> {
-        if !self.hosted.get() {
-            return Ok(());
-        }
-        let is_hidden = !self.again.is_empty() || !self.moved.is_empty();
-        if is_hidden && self.ring.ready() == 0 {
-            self.push(Entry::nop(LOOK))?;
-        }
-        if self.ring.unsubmitted() != 0 {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Enters the kernel if there is reason to. `old` answers are there already.
-    fn enter(&mut self, old: u32, timeout: Option<Duration>) -> io::Result<()> {
-        self.arm_queued()?;
-        if old == 0 && timeout != Some(Duration::ZERO) {
-            self.ring.enter(1, timeout)?;
-        } else if old == 0 || self.ring.unsubmitted() != 0 || self.ring.is_overflown() {
-            self.flush()?;
-        }
-        while let Some(fd) = self.renewed.pop() {
-            self.note_constant(fd);
-        }
-        Ok(())
     }
 }
 

@@ -138,25 +138,53 @@ fn an_answer_to_what_was_removed_reaches_nobody() {
         return;
     };
     for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        // The first answer stays where it is, and so do those behind it.
+        let (mut first_ours, first) = unix_pair();
+        uring
+            .add(first.as_fd(), token(9), READABLE, Trigger::Edge)
+            .unwrap();
+        first_ours.write_all(b"x").unwrap();
         let (mut ours, number) = unix_pair();
         let (mut other_ours, file) = unix_pair();
         uring
             .add(number.as_fd(), token(1), READABLE, trigger)
             .unwrap();
         ours.write_all(b"x").unwrap();
-        // The answer is in the ring.
-        assert_ne!(uring.ready(), 0, "{trigger:?}");
+        assert_eq!(uring.ready(), 2, "{trigger:?}: both answers are there");
         uring.remove(number.as_raw_fd(), token(1)).unwrap();
+        assert!(uring.ready() >= 2, "{trigger:?}: both answers are there");
         lab::replace(number.as_fd(), file.as_fd()).unwrap();
         uring
             .add(number.as_fd(), token(2), READABLE, trigger)
             .unwrap();
-        assert_eq!(look(&mut uring), [], "{trigger:?}");
+        let events = look(&mut uring);
+        assert_eq!(events.len(), 1, "{trigger:?}: {events:?}");
+        assert_eq!(events[0].token, token(9), "{trigger:?}");
         other_ours.write_all(b"x").unwrap();
         assert_eq!(look(&mut uring)[0].token, token(2));
         uring.remove(number.as_raw_fd(), token(2)).unwrap();
+        uring.remove(first.as_raw_fd(), token(9)).unwrap();
         assert_eq!(look(&mut uring), []);
         assert_eq!(uring.ready(), 0);
+    }
+}
+
+/// With no wait in between.
+#[test]
+fn a_removed_file_is_let_go_at_once() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let (mut ours, theirs) = tcp_pair();
+        uring
+            .add(theirs.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+        drop(theirs);
+        ours.set_nonblocking(false).unwrap();
+        ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0, "{trigger:?}");
     }
 }
 
