@@ -176,15 +176,16 @@ fn a_removed_file_is_let_go_at_once() {
         return;
     };
     for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
-        let (mut ours, theirs) = tcp_pair();
+        let (ours, theirs) = tcp_pair();
         uring
             .add(theirs.as_fd(), token(1), READABLE, trigger)
             .unwrap();
+        uring
+            .modify(theirs.as_raw_fd(), token(1), Interest::NONE, trigger)
+            .unwrap();
         uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
         drop(theirs);
-        ours.set_nonblocking(false).unwrap();
-        ours.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert_eq!(ours.read(&mut [0]).unwrap(), 0, "{trigger:?}");
+        ends(ours);
     }
 }
 
@@ -275,10 +276,60 @@ fn who_waits_for_room_is_not_kept_awake_by_the_end_of_the_peer() {
             assert!(started.elapsed() < Duration::from_secs(5), "{read} read");
         };
         assert!(events[0].readiness.is_writable(), "{trigger:?}: {events:?}");
-        assert!(!events[0].readiness.is_readable());
-        let again = look(&mut uring).len();
-        assert_eq!(again, usize::from(trigger == Trigger::Level));
+        let again = look(&mut uring);
+        assert_eq!(again.len(), usize::from(trigger == Trigger::Level));
+        for event in events.iter().chain(&again) {
+            assert!(!event.readiness.is_readable(), "{trigger:?}: {event:?}");
+        }
         uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+        drop(theirs);
+        ends(ours);
+    }
+}
+
+/// Reads to the end of file, which comes soon.
+fn ends(mut peer: TcpStream) {
+    peer.set_nonblocking(false).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    while peer.read(&mut [0; 65536]).unwrap() != 0 {}
+}
+
+#[test]
+fn the_end_of_the_peer_is_readable_for_who_wants_to_read() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let (ours, theirs) = tcp_pair();
+    ours.shutdown(Shutdown::Write).unwrap();
+    let ended = Readiness::WRITABLE | Readiness::READ_CLOSED;
+    for (interest, expected) in [
+        (WRITABLE, ended),
+        (WRITABLE | READABLE, ended | Readiness::READABLE),
+        (Interest::NONE, Readiness::READ_CLOSED),
+    ] {
+        uring
+            .add(theirs.as_fd(), token(1), interest, Trigger::Edge)
+            .unwrap();
+        assert_eq!(next(&mut uring), expected);
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+    }
+}
+
+#[test]
+fn the_notifier_goes_on_when_its_answers_did_not_fit() {
+    for notify in [NotifyFd::new().unwrap(), NotifyFd::pipe().unwrap()] {
+        let Ok(mut uring) = build(&[0], 2, 4, notify) else {
+            return;
+        };
+        for _ in 0..5 {
+            for _ in 0..10 {
+                uring.notifier().notify().unwrap();
+            }
+            let started = Instant::now();
+            assert_eq!(wait_for(&mut uring, Duration::from_secs(5)), []);
+            assert!(started.elapsed() < Duration::from_secs(5), "it is lost");
+            assert_eq!(uring.ready(), 0, "consumed");
+        }
     }
 }
 
@@ -322,7 +373,10 @@ fn a_host_sees_what_the_next_wait_would_report() {
         assert_eq!(look(&mut uring).len(), 1);
     }
     (&theirs).read_exact(&mut [0]).unwrap();
-    look(&mut uring);
+    // What made the fd readable is no event.
+    let (timeout, started) = (Duration::from_millis(3), Instant::now());
+    assert_eq!(wait_for(&mut uring, timeout), []);
+    assert!(started.elapsed() >= timeout);
     assert!(!is_readable(&uring), "there is nothing any more");
     // Armed by `modify` alone.
     uring
@@ -357,11 +411,7 @@ fn a_drop_lets_go_of_all_files() {
         assert_eq!(held.kind(), ErrorKind::WouldBlock, "the kernel holds it");
     }
     drop(uring);
-    for peer in &mut peers {
-        peer.set_nonblocking(false).unwrap();
-        peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-    }
+    peers.into_iter().for_each(ends);
     drop(kept);
 }
 
