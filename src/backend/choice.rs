@@ -128,6 +128,8 @@ impl BackendKind {
             BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Rtsig => Box::new(super::rtsig::Rtsig::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::IoUring => Box::new(super::uring::Uring::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
@@ -274,7 +276,8 @@ fn open_named(
 /// Says what to do about a mechanism that was asked for and that the system refuses, as a sandbox does; a shortage keeps
 /// its number.
 fn refused(kind: BackendKind, error: io::Error) -> io::Error {
-    if error.raw_os_error().is_none() || is_shortage(&error) {
+    // What has no number was explained by whoever made it; a mechanism that is known to be absent, with all the rest.
+    if kind.absent().is_some() || is_shortage(&error) {
         return error;
     }
     let text = format!(

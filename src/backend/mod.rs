@@ -106,6 +106,8 @@ mod pollset;
 mod rtsig;
 mod select;
 mod table;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod uring;
 
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
