@@ -11,24 +11,27 @@
 //!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
 //!   of another file by then).
 //! - Regular files are refused with `EPERM`.
+//! - `EPOLLEXCLUSIVE` wakes one of the sets that a file is in, the first of those that somebody waits for; it goes with
+//!   `EPOLLIN`, `EPOLLOUT` and `EPOLLET` only (not `EPOLLRDHUP`), and cannot be modified: all `EINVAL` (epoll_ctl(2)).
 //! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
 //!   sandboxes answer `EPERM` for calls they do not know.
 //!
 //! **What we do about it.** A level registration that delivered a hang-up or an error is taken out of the kernel and
 //! put back by the next `modify`: only these are kept in a table. Tokens are noted by number, so that a late call for a
 //! number that has a new owner is `NotFound` and not an accident. Events of a file that lives on in a duplicate are the
-//! reactor's to drop, by their generation. The notifier is registered edge-triggered, so that an eventfd
+//! reactor's to drop, by their generation. Exclusive registrations are noted, so that `modify` refuses them by a text
+//! rather than by the kernel's number. The notifier is registered edge-triggered, so that an eventfd
 //! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
 //!
 //! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
-//! 5.11.
+//! 5.11. `EPOLLEXCLUSIVE` is Linux 4.5; older ones ignore it, and every loop is woken.
 
 use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
 use crate::sys::timeout::{KernelTimespec, millis};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -58,6 +61,8 @@ pub(super) struct Epoll {
     owners: Vec<u64>,
     /// The level-triggered registrations, by token: only these need to be found again by `wait`.
     levels: HashMap<u64, LevelFd>,
+    /// The registrations that cannot be modified, by token.
+    exclusives: HashSet<u64>,
     /// `epoll_pwait2` has not been refused yet.
     nanoseconds: bool,
 }
@@ -81,6 +86,7 @@ impl Epoll {
             buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
             owners: Vec::new(),
             levels: HashMap::new(),
+            exclusives: HashSet::new(),
             nanoseconds,
         };
         epoll.watch_notifier()?;
@@ -113,6 +119,9 @@ impl Epoll {
         if before != NOBODY && !self.levels.is_empty() {
             // Closed without `remove`, which is allowed here.
             self.levels.remove(&before);
+        }
+        if before != NOBODY && !self.exclusives.is_empty() {
+            self.exclusives.remove(&before);
         }
     }
 
@@ -250,6 +259,8 @@ impl Backend for Epoll {
             errors: true,
             priority: true,
             unasked: true,
+            exclusive: true,
+            refuses_files: true,
             ..Capabilities::none()
         }
     }
@@ -276,6 +287,20 @@ impl Backend for Epoll {
         Ok(())
     }
 
+    fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let (fd, data) = (fd.as_raw_fd(), token.to_u64());
+        if data == NOBODY {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if self.is_disarmed(fd) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.control(libc::EPOLL_CTL_ADD, fd, IN | EDGE | EXCLUSIVE, data)?;
+        self.own(fd, data);
+        self.exclusives.insert(data);
+        Ok(())
+    }
+
     fn modify(
         &mut self,
         fd: RawFd,
@@ -285,6 +310,12 @@ impl Backend for Epoll {
     ) -> io::Result<()> {
         self.check_owner(fd, token)?;
         let data = token.to_u64();
+        if !self.exclusives.is_empty() && self.exclusives.contains(&data) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an exclusive registration cannot be modified: remove it, and add the fd anew",
+            ));
+        }
         let was_level = !self.levels.is_empty() && self.levels.contains_key(&data);
         let what = if was_level && self.levels[&data].disarmed.is_some() {
             libc::EPOLL_CTL_ADD
@@ -312,6 +343,9 @@ impl Backend for Epoll {
             if level.is_some_and(|level| level.disarmed.is_some()) {
                 return Ok(());
             }
+        }
+        if !self.exclusives.is_empty() {
+            self.exclusives.remove(&token.to_u64());
         }
         match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
             // The number was closed, and may have been given to another file since.
@@ -352,6 +386,7 @@ impl Backend for Epoll {
         self.epoll = create()?;
         self.owners.clear();
         self.levels.clear();
+        self.exclusives.clear();
         self.notify.after_fork()?;
         self.watch_notifier()
     }
@@ -376,6 +411,7 @@ impl LevelFd {
 
 const EDGE: u32 = libc::EPOLLET as u32;
 const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 
 /// The kernel's mask for an interest. The kernel adds `ERR | HUP` to every one.
 fn mask(interest: Interest, trigger: Trigger) -> u32 {
@@ -521,5 +557,46 @@ mod tests {
         assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         epoll.remove(theirs.as_raw_fd(), token).unwrap();
         assert!(epoll.levels.is_empty());
+    }
+
+    #[test]
+    fn an_exclusive_registration_leaves_nothing_behind() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut epoll = Epoll::new(4).unwrap();
+        let (token, other) = (Token::new(1, 1), Token::new(2, 1));
+        epoll.add_exclusive(listener.as_fd(), token).unwrap();
+        let modified = epoll.modify(
+            listener.as_raw_fd(),
+            token,
+            Interest::READABLE,
+            Trigger::Edge,
+        );
+        // Said here, not by the kernel.
+        assert_eq!(modified.unwrap_err().raw_os_error(), None);
+        let (_peer, plain) = UnixStream::pair().unwrap();
+        epoll
+            .add(plain.as_fd(), other, Interest::READABLE, Trigger::Edge)
+            .unwrap();
+        epoll
+            .modify(plain.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
+            .unwrap();
+        epoll.remove(plain.as_raw_fd(), other).unwrap();
+        epoll.remove(listener.as_raw_fd(), token).unwrap();
+        assert!(epoll.exclusives.is_empty());
+        epoll.add_exclusive(listener.as_fd(), token).unwrap();
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        crate::sys::lab::replace(listener.as_fd(), theirs.as_fd()).unwrap();
+        let fd = listener.as_fd();
+        epoll
+            .add(fd, other, Interest::READABLE, Trigger::Edge)
+            .unwrap();
+        assert!(epoll.exclusives.is_empty());
+        epoll
+            .modify(fd.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
+            .unwrap();
+        epoll.remove(fd.as_raw_fd(), other).unwrap();
+        epoll.add_exclusive(fd, token).unwrap();
+        epoll.after_fork().unwrap();
+        assert!(epoll.exclusives.is_empty());
     }
 }

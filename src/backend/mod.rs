@@ -50,6 +50,10 @@
 //! bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves
 //! nothing behind; a failed `remove` has forgotten the token all the same.
 //!
+//! **A listener of several loops** may be added by [`add_exclusive`](Backend::add_exclusive) in each of them, where
+//! `Capabilities::exclusive` says so: a connection is reported to at least one of the loops that wait, not to all. Otherwise
+//! it is an `Edge` registration for READABLE, which cannot be modified.
+//!
 //! **After a fork** a child shares the parent's kernel object, or has lost it. [`after_fork`](Backend::after_fork), called
 //! in the child before anything else, opens a new one, under which nothing is registered; it removes nothing from the old
 //! one, which the parent goes on using. Notifiers that were handed out before reach the child's own backend from then on.
@@ -69,8 +73,20 @@ pub use crate::interest::{Interest, Readiness};
 pub use crate::token::Token;
 
 mod choice;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod devpoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod evport;
 #[cfg(all(test, target_os = "linux"))]
 mod fake;
 mod fdsets;
@@ -90,6 +106,8 @@ mod pollset;
 mod rtsig;
 mod select;
 mod table;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod uring;
 
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
@@ -148,6 +166,11 @@ pub struct Capabilities {
     /// Hang-ups and errors are told also to who asked for neither READABLE nor WRITABLE. Without it such a registration is
     /// silent.
     pub unasked: bool,
+    /// Of several loops that watch one listener, one is woken: `add_exclusive` works.
+    pub exclusive: bool,
+    /// `add` refuses whatever is always ready: regular files, directories, devices such as /dev/null. Without it they may be
+    /// taken, and the callback loop asks what kind of file an fd is before it adds it.
+    pub refuses_files: bool,
     /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
     pub max_fd: Option<RawFd>,
 }
@@ -166,6 +189,8 @@ impl Capabilities {
             errors: false,
             priority: false,
             unasked: false,
+            exclusive: false,
+            refuses_files: false,
             max_fd: None,
         }
     }
@@ -270,6 +295,25 @@ pub trait Backend: fmt::Debug {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()>;
+
+    /// Starts to watch a listening socket that other loops watch too, each with its own number or the same one: of those
+    /// that wait, at least one hears of a connection, and not all. Its trigger is `Edge`, its interest READABLE;
+    /// `modify` of it is `InvalidInput`.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where a mechanism cannot do this, as one that does not say otherwise; else as
+    /// [`add`](Backend::add).
+    fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let _ = (fd, token);
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "the {} backend wakes every loop that watches a listener, it cannot choose one",
+                self.name()
+            ),
+        ))
+    }
 
     /// Replaces the interest of a registration and arms it afresh.
     ///

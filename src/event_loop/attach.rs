@@ -87,12 +87,12 @@ impl<D: 'static> EventLoop<D> {
         Ok(token)
     }
 
-    /// Has the mechanism watch an fd, unless it is always ready, as the second one says then. A mechanism that looks at an edge
-    /// anew after each delivery is not asked about those: it would report them for ever.
+    /// Has the mechanism watch an fd, unless it is always ready, as the second one says then. What a mechanism makes of such an fd
+    /// differs; one that refuses it spares us the question.
     fn watch(&mut self, fd: BorrowedFd<'_>, terms: Terms) -> io::Result<(Watched, bool)> {
-        let supports = self.table.capabilities().supports(terms.trigger);
-        let looks_anew = self.table.capabilities().rearm;
-        if supports && looks_anew && is_always_ready(fd)? {
+        let capabilities = self.table.capabilities();
+        let takes_files = !capabilities.refuses_files && capabilities.supports(terms.trigger);
+        if takes_files && is_always_ready(fd)? {
             return Ok((self.table.watch_nothing(fd, terms)?, true));
         }
         match self.table.watch(fd, terms) {

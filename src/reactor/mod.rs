@@ -54,6 +54,8 @@ pub(crate) enum Watch {
     Tcp { connected: bool, sole: bool },
     /// A listening socket: readable alone.
     Listener { sole: bool },
+    /// A listening socket that other loops watch too: of those that wait, one is woken.
+    ExclusiveListener,
     /// Any other fd: writability is added to the mask by the first wait for it, because an edge-triggered mask with it
     /// reports every send and every read of the peer on UDP and AF_UNIX.
     Custom(Interest),
@@ -64,7 +66,7 @@ impl Watch {
     fn interest(self) -> Interest {
         match self {
             Watch::Tcp { .. } => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
-            Watch::Listener { .. } => Interest::READABLE,
+            Watch::Listener { .. } | Watch::ExclusiveListener => Interest::READABLE,
             Watch::Custom(interest) => interest - Interest::WRITABLE,
         }
     }
@@ -86,7 +88,7 @@ impl Watch {
             trigger: Trigger::Edge,
             sole: match self {
                 Watch::Tcp { sole, .. } | Watch::Listener { sole } => sole,
-                Watch::Custom(_) => false,
+                Watch::ExclusiveListener | Watch::Custom(_) => false,
             },
         }
     }
@@ -136,7 +138,10 @@ impl Reactor {
         let state = IoState::new(watch.readiness(), watch.short_proves(), self.round);
         let mut terms = watch.terms();
         terms.interest = self.heard(terms.interest);
-        let watched = self.table.watch(fd, terms)?;
+        let watched = match watch {
+            Watch::ExclusiveListener => self.table.watch_exclusive(fd)?,
+            _ => self.table.watch(fd, terms)?,
+        };
         Ok(self.table.keep(watched, state))
     }
 

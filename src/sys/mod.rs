@@ -24,6 +24,8 @@ pub(crate) mod fd;
 pub(crate) mod fork;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lab;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod mmap;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
