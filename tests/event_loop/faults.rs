@@ -244,6 +244,24 @@ fn both_halves_come_to_who_stays() {
     );
 }
 
+/// A one-shot has one event, whatever that was: none behind a hang-up, and no hang-up behind another.
+#[test]
+fn a_one_shot_is_told_of_one_thing() {
+    let hang_up = READ | WRITE | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+    for seen in [[READ, hang_up], [hang_up, READ], [hang_up, hang_up]] {
+        let (script, mut event_loop, names) = fake(false, Trigger::Oneshot, Interest::READABLE, 1);
+        script.borrow_mut().report(&[(0, seen[0])]);
+        script.borrow_mut().report(&[(0, seen[1])]);
+        script.borrow_mut().report(&[(0, seen[1])]);
+        turn(&mut event_loop);
+        turn(&mut event_loop);
+        assert_eq!(causes(&event_loop), [Cause::Ready(seen[0])]);
+        event_loop.modify(names[0], Interest::READABLE).unwrap();
+        turn(&mut event_loop);
+        assert_eq!(causes(&event_loop)[1], Cause::Ready(seen[1]));
+    }
+}
+
 /// What is refused has not happened: the old interest is in force, the fd is not paused, and the handler is called as before.
 #[test]
 fn a_change_that_is_refused_has_not_happened() {
@@ -462,6 +480,11 @@ fn a_fork_adds_everything_again() {
     let (script, mut event_loop, names) = fake(false, Trigger::Level, Interest::READABLE, 3);
     event_loop.pause(names[1]).unwrap();
     event_loop.close(names[2]);
+    // What is always ready is no mechanism's.
+    let null = std::fs::File::open("/dev/null").unwrap();
+    event_loop
+        .attach(null, Interest::NONE, Trigger::Level, |_, _, _| {})
+        .unwrap();
     script.borrow_mut().calls.clear();
     event_loop.after_fork().unwrap();
     assert_eq!(
