@@ -474,6 +474,29 @@ fn a_hang_up_that_nobody_reads_is_not_armed_again() {
     assert_eq!(script.borrow().count("modify READABLE Level"), 1);
 }
 
+/// Whoever arms it inside the handler has armed it: nothing is done twice.
+#[test]
+fn a_handler_that_arms_after_a_hang_up_is_not_armed_again() {
+    let hang_up = READ | WRITE | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
+    let script = Shared::default();
+    let builder = Builder::new().with_backend(Fake(script.clone()));
+    let mut event_loop = builder.build(()).unwrap();
+    let (here, _there) = pair();
+    event_loop
+        .attach(
+            here,
+            Interest::READABLE,
+            Trigger::Level,
+            |event_loop, name, _| {
+                event_loop.modify(name, Interest::READABLE).unwrap();
+            },
+        )
+        .unwrap();
+    script.borrow_mut().report(&[(0, hang_up)]);
+    turn(&mut event_loop);
+    assert_eq!(script.borrow().count("modify"), 1);
+}
+
 /// A fork: all that is attached is added again as it is watched now, and who is refused is told by INVALID.
 #[test]
 fn a_fork_adds_everything_again() {
