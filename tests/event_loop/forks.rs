@@ -178,6 +178,16 @@ fn messages_stay_in_the_process_that_sent_them() {
             Ok(())
         })
         .unwrap();
+        in_child(|| {
+            event_loop.after_fork().map_err(|error| error.to_string())?;
+            // Before the first turn too, who sends notifies.
+            sender.send("child").unwrap();
+            if let Ok(fd) = event_loop.as_fd() {
+                assert!(super::hosting::is_readable(fd), "nobody was notified");
+            }
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(turn(&mut event_loop), 1);
         assert_eq!(*event_loop.data(), ["before"]);
         assert_eq!(event_loop.next_deadline(), None);

@@ -236,6 +236,24 @@ fn stop_from_another_thread_ends_the_turn_that_waits() {
     });
 }
 
+/// L3. Nothing but the stop ends the wait.
+#[test]
+fn stop_alone_ends_the_wait() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(());
+        for _ in 0..3 {
+            let handle = event_loop.handle();
+            let stopper = thread::spawn(move || {
+                // Most likely it waits by then; if not, it is to end all the same.
+                thread::sleep(3 * MS);
+                handle.stop();
+            });
+            event_loop.run().unwrap();
+            stopper.join().unwrap();
+        }
+    });
+}
+
 /// L3. The rest of the turn is done, and the next `run` runs.
 #[test]
 fn stop_in_a_handler_lets_the_turn_end() {
