@@ -6,6 +6,7 @@ use super::bench::{
 use super::{Case, Trigger};
 use crate::backend::{Interest, Readiness};
 use crate::sys::lab;
+use crate::sys::syscall::retry;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener};
 use std::os::fd::AsFd;
@@ -184,7 +185,7 @@ fn close_gives_eof(bench: &mut Bench) -> Verdict {
         drop(theirs);
         ours.set_nonblocking(false)?;
         ours.set_read_timeout(Some(PATIENCE))?;
-        let read = ours.read(&mut [0]).map_err(|error| error.kind());
+        let read = retry(|| ours.read(&mut [0])).map_err(|error| error.kind());
         ensure!(read == Ok(0), "{read:?} instead of the end of file");
         bench.silent(added)?;
     }
