@@ -109,3 +109,46 @@ fn an_exclusive_registration_leaves_nothing_behind() {
     epoll.after_fork().unwrap();
     assert!(epoll.exclusives.is_empty());
 }
+
+/// A file that lives on in a duplicate: after `remove` nothing comes, whoever holds it. After a mere close the kernel goes
+/// on; what it says comes under the token that is over, and the number's next owner is left alone.
+#[test]
+fn a_duplicate_kept_alive_is_told_of_under_the_old_token_at_most() {
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let mut epoll = Epoll::new(4).unwrap();
+        let (old, new) = (Token::new(1, 1), Token::new(2, 1));
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let duplicate = theirs.try_clone().unwrap();
+        epoll
+            .add(theirs.as_fd(), old, Interest::READABLE, trigger)
+            .unwrap();
+        epoll.remove(theirs.as_raw_fd(), old).unwrap();
+        ours.write_all(b"x").unwrap();
+        assert_eq!(tokens(&mut epoll), [], "{trigger:?}, removed");
+
+        let (mut other_ours, other) = UnixStream::pair().unwrap();
+        epoll
+            .add(theirs.as_fd(), old, Interest::READABLE, trigger)
+            .unwrap();
+        // Closed without `remove`, and the number given to another file, at one stroke.
+        crate::sys::lab::replace(theirs.as_fd(), other.as_fd()).unwrap();
+        epoll
+            .add(theirs.as_fd(), new, Interest::READABLE, trigger)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        let seen = tokens(&mut epoll);
+        assert!(seen.iter().all(|token| *token == old), "{seen:?}");
+        let late = epoll.remove(theirs.as_raw_fd(), old);
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::NotFound);
+        other_ours.write_all(b"x").unwrap();
+        assert!(tokens(&mut epoll).contains(&new), "{trigger:?}");
+        drop(duplicate);
+    }
+}
+
+/// Whom a wait that does not block tells of.
+fn tokens(epoll: &mut Epoll) -> Vec<Token> {
+    let mut events = Events::with_capacity(4);
+    epoll.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    events.as_slice().iter().map(|event| event.token).collect()
+}
