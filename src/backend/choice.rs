@@ -255,9 +255,8 @@ fn open_named(
         return kind.open(capacity).map_err(|error| refused(kind, error));
     }
     let Some(name) = variable.filter(|name| !name.is_empty()) else {
-        return open_first(&BackendKind::ALL[..BackendKind::AUTOMATIC], |kind| {
-            kind.open(capacity)
-        });
+        let order = &BackendKind::ALL[..BackendKind::AUTOMATIC];
+        return open_first(order, |kind| kind.open(capacity)).map_err(nothing_works);
     };
     let invalid = |error| {
         let text = format!("{VARIABLE}: {error}; {}", Host);
@@ -282,6 +281,18 @@ fn refused(kind: BackendKind, error: io::Error) -> io::Error {
     }
     let text = format!(
         "the {kind} backend is refused by the system: {error}; {}",
+        Host
+    );
+    io::Error::new(error.kind(), text)
+}
+
+/// Says what could be asked for, when nothing of the automatic order is to be had; a shortage keeps its number.
+fn nothing_works(error: io::Error) -> io::Error {
+    if is_shortage(&error) {
+        return error;
+    }
+    let text = format!(
+        "no backend of the automatic order is to be had: {error}; {}",
         Host
     );
     io::Error::new(error.kind(), text)
@@ -458,5 +469,12 @@ mod tests {
         let starving = |_| Err(io::Error::from_raw_os_error(libc::EMFILE));
         let starved = open_first(&order, starving).unwrap_err();
         assert_eq!(starved.raw_os_error(), Some(libc::EMFILE));
+        assert_eq!(
+            nothing_works(starved).raw_os_error(),
+            Some(libc::EMFILE),
+            "a shortage is no matter of choice"
+        );
+        let text = nothing_works(none).to_string();
+        assert!(text.contains("(os error 38); this host has "), "{text}");
     }
 }
