@@ -227,6 +227,15 @@ impl Epoll {
     }
 }
 
+/// Whether epoll refuses a file, which it does when the file's driver has no notion of being ready.
+pub(super) fn refuses(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let probe = Epoll::new(1)?;
+    match probe.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), IN, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(true),
+        added => added.map(|()| false),
+    }
+}
+
 fn create() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointer.
     let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -251,6 +260,7 @@ impl Backend for Epoll {
             priority: true,
             unasked: true,
             exclusive: true,
+            refuses_files: true,
             ..Capabilities::none()
         }
     }
