@@ -218,11 +218,8 @@ unsafe fn cancel<F: Future>(task: Raw, error: JoinError) {
 #[inline]
 unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>) {
     if mem::needs_drop::<F>() {
-        let dropped = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
-            unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
-        }));
-        if let Err(payload) = dropped {
+        // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
+        if let Err(payload) = unsafe { drop_future::<F>(task) } {
             output = worse(output, payload);
         }
     }
@@ -232,6 +229,19 @@ unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>
             .cast::<Result<F::Output, JoinError>>()
             .write(output);
     }
+}
+
+/// Drops the future. A call of its own, so that a poll that is pending need not save what only a drop uses.
+///
+/// # Safety
+///
+/// The stage holds an `F`, and nobody else touches it any more.
+#[inline(never)]
+unsafe fn drop_future<F: Future>(task: Raw) -> Result<(), Payload> {
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the caller says what is there.
+        unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
+    }))
 }
 
 /// The drop of a future has panicked: that is the task's result, unless it had panicked before.

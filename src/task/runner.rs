@@ -53,27 +53,34 @@ impl<'a> Runner<'a> {
     // Not inlined into the loop around it, whose type differs from future to future: here it keeps its registers.
     #[inline(never)]
     pub(crate) fn run(&self, polls: &mut u32) -> Outcome {
+        let outcome = self.run_some(polls);
+        self.tasks.current.set(NOBODY);
+        outcome
+    }
+
+    #[inline(always)]
+    fn run_some(&self, polls: &mut u32) -> Outcome {
         let tasks = self.tasks;
         let mut left = *polls;
         while left != 0 {
-            left -= 1;
             let outcome = match tasks.with_slab(Slab::next) {
                 Turn::Poll(index, key, task) => {
                     if self.poll(index, key, task) == Polled::Pending {
+                        // No foreign code runs before the next one is the current one.
+                        left -= 1;
                         continue;
                     }
+                    tasks.current.set(NOBODY);
                     self.finish(index, task)
                 }
                 Turn::Other(index) => match self.run_other(index) {
                     Some(outcome) => outcome,
-                    None => {
-                        left += 1;
-                        continue;
-                    }
+                    None => continue,
                 },
                 Turn::Idle => Outcome::Idle,
                 Turn::Root => Outcome::Root,
             };
+            left -= 1;
             if outcome != Outcome::Done {
                 *polls = left;
                 return outcome;
@@ -82,7 +89,7 @@ impl<'a> Runner<'a> {
         Outcome::Done
     }
 
-    /// Polls a task that `next` has given out.
+    /// Polls a task that `next` has given out. It is the current one until the caller says otherwise.
     #[inline(always)]
     fn poll(&self, index: u32, key: usize, task: Raw) -> Polled {
         let tasks = self.tasks;
@@ -92,9 +99,7 @@ impl<'a> Runner<'a> {
         // SAFETY: `next` says that the stage holds the future. Nobody else touches or frees it: others must find the
         // task to be `DONE`, or get it from `next` or `start_shutdown`, for which they would need a `Runner`, and this is
         // the one there is.
-        let polled = unsafe { task.poll(&mut Context::from_waker(&waker)) };
-        tasks.current.set(NOBODY);
-        polled
+        unsafe { task.poll(&mut Context::from_waker(&waker)) }
     }
 
     /// Drops the future if the task was aborted; frees the slot if the task is gone. `None`: there was nothing to run.
