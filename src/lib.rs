@@ -36,6 +36,7 @@
 //! | talk TCP | [`net`] |
 //! | wait for a pipe, a device, the fd of a C library | [`io`] |
 //! | sleep, give up after a while, do something again and again | [`time`] |
+//! | have handlers called instead, as libevent and its kin do | [`event_loop`] |
 //! | choose a kernel mechanism, or write one | [`backend`] |
 #![cfg_attr(
     feature = "conformance",
@@ -72,6 +73,7 @@ pub mod backend;
 mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod event_loop;
 mod interest;
 pub mod io;
 pub mod net;

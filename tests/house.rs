@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys", "sync", "registry", "budget"],
     &["timer", "backend", "conformance"],
     &["task", "reactor"],
-    &["runtime"],
+    &["runtime", "event_loop"],
     &["io", "net", "time"],
 ];
 

@@ -21,7 +21,7 @@ mod imp {
     }
 
     /// Names the timer fd to the backend: an index that no registration has.
-    const TOKEN: Token = Token::new(super::super::RESERVED_INDEX, 1);
+    const TOKEN: Token = Token::new(super::super::table::RESERVED_INDEX, 1);
 
     impl Alarm {
         /// An alarm that is not set, registered with the backend.

@@ -11,7 +11,6 @@
 use super::wake_list::WakeList;
 use super::waker_slot::{WakerSlot, Wakers};
 use crate::interest::{Interest, Readiness};
-use std::os::fd::RawFd;
 use std::task::Waker;
 
 /// The one thing that a waiter in an inline slot waits for. Discriminants index the slots.
@@ -90,26 +89,13 @@ struct Waiter {
     slot: WakerSlot,
 }
 
-/// How a registration is watched, settled when it is made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Traits {
-    /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
-    pub(crate) short_proves: bool,
-    /// The runtime made the descriptor and alone owns it: closing it removes it.
-    pub(crate) sole: bool,
-}
-
-/// One registered fd.
+/// What futures see of one registered fd.
 #[derive(Debug)]
 pub(crate) struct IoState {
-    /// The token's generation; 0 once deregistered.
-    pub(super) generation: u32,
-    pub(super) fd: RawFd,
     /// The cached bits.
     pub(super) readiness: Readiness,
-    /// What the backend has been asked for.
-    pub(super) watched: Interest,
-    pub(super) traits: Traits,
+    /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
+    pub(super) short_proves: bool,
     /// The directions whose inline slot is taken.
     waiting: Interest,
     /// The turn of the last merge.
@@ -137,20 +123,10 @@ const SHORT_PROVES_NOTHING_AFTER: Readiness = Readiness::READ_CLOSED
 const MOST_WAITERS: usize = 4096;
 
 impl IoState {
-    pub(super) fn new(
-        generation: u32,
-        fd: RawFd,
-        watched: Interest,
-        readiness: Readiness,
-        traits: Traits,
-        round: u32,
-    ) -> IoState {
+    pub(super) fn new(readiness: Readiness, short_proves: bool, round: u32) -> IoState {
         IoState {
-            generation,
-            fd,
             readiness,
-            watched,
-            traits,
+            short_proves,
             waiting: Interest::NONE,
             round,
             slots: [WakerSlot::EMPTY; 4],
@@ -317,7 +293,7 @@ impl IoState {
     /// Whether a read or write that moved less than asked proves that nothing is left, on an edge-triggered backend.
     #[inline]
     pub(super) fn short_proves(&self) -> bool {
-        self.traits.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)
+        self.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)
     }
 }
 

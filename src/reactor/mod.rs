@@ -15,7 +15,7 @@
 //! **Rule**: no foreign code (a waker's clone, wake or drop; a value's drop) runs while a cell of the driver is
 //! borrowed. Every function that could come to it collects into a [`wake_list::WakeList`] or returns what is to be dropped.
 //!
-//! Next: [`io_state`] for cached readiness, [`driver`] for a turn, [`registration`] for what the I/O types hold.
+//! Next: [`table`] for registrations as such, [`io_state`] for cached readiness, [`driver`] for a turn, [`registration`] for what the I/O types hold.
 
 #![forbid(unsafe_code)]
 
@@ -28,21 +28,21 @@ pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
 mod stand_ins;
+pub(crate) mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod wake_list;
 pub(crate) mod waker_slot;
 
-use crate::backend::{Backend, Capabilities, Events, Trigger};
+use crate::backend::{Backend, Trigger};
 use crate::interest::{Interest, Readiness};
-use crate::sys::fork;
 use crate::token::Token;
-use io_state::{Direction, EVERYTHING, IoState, Traits};
-use slab::Slab;
+use io_state::{Direction, EVERYTHING, IoState};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::task::Poll;
 use std::time::Duration;
+use table::{RESERVED_INDEX, Table, Terms};
 use wake_list::WakeList;
 use waker_slot::{WakerSlot, Wakers};
 
@@ -79,92 +79,58 @@ impl Watch {
         }
     }
 
-    fn traits(self) -> Traits {
-        match self {
-            Watch::Tcp { sole, .. } => Traits {
-                short_proves: true,
-                sole,
-            },
-            Watch::Listener { sole } => Traits {
-                short_proves: false,
-                sole,
-            },
-            Watch::Custom(_) => Traits {
-                short_proves: false,
-                sole: false,
+    /// How it is registered.
+    fn terms(self) -> Terms {
+        Terms {
+            interest: self.interest(),
+            trigger: Trigger::Edge,
+            sole: match self {
+                Watch::Tcp { sole, .. } | Watch::Listener { sole } => sole,
+                Watch::Custom(_) => false,
             },
         }
     }
+
+    /// Whether a short read or write proves that nothing is left.
+    fn short_proves(self) -> bool {
+        matches!(self, Watch::Tcp { .. })
+    }
 }
 
-/// The registrations and the backend that watches them.
+/// The registrations that futures wait for.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    backend: Box<dyn Backend>,
-    capabilities: Capabilities,
-    events: Events,
-    states: Slab<IoState>,
-    /// The generation of the last registration; never 0 and, within four thousand million registrations, never the same.
-    generation: u32,
-    /// Indices that were deregistered in this turn; they are used again from the next turn on.
-    released: Vec<u32>,
+    table: Table<IoState>,
     /// The number of the running turn; never 0, which stands for what no turn has seen.
     round: u32,
-    /// `fork::count` when the backend was opened: another number says that it is the parent's.
-    forks: u32,
 }
-
-/// Index of tokens that are the driver's own, such as its timer fd's: no slab index reaches it.
-pub(crate) const RESERVED_INDEX: u32 = u32::MAX;
 
 impl Reactor {
     pub(crate) fn new(backend: Box<dyn Backend>, event_capacity: usize) -> Reactor {
-        fork::watch();
         Reactor {
-            forks: fork::count(),
-            capabilities: backend.capabilities(),
-            backend,
-            events: Events::with_capacity(event_capacity),
-            states: Slab::new(),
-            generation: 0,
-            released: Vec::new(),
+            table: Table::new(backend, event_capacity),
             round: 1,
         }
     }
 
     pub(crate) fn backend(&self) -> &dyn Backend {
-        &*self.backend
+        self.table.backend()
     }
 
     pub(crate) fn backend_mut(&mut self) -> &mut dyn Backend {
-        &mut *self.backend
+        self.table.backend_mut()
     }
 
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
-        self.states.len() - self.released.len()
+        self.table.len()
     }
 
     /// Registers an fd. On failure nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
-        self.check_forked()?;
-        let index = u32::try_from(self.states.vacant_key())
-            .ok()
-            .filter(|index| *index != RESERVED_INDEX)
-            .ok_or_else(|| io::Error::other("too many registrations"))?;
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let token = Token::new(index, self.generation);
-        self.backend
-            .add(fd, token, watch.interest(), Trigger::Edge)?;
-        self.states.insert(IoState::new(
-            self.generation,
-            fd.as_raw_fd(),
-            watch.interest(),
-            watch.readiness(),
-            watch.traits(),
-            self.round,
-        ));
-        Ok(token)
+        let state = IoState::new(watch.readiness(), watch.short_proves(), self.round);
+        let watched = self.table.watch(fd, watch.terms())?;
+        Ok(self.table.keep(watched, state))
     }
 
     /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].
@@ -175,17 +141,20 @@ impl Reactor {
         direction: Direction,
         slot: WakerSlot,
     ) -> bool {
-        self.get(token).is_some_and(|state| {
-            state.watched.contains(direction.interest()) && state.store_key(direction, slot)
+        self.table.get(token).is_some_and(|entry| {
+            entry.watched.contains(direction.interest()) && entry.state.store_key(direction, slot)
         })
     }
 
-    /// The live registration of a token.
+    /// What is known of a live registration.
     #[inline]
     pub(crate) fn get(&mut self, token: Token) -> Option<&mut IoState> {
-        self.states
-            .get_mut(token.index() as usize)
-            .filter(|state| state.generation == token.generation())
+        self.table.get(token).map(|entry| &mut entry.state)
+    }
+
+    /// The fd of a live registration.
+    pub(crate) fn fd(&mut self, token: Token) -> Option<RawFd> {
+        self.table.get(token).map(|entry| entry.fd)
     }
 
     /// Ends a registration: events of it are dropped from now on, and its waiters are woken to find it gone. The backend
@@ -197,40 +166,18 @@ impl Reactor {
         wakers: &Wakers,
         list: &mut WakeList,
     ) -> io::Result<()> {
-        let close_removes = self.capabilities.close_removes;
-        let Some(state) = self.get(token) else {
+        let Some((state, removed)) = self.table.deregister(token, closing) else {
             return Ok(());
         };
-        let (fd, sole) = (state.fd, state.traits.sole);
-        state.generation = 0;
         state.wake(EVERYTHING, wakers, list);
-        self.released.push(token.index());
-        // What a child of a fork removed would be the parent's.
-        if (closing && sole && close_removes) || self.is_forked() {
-            return Ok(());
-        }
-        self.backend.remove(fd, token)
-    }
-
-    /// Whether this process is a child of the one that opened the backend.
-    #[inline]
-    fn is_forked(&self) -> bool {
-        self.forks != fork::count()
-    }
-
-    #[inline]
-    fn check_forked(&self) -> io::Result<()> {
-        if self.is_forked() {
-            return Err(forked());
-        }
-        Ok(())
+        removed
     }
 
     /// Clears cached bits as seen in `round`, and asks the backend to look again for what was cleared. On failure the bits
     /// stay: who waits for them would wait for ever.
     #[inline]
     pub(crate) fn clear(&mut self, token: Token, round: u32, bits: Readiness) -> io::Result<()> {
-        let rearm = self.capabilities.rearm;
+        let rearm = self.table.capabilities().rearm;
         let Some(state) = self.get(token) else {
             return Ok(());
         };
@@ -248,11 +195,11 @@ impl Reactor {
     /// Arms the directions of cleared bits again.
     #[cold]
     fn rearm(&mut self, token: Token, cleared: Readiness) -> io::Result<()> {
-        let Some(state) = self.get(token) else {
+        let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
         // Errors come though nobody asked for them, and so are armed again.
-        let (fd, watched) = (state.fd, state.watched | Interest::ERROR);
+        let watched = entry.watched | Interest::ERROR;
         let mut interest = Interest::NONE;
         for direction in Direction::ALL {
             if cleared.contains(direction.bit()) && watched.contains(direction.interest()) {
@@ -262,7 +209,7 @@ impl Reactor {
         if interest.is_none() {
             Ok(())
         } else {
-            self.backend.rearm(fd, token, interest)
+            self.table.rearm(token, interest)
         }
     }
 
@@ -279,7 +226,7 @@ impl Reactor {
         len: usize,
         mut call: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        let rearm = self.capabilities.rearm;
+        let rearm = self.table.capabilities().rearm;
         let bit = direction.bit();
         let Some(state) = self.get(token) else {
             return Poll::Ready(Err(deregistered()));
@@ -334,20 +281,15 @@ impl Reactor {
     /// Makes sure that the backend looks for `interest`, which the first mask may have left out.
     #[inline]
     pub(crate) fn watch(&mut self, token: Token, interest: Interest) -> io::Result<()> {
-        let Some(state) = self.get(token) else {
+        let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
         let interest = interest - Interest::ERROR;
-        if state.watched.contains(interest) {
+        if entry.watched.contains(interest) {
             return Ok(());
         }
-        let (fd, watched) = (state.fd, state.watched | interest);
-        self.check_forked()?;
-        self.backend.modify(fd, token, watched, Trigger::Edge)?;
-        if let Some(state) = self.get(token) {
-            state.watched = watched;
-        }
-        Ok(())
+        let (watched, trigger) = (entry.watched | interest, entry.trigger);
+        self.table.modify(token, watched, trigger)
     }
 
     /// Waits and merges what came. Returns whether the reserved token was among it.
@@ -357,9 +299,8 @@ impl Reactor {
         wakers: &Wakers,
         list: &mut WakeList,
     ) -> io::Result<bool> {
-        self.check_forked()?;
         self.round = self.round.wrapping_add(1).max(1);
-        match self.backend.wait(&mut self.events, timeout) {
+        match self.table.wait(timeout) {
             Ok(()) => Ok(self.merge(wakers, list)),
             // A signal and no event: an empty turn, so that timers and hooks run and signal flags are looked at.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
@@ -369,15 +310,11 @@ impl Reactor {
 
     fn merge(&mut self, wakers: &Wakers, list: &mut WakeList) -> bool {
         let mut reserved = false;
-        for event in self.events.as_slice() {
-            let token = event.token;
-            match self.states.get_mut(token.index() as usize) {
-                Some(state) if state.generation == token.generation() => {
-                    state.merge(event.readiness, self.round, wakers, list);
-                }
-                _ => reserved |= token.index() == RESERVED_INDEX,
-            }
-        }
+        let round = self.round;
+        self.table.for_each_event(|event, entry| match entry {
+            Some(entry) => entry.state.merge(event.readiness, round, wakers, list),
+            None => reserved |= event.token.index() == RESERVED_INDEX,
+        });
         reserved
     }
 
@@ -396,31 +333,16 @@ impl Reactor {
         }
     }
 
-    /// Makes the indices free that were deregistered before now.
+    /// Makes the places free of what was deregistered before now.
     #[inline]
     pub(crate) fn release(&mut self) {
-        while let Some(index) = self.released.pop() {
-            self.states.remove(index as usize);
-        }
+        self.table.release();
     }
 
     /// Every live registration, for the end of the runtime.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let live = self
-            .states
-            .iter()
-            .filter(|(_, state)| state.generation != 0);
-        live.map(|(index, state)| Token::new(index as u32, state.generation))
-            .collect()
+        self.table.tokens()
     }
-}
-
-/// The loop was inherited: its kernel object is the parent's.
-#[cold]
-fn forked() -> io::Error {
-    io::Error::other(
-        "this runtime was made before a fork and belongs to the parent process: make a new one in the child",
-    )
 }
 
 #[cold]

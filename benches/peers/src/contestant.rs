@@ -94,6 +94,7 @@ pub const NAMES: &[&str] = &[
     "rawexec",
     "rawwheel",
     "reveille",
+    "reveille-loop",
     "tokio",
     "tokio-local",
     "smol",
@@ -115,6 +116,8 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "rawuring" => Ok(c::rawuring::contestant()),
         #[cfg(feature = "reveille")]
         "reveille" => Ok(c::reveille::contestant()),
+        #[cfg(feature = "reveille")]
+        "reveille-loop" => Ok(c::reveille_loop::contestant()),
         #[cfg(feature = "tokio")]
         "tokio" => Ok(c::tokio::contestant()),
         #[cfg(feature = "tokio")]

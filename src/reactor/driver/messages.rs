@@ -67,16 +67,17 @@ impl Driver {
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
-        let Some(state) = reactor.get(token) else {
+        let fd = reactor.fd(token);
+        let (Some(fd), Some(state)) = (fd, reactor.get(token)) else {
             drop(reactor);
             // So that the waiter finds out.
             return waker.wake();
         };
         if direction == Direction::Priority {
             // The cached bit is cleared below, and reads stop at the mark all the same.
-            state.traits.short_proves = false;
+            state.short_proves = false;
         }
-        let (fd, round) = (state.fd, state.round);
+        let round = state.round;
         let mut known = None;
         if state.waits(direction, &self.wakers, &waker) {
             known = Some(waker);

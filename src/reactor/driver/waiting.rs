@@ -180,7 +180,7 @@ impl Driver {
     /// Takes back that a short read proves something: the caller has reason to think that it does not.
     pub(crate) fn distrust_short(&self, token: Token) {
         if let Some(state) = self.reactor.borrow_mut().get(token) {
-            state.traits.short_proves = false;
+            state.short_proves = false;
         }
     }
 

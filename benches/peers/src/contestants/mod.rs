@@ -14,6 +14,8 @@ pub mod rawuring;
 pub mod rawwheel;
 #[cfg(feature = "reveille")]
 pub mod reveille;
+#[cfg(feature = "reveille")]
+pub mod reveille_loop;
 #[cfg(feature = "smol")]
 pub mod smol;
 #[cfg(feature = "tokio")]

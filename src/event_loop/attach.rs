@@ -1,0 +1,385 @@
+//! Registrations: attaching, changing, pausing, replacing and detaching fds.
+
+use super::EventLoop;
+use super::source::{AttachError, Cause, Handler, Held, Pauses, Source, Timeout, Value};
+use super::timers::Due;
+use crate::backend::{self, Interest, Readiness, Token, Trigger};
+use crate::reactor::table::Terms;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+impl<D: 'static> EventLoop<D> {
+    /// Registers an fd, which the loop owns from now on, and calls `handler` whenever it has become ready for `interest`, with
+    /// the loop, the fd's name and the reason. With [`Interest::NONE`] it is known and not watched, but for hang-ups and
+    /// errors.
+    ///
+    /// An fd that does not block is what handlers expect: nobody makes it so here.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` when this fd is attached already, `InvalidInput` for a trigger that the mechanism has not, `Unsupported` for an
+    /// fd that it cannot watch, and what the system says. The error gives the fd back.
+    pub fn attach<T, F>(
+        &mut self,
+        fd: T,
+        interest: Interest,
+        trigger: Trigger,
+        mut handler: F,
+    ) -> Result<Source<T>, AttachError<T>>
+    where
+        T: AsFd + 'static,
+        F: FnMut(&mut EventLoop<D>, Source<T>, Cause) + 'static,
+    {
+        let owner = self.id;
+        let handler: Handler<D> = Box::new(move |event_loop, token, cause| {
+            handler(event_loop, Source::new(token, owner), cause);
+        });
+        match self.attach_any(Box::new(fd), interest, trigger, Some(handler)) {
+            Ok(token) => Ok(Source::new(token, owner)),
+            Err((error, value)) => Err(AttachError {
+                error,
+                fd: downcast(value),
+            }),
+        }
+    }
+
+    /// As `attach`, with the types forgotten.
+    fn attach_any(
+        &mut self,
+        value: Box<dyn Value>,
+        interest: Interest,
+        trigger: Trigger,
+        handler: Option<Handler<D>>,
+    ) -> Result<Token, (io::Error, Box<dyn Value>)> {
+        let terms = Terms {
+            interest,
+            trigger,
+            sole: false,
+        };
+        let mut always_ready = false;
+        let watched = match self.table.watch(value.fd(), terms) {
+            Err(error) if is_always_ready(&error, value.fd()) => {
+                always_ready = true;
+                self.table.watch_nothing(value.fd(), terms)
+            }
+            watched => watched,
+        };
+        let watched = match watched {
+            Ok(watched) => watched,
+            Err(error) => return Err((error, value)),
+        };
+        let held = Held {
+            value: Some(value),
+            handler,
+            timeout: None,
+            wanted: interest,
+            pauses: Pauses::NONE,
+            always_ready,
+            told_the_end: false,
+        };
+        let token = self.table.keep(watched, held);
+        if always_ready {
+            self.is_ready_always(token);
+        }
+        self.mind_marks();
+        Ok(token)
+    }
+
+    /// Asks for another interest, and arms what a one-shot trigger or a hang-up has disarmed.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when nothing is attached under that name any more; else what the system says.
+    pub fn modify<T>(&mut self, source: Source<T>, interest: Interest) -> io::Result<()> {
+        let token = self.live(source)?;
+        let Some(entry) = self.table.get(token) else {
+            return Err(not_attached());
+        };
+        let held = &mut entry.state;
+        let is_same = held.wanted == interest && entry.trigger == Trigger::Level;
+        if is_same && !held.told_the_end && held.effective() == interest {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut held.wanted, interest);
+        let applied = self.apply(token);
+        if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
+            entry.state.wanted = before;
+        }
+        applied
+    }
+
+    /// Changes how the fd repeats itself, and arms it afresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](EventLoop::modify), and `InvalidInput` for a trigger that the mechanism has not.
+    pub fn set_trigger<T>(&mut self, source: Source<T>, trigger: Trigger) -> io::Result<()> {
+        let token = self.live(source)?;
+        if !self.table.capabilities().supports(trigger) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.always.retain(|always| *always != token);
+        let Some(entry) = self.table.get(token) else {
+            return Err(not_attached());
+        };
+        let (interest, always_ready) = (entry.state.effective(), entry.state.always_ready);
+        entry.state.told_the_end = false;
+        self.table.modify(token, interest, trigger)?;
+        if always_ready {
+            self.is_ready_always(token);
+        }
+        Ok(())
+    }
+
+    /// Stops watching for what was asked for, until [`resume`](EventLoop::resume). Hang-ups and errors may come all the same,
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](EventLoop::modify).
+    pub fn pause<T>(&mut self, source: Source<T>) -> io::Result<()> {
+        let token = self.live(source)?;
+        self.set_pauses(token, |pauses| pauses.with(Pauses::ASKED))
+    }
+
+    /// Watches again what was [paused](EventLoop::pause); what is ready by now is told.
+    ///
+    /// # Errors
+    ///
+    /// As [`modify`](EventLoop::modify).
+    pub fn resume<T>(&mut self, source: Source<T>) -> io::Result<()> {
+        let token = self.live(source)?;
+        self.set_pauses(token, |pauses| pauses.without(Pauses::ASKED))
+    }
+
+    /// Whether the fd is not watched just now: it was [paused](EventLoop::pause), or its
+    /// [water marks](EventLoop::set_water_marks) have paused it.
+    pub fn is_paused<T>(&self, source: Source<T>) -> bool {
+        let entry = self
+            .live(source)
+            .ok()
+            .and_then(|token| self.table.peek(token));
+        entry.is_some_and(|entry| entry.state.pauses != Pauses::NONE)
+    }
+
+    /// Takes the fd off the loop and gives it back. The handler is dropped, at the end of the turn if one runs; a timeout is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when nothing is attached under that name any more.
+    pub fn detach<T: 'static>(&mut self, source: Source<T>) -> io::Result<T> {
+        let token = self.live(source)?;
+        self.detach_any(token)
+            .map(downcast)
+            .ok_or_else(not_attached)
+    }
+
+    /// Detaches the fd and drops it, which closes it if it is owned; false when that had been done before.
+    pub fn close<T>(&mut self, source: Source<T>) -> bool {
+        match self.live(source) {
+            Ok(token) => self.detach_any(token).is_some(),
+            Err(_) => false,
+        }
+    }
+
+    /// Attaches another fd in the place of one, with the same handler, interest, trigger and timeout, and gives the old one back. It has
+    /// a name of its own: what was fetched for the old one is not delivered to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](EventLoop::attach), and `NotFound` when nothing is attached under that name; the old fd stays attached and the error gives the new one
+    /// back.
+    pub fn replace_fd<T: AsFd + 'static>(
+        &mut self,
+        source: Source<T>,
+        fd: T,
+    ) -> Result<(Source<T>, T), AttachError<T>> {
+        let live = self
+            .live(source)
+            .ok()
+            .and_then(|token| self.table.peek(token));
+        let Some(entry) = live else {
+            let error = not_attached();
+            return Err(AttachError { error, fd });
+        };
+        let (interest, trigger, pauses) = (entry.state.wanted, entry.trigger, entry.state.pauses);
+        let attached = self.attach_any(Box::new(fd), interest, trigger, None);
+        let token = attached.map_err(|(error, value)| AttachError {
+            error,
+            fd: downcast(value),
+        })?;
+        let _ = self.set_pauses(token, |_| pauses);
+        self.move_handler(source.token, token);
+        let old = self.detach_any(source.token);
+        let old = old.expect("it was live, and nothing foreign ran since");
+        Ok((Source::new(token, self.id), downcast(old)))
+    }
+
+    /// What is attached, to look at.
+    pub fn get<T: 'static>(&self, source: Source<T>) -> Option<&T> {
+        let token = self.live(source).ok()?;
+        let held = &self.table.peek(token)?.state;
+        held.value.as_ref()?.as_any().downcast_ref()
+    }
+
+    /// What is attached, to use it: to read and to write, say.
+    #[inline]
+    pub fn get_mut<T: 'static>(&mut self, source: Source<T>) -> Option<&mut T> {
+        if source.owner != self.id {
+            return None;
+        }
+        let held = &mut self.table.get(source.token)?.state;
+        held.value.as_mut()?.as_any_mut().downcast_mut()
+    }
+
+    /// Whether something is attached under that name.
+    pub fn is_attached<T>(&self, source: Source<T>) -> bool {
+        self.live(source).is_ok()
+    }
+
+    /// The token of a source, if it is one of this loop's and live.
+    pub(super) fn live<T>(&self, source: Source<T>) -> io::Result<Token> {
+        if source.owner != self.id {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the fd is attached to another event loop",
+            ));
+        }
+        match self.table.peek(source.token) {
+            Some(_) => Ok(source.token),
+            None => Err(not_attached()),
+        }
+    }
+
+    /// Tells the backend what is to be watched now.
+    pub(super) fn apply(&mut self, token: Token) -> io::Result<()> {
+        let Some(entry) = self.table.get(token) else {
+            return Ok(());
+        };
+        let (interest, trigger) = (entry.state.effective(), entry.trigger);
+        let always_ready = entry.state.always_ready;
+        self.table.modify(token, interest, trigger)?;
+        if let Some(entry) = self.table.get(token) {
+            entry.state.told_the_end = false;
+        }
+        if always_ready && trigger != Trigger::Level {
+            self.is_ready_always(token);
+        }
+        Ok(())
+    }
+
+    /// Changes the reasons why a source is paused, and tells the backend if that makes a difference. On failure nothing has
+    /// changed.
+    pub(super) fn set_pauses(
+        &mut self,
+        token: Token,
+        change: impl FnOnce(Pauses) -> Pauses,
+    ) -> io::Result<()> {
+        let Some(entry) = self.table.get(token) else {
+            return Ok(());
+        };
+        let before = entry.state.pauses;
+        let after = change(before);
+        entry.state.pauses = after;
+        if (before == Pauses::NONE) == (after == Pauses::NONE) {
+            return Ok(());
+        }
+        let applied = self.apply(token);
+        if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
+            entry.state.pauses = before;
+        }
+        applied
+    }
+
+    /// Sees to it that what is always ready is delivered: in every turn, or once if its trigger says so.
+    fn is_ready_always(&mut self, token: Token) {
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        if entry.trigger == Trigger::Level {
+            self.always.push(token);
+        } else if !entry.state.effective().is_none() {
+            let readiness = ready_now(entry.state.effective());
+            self.pending.push((token, readiness));
+        }
+    }
+
+    fn detach_any(&mut self, token: Token) -> Option<Box<dyn Value>> {
+        let (held, _removed) = self.table.deregister(token, false)?;
+        let (value, timeout) = (held.value.take(), held.timeout.take());
+        if held.always_ready {
+            self.always.retain(|always| *always != token);
+        }
+        if let Some(timeout) = timeout {
+            self.timers.cancel(timeout.key);
+        }
+        if !self.running {
+            self.table.release();
+        }
+        self.mind_marks();
+        value
+    }
+
+    /// Gives the handler and the timeout of one source to another.
+    fn move_handler(&mut self, from: Token, to: Token) {
+        let Some(entry) = self.table.get(from) else {
+            return;
+        };
+        let (handler, timeout) = (entry.state.handler.take(), entry.state.timeout.take());
+        if handler.is_none() {
+            // It runs: it is put where it belongs when it returns.
+            self.replaced.push((from, to));
+        }
+        let moved = timeout.map(|Timeout { after, key }| {
+            let tick = self.timers.deadline(key);
+            self.timers.cancel(key);
+            let key = match tick {
+                Some(tick) => self.timers.insert(tick, Due::Source(to)),
+                None => key,
+            };
+            Timeout { after, key }
+        });
+        for marked in &mut self.marked {
+            marked.follow(from, to);
+        }
+        if let Some(entry) = self.table.get(to) {
+            entry.state.handler = handler;
+            entry.state.timeout = moved;
+        }
+    }
+}
+
+/// What an fd reports that is always ready.
+pub(super) fn ready_now(interest: Interest) -> Readiness {
+    Readiness::from_interest(interest) & (Readiness::READABLE | Readiness::WRITABLE)
+}
+
+/// Whether an fd that the mechanism refuses is one that no mechanism need watch, a regular file or a directory: poll(2) calls it
+/// ready for everything.
+fn is_always_ready(error: &io::Error, fd: BorrowedFd<'_>) -> bool {
+    use std::os::fd::AsRawFd;
+    let both = Interest::READABLE | Interest::WRITABLE;
+    let refused = matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+    );
+    let ready = Readiness::READABLE | Readiness::WRITABLE;
+    refused && backend::look(fd.as_raw_fd(), both).is_ok_and(|seen| seen == ready)
+}
+
+/// The value behind a `Source<T>`, which is a `T`: a source is made when its value is attached.
+fn downcast<T: 'static>(value: Box<dyn Value>) -> T {
+    match value.into_any().downcast() {
+        Ok(value) => *value,
+        Err(_) => unreachable!("a source names the type that was attached"),
+    }
+}
+
+/// What a name is answered by that names nothing any more.
+#[cold]
+pub(super) fn not_attached() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "nothing is attached under that name any more",
+    )
+}
