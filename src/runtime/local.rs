@@ -61,6 +61,8 @@ impl Local {
             // Before the flag is looked at: whoever sets it after that ends the sleep.
             self.catch_up();
             if self.shared.take_stop() {
+                // What was sent before the stop is the runtime's: a spawn that came since the look above is queued.
+                self.catch_up();
                 return Ok(());
             }
             self.pass(None)?;
