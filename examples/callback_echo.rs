@@ -165,13 +165,10 @@ fn serve(event_loop: &mut EventLoop<Server>, source: Source<Connection>, cause: 
 
 /// Sends back what has come, or more of what was left; false at the end.
 fn echo(event_loop: &mut EventLoop<Server>, source: Source<Connection>) -> io::Result<bool> {
-    // The buffer is lent to this connection for the length of one call.
-    let mut buffer = std::mem::take(&mut event_loop.data_mut().buffer);
-    let transferred = match event_loop.get_mut(source) {
-        Some(connection) => connection.transfer(&mut buffer),
-        None => Ok(Transfer::End),
+    let Some((connection, server)) = event_loop.get_with_data(source) else {
+        return Ok(false);
     };
-    event_loop.data_mut().buffer = buffer;
+    let transferred = connection.transfer(&mut server.buffer);
     match transferred? {
         Transfer::End => return Ok(false),
         Transfer::Done => {}

@@ -153,12 +153,10 @@ impl AsFd for Connection {
 }
 
 fn serve(event_loop: &mut EventLoop<Vec<u8>>, source: Source<Connection>, _: Cause) {
-    let mut buffer = std::mem::take(event_loop.data_mut());
-    let next = match event_loop.get_mut(source) {
-        Some(connection) => connection.echo(&mut buffer),
-        None => Ok(None),
+    let Some((connection, buffer)) = event_loop.get_with_data(source) else {
+        return;
     };
-    *event_loop.data_mut() = buffer;
+    let next = connection.echo(buffer);
     let goes_on = match next {
         Ok(Some(interest)) => event_loop.modify(source, interest).is_ok(),
         Ok(None) | Err(_) => false,

@@ -25,7 +25,8 @@ impl Interest {
     pub const WRITABLE: Interest = Interest(2);
     /// Out-of-band data on TCP, or what else the fd's driver calls an exceptional condition (`POLLPRI`).
     pub const PRIORITY: Interest = Interest(4);
-    /// Errors alone. Every mechanism reports errors without being asked; this only opens the slot to wait for them.
+    /// Errors alone. Nearly every mechanism reports errors without being asked; this only opens the slot to wait for them.
+    /// (`select` reports them as READABLE and WRITABLE, to who asked for that.)
     pub const ERROR: Interest = Interest(8);
 
     /// Both sets together.

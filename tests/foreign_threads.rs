@@ -3,6 +3,7 @@
 //!
 //! One test, because it counts the descriptors of the process. It runs on the backend that `REVEILLE_BACKEND` names.
 
+use reveille::backend::BackendKind;
 use reveille::io::{AsyncFd, Interest};
 use reveille::net::{TcpListener, TcpStream};
 use reveille::time::{Sleep, now, sleep};
@@ -549,8 +550,7 @@ fn async_fd_drop(stage: &mut Stage) {
     let drops = |fd, foreign: &Foreign| {
         drop(fd);
         // The value is dropped here, whatever its runtime does.
-        assert_eq!(there.read(&mut [0]).unwrap(), 0);
-        foreign.waits();
+        ends(&mut there, foreign);
     };
     stage.play(fd, drops, || {}).unwrap();
 }
@@ -563,10 +563,23 @@ fn async_fd_drop_half_polled(stage: &mut Stage) {
     });
     let drops = |future, foreign: &Foreign| {
         drop(future);
-        assert_eq!(there.read(&mut [0]).unwrap(), 0);
-        foreign.waits();
+        ends(&mut there, foreign);
     };
     stage.play(future, drops, || {}).unwrap();
+}
+
+/// The peer's file has been closed, and that can be read. io_uring holds a file that it waits for, so there the owner
+/// has to hear of it first.
+fn ends(there: &mut UnixStream, foreign: &Foreign) {
+    let name = std::env::var("REVEILLE_BACKEND").unwrap_or_default();
+    let is_held = name.parse() == Ok(BackendKind::IoUring);
+    if is_held {
+        foreign.waits();
+    }
+    assert_eq!(there.read(&mut [0]).unwrap(), 0);
+    if !is_held {
+        foreign.waits();
+    }
 }
 
 // ---- Sleep ----------------------------------------------------------------------------------------------------

@@ -102,18 +102,34 @@ impl BackendKind {
             }
             BackendKind::Poll | BackendKind::Select => (true, ""),
         };
-        match self {
-            _ if !at_home => Some(home),
-            BackendKind::Epoll | BackendKind::Poll => None,
-            _ => Some("not built into this version"),
-        }
+        // What has a home here is built here.
+        (!at_home).then_some(home)
     }
 
     fn make(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
         Ok(match self {
             #[cfg(any(target_os = "linux", target_os = "android"))]
             BackendKind::Epoll => Box::new(super::epoll::Epoll::new(capacity)?),
+            #[cfg(any(
+                target_vendor = "apple",
+                target_os = "freebsd",
+                target_os = "netbsd",
+                target_os = "openbsd",
+                target_os = "dragonfly"
+            ))]
+            BackendKind::Kqueue => Box::new(super::kqueue::Native::new(capacity)?),
+            #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+            BackendKind::EventPorts => Box::new(super::evport::open(capacity)?),
+            #[cfg(any(target_os = "illumos", target_os = "solaris"))]
+            BackendKind::DevPoll => Box::new(
+                super::devpoll::DevPoll::<super::devpoll::Device>::new(capacity)?,
+            ),
             BackendKind::Poll => Box::new(super::poll::Poll::new(capacity)?),
+            BackendKind::Select => Box::new(super::select::Select::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::Rtsig => Box::new(super::rtsig::Rtsig::new(capacity)?),
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            BackendKind::IoUring => Box::new(super::uring::Uring::new(capacity)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
@@ -260,7 +276,8 @@ fn open_named(
 /// Says what to do about a mechanism that was asked for and that the system refuses, as a sandbox does; a shortage keeps
 /// its number.
 fn refused(kind: BackendKind, error: io::Error) -> io::Error {
-    if error.raw_os_error().is_none() || is_shortage(&error) {
+    // What has no number was explained by whoever made it; a mechanism that is known to be absent, with all the rest.
+    if kind.absent().is_some() || is_shortage(&error) {
         return error;
     }
     let text = format!(

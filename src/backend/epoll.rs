@@ -11,24 +11,27 @@
 //!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
 //!   of another file by then).
 //! - Regular files are refused with `EPERM`.
+//! - `EPOLLEXCLUSIVE` wakes one of the sets that a file is in, the first of those that somebody waits for; it goes with
+//!   `EPOLLIN`, `EPOLLOUT` and `EPOLLET` only (not `EPOLLRDHUP`), and cannot be modified: all `EINVAL` (epoll_ctl(2)).
 //! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
 //!   sandboxes answer `EPERM` for calls they do not know.
 //!
 //! **What we do about it.** A level registration that delivered a hang-up or an error is taken out of the kernel and
 //! put back by the next `modify`: only these are kept in a table. Tokens are noted by number, so that a late call for a
 //! number that has a new owner is `NotFound` and not an accident. Events of a file that lives on in a duplicate are the
-//! reactor's to drop, by their generation. The notifier is registered edge-triggered, so that an eventfd
+//! reactor's to drop, by their generation. Exclusive registrations are noted, so that `modify` refuses them by a text
+//! rather than by the kernel's number. The notifier is registered edge-triggered, so that an eventfd
 //! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
 //!
 //! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
-//! 5.11.
+//! 5.11. `EPOLLEXCLUSIVE` is Linux 4.5; older ones ignore it, and every loop is woken.
 
 use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
-use crate::sys::timeout::millis;
-use std::collections::HashMap;
+use crate::sys::timeout::{KernelTimespec, millis};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -58,6 +61,8 @@ pub(super) struct Epoll {
     owners: Vec<u64>,
     /// The level-triggered registrations, by token: only these need to be found again by `wait`.
     levels: HashMap<u64, LevelFd>,
+    /// The registrations that cannot be modified, by token.
+    exclusives: HashSet<u64>,
     /// `epoll_pwait2` has not been refused yet.
     nanoseconds: bool,
 }
@@ -81,6 +86,7 @@ impl Epoll {
             buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
             owners: Vec::new(),
             levels: HashMap::new(),
+            exclusives: HashSet::new(),
             nanoseconds,
         };
         epoll.watch_notifier()?;
@@ -114,6 +120,9 @@ impl Epoll {
             // Closed without `remove`, which is allowed here.
             self.levels.remove(&before);
         }
+        if before != NOBODY && !self.exclusives.is_empty() {
+            self.exclusives.remove(&before);
+        }
     }
 
     fn owner(&self, fd: RawFd) -> u64 {
@@ -138,8 +147,21 @@ impl Epoll {
         level.is_some_and(|level| level.disarmed.is_some() && level.disarmed == FileId::of(fd).ok())
     }
 
-    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
+    /// Disarms what the last wait has reported a hang-up or an error of.
     #[cold]
+    fn disarm_the_ended(&mut self) {
+        for at in 0..self.buffer.len() {
+            let libc::epoll_event {
+                events: bits,
+                u64: data,
+            } = self.buffer[at];
+            if data != NOBODY && bits & (ERR | HUP) != 0 {
+                self.disarm(data);
+            }
+        }
+    }
+
+    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
     fn disarm(&mut self, owner: u64) {
         let Some(number) = self.levels.get(&owner).map(|level| level.number) else {
             return;
@@ -156,8 +178,8 @@ impl Epoll {
         }
     }
 
-    /// Waits, leaves what the kernel wrote in the buffer and returns how much that is.
-    fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Waits, leaves what the kernel wrote in the buffer.
+    fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<()> {
         let capacity = capacity.min(MOST_EVENTS);
         self.buffer.clear();
         self.buffer.reserve(capacity);
@@ -175,7 +197,7 @@ impl Epoll {
         };
         // SAFETY: the kernel filled the first `count` of the `capacity` events that were reserved.
         unsafe { self.buffer.set_len(count) };
-        Ok(count)
+        Ok(())
     }
 
     fn wait_millis(&mut self, capacity: usize, timeout: libc::c_int) -> io::Result<usize> {
@@ -187,17 +209,7 @@ impl Epoll {
     }
 
     fn pwait2(&mut self, capacity: usize, timeout: Duration) -> io::Result<usize> {
-        /// The kernel's own timespec: 64 bits also where the C library's has 32.
-        #[repr(C)]
-        struct KernelTimespec {
-            seconds: i64,
-            nanoseconds: i64,
-        }
-        let timeout = KernelTimespec {
-            // A hundred years: what is much longer overflows in some kernels, and the loop waits again.
-            seconds: timeout.as_secs().min(100 * 366 * 86_400) as i64,
-            nanoseconds: i64::from(timeout.subsec_nanos()),
-        };
+        let timeout = KernelTimespec::new(timeout);
         // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout and outlives the
         // call; a null signal mask leaves the mask alone.
         let count = unsafe {
@@ -235,6 +247,10 @@ impl Backend for Epoll {
             close_removes: true,
             has_fd: true,
             read_closed: true,
+            errors: true,
+            priority: true,
+            unasked: true,
+            exclusive: true,
             ..Capabilities::none()
         }
     }
@@ -261,6 +277,20 @@ impl Backend for Epoll {
         Ok(())
     }
 
+    fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let (fd, data) = (fd.as_raw_fd(), token.to_u64());
+        if data == NOBODY {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if self.is_disarmed(fd) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.control(libc::EPOLL_CTL_ADD, fd, IN | EDGE | EXCLUSIVE, data)?;
+        self.own(fd, data);
+        self.exclusives.insert(data);
+        Ok(())
+    }
+
     fn modify(
         &mut self,
         fd: RawFd,
@@ -270,6 +300,12 @@ impl Backend for Epoll {
     ) -> io::Result<()> {
         self.check_owner(fd, token)?;
         let data = token.to_u64();
+        if !self.exclusives.is_empty() && self.exclusives.contains(&data) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an exclusive registration cannot be modified: remove it, and add the fd anew",
+            ));
+        }
         let was_level = !self.levels.is_empty() && self.levels.contains_key(&data);
         let what = if was_level && self.levels[&data].disarmed.is_some() {
             libc::EPOLL_CTL_ADD
@@ -298,6 +334,9 @@ impl Backend for Epoll {
                 return Ok(());
             }
         }
+        if !self.exclusives.is_empty() {
+            self.exclusives.remove(&token.to_u64());
+        }
         match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
             // The number was closed, and may have been given to another file since.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => {
@@ -309,22 +348,25 @@ impl Backend for Epoll {
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let count = self.wait_for_kernel(events.capacity(), timeout)?;
-        for at in 0..count {
+        self.wait_for_kernel(events.capacity(), timeout)?;
+        let (mut all, mut notified) = (0, false);
+        for event in &self.buffer {
             let libc::epoll_event {
                 events: bits,
                 u64: data,
-            } = self.buffer[at];
+            } = *event;
             if data == NOBODY {
-                if !self.notify.edge_repeats() {
-                    self.notify.drain();
-                }
+                notified = true;
                 continue;
             }
+            all |= bits;
             events.push(Token::from_u64(data), readiness(bits));
-            if bits & (ERR | HUP) != 0 && !self.levels.is_empty() {
-                self.disarm(data);
-            }
+        }
+        if notified && !self.notify.edge_repeats() {
+            self.notify.drain();
+        }
+        if all & (ERR | HUP) != 0 && !self.levels.is_empty() {
+            self.disarm_the_ended();
         }
         Ok(())
     }
@@ -334,6 +376,7 @@ impl Backend for Epoll {
         self.epoll = create()?;
         self.owners.clear();
         self.levels.clear();
+        self.exclusives.clear();
         self.notify.after_fork()?;
         self.watch_notifier()
     }
@@ -358,6 +401,7 @@ impl LevelFd {
 
 const EDGE: u32 = libc::EPOLLET as u32;
 const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 
 /// The kernel's mask for an interest. The kernel adds `ERR | HUP` to every one.
 fn mask(interest: Interest, trigger: Trigger) -> u32 {
@@ -503,5 +547,46 @@ mod tests {
         assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         epoll.remove(theirs.as_raw_fd(), token).unwrap();
         assert!(epoll.levels.is_empty());
+    }
+
+    #[test]
+    fn an_exclusive_registration_leaves_nothing_behind() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut epoll = Epoll::new(4).unwrap();
+        let (token, other) = (Token::new(1, 1), Token::new(2, 1));
+        epoll.add_exclusive(listener.as_fd(), token).unwrap();
+        let modified = epoll.modify(
+            listener.as_raw_fd(),
+            token,
+            Interest::READABLE,
+            Trigger::Edge,
+        );
+        // Said here, not by the kernel.
+        assert_eq!(modified.unwrap_err().raw_os_error(), None);
+        let (_peer, plain) = UnixStream::pair().unwrap();
+        epoll
+            .add(plain.as_fd(), other, Interest::READABLE, Trigger::Edge)
+            .unwrap();
+        epoll
+            .modify(plain.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
+            .unwrap();
+        epoll.remove(plain.as_raw_fd(), other).unwrap();
+        epoll.remove(listener.as_raw_fd(), token).unwrap();
+        assert!(epoll.exclusives.is_empty());
+        epoll.add_exclusive(listener.as_fd(), token).unwrap();
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        crate::sys::lab::replace(listener.as_fd(), theirs.as_fd()).unwrap();
+        let fd = listener.as_fd();
+        epoll
+            .add(fd, other, Interest::READABLE, Trigger::Edge)
+            .unwrap();
+        assert!(epoll.exclusives.is_empty());
+        epoll
+            .modify(fd.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
+            .unwrap();
+        epoll.remove(fd.as_raw_fd(), other).unwrap();
+        epoll.add_exclusive(fd, token).unwrap();
+        epoll.after_fork().unwrap();
+        assert!(epoll.exclusives.is_empty());
     }
 }

@@ -26,11 +26,13 @@
 //! **What an event says.** READABLE comes for data, end of file, hang-up and error; WRITABLE for room, hang-up and
 //! error: a reader that waits is woken by whatever would make its call return. READABLE and WRITABLE alone are
 //! reported only when asked for; HUP and ERR are reported whatever the interest is (also for `Interest::NONE`, at
-//! most once), and set both bits. READ_CLOSED and WRITE_CLOSED say which side has ended (a hang-up: both), and may be
+//! most once; without `Capabilities::unasked` not for an interest that has neither READABLE nor WRITABLE), and set both
+//! bits; without `Capabilities::errors` they are nothing but the READABLE and WRITABLE that were asked for. READ_CLOSED
+//! and WRITE_CLOSED say which side has ended (a hang-up: both), and may be
 //! missing but never wrong; the one exception is a socket that was never connected, which Linux calls hung up:
-//! connect first, add then. PRIORITY comes only when asked for, and is never ERROR. An fd closed behind the backend's
-//! back is reported once as INVALID, READABLE and WRITABLE (every call on it returns at once), where the mechanism
-//! can see it, and forgotten: a `remove` that comes later is `NotFound`.
+//! connect first, add then. PRIORITY comes only when asked for, and is never ERROR; without `Capabilities::priority`
+//! it never comes. An fd closed behind the backend's back is reported once as INVALID, READABLE and WRITABLE (every call
+//! on it returns at once), where the mechanism can see it, and forgotten: a `remove` that comes later is `NotFound`.
 //!
 //! **One event per registration and wait**: what a mechanism reports in halves is merged, or the halves follow each
 //! other in the same batch. A batch holds at most [`Events::capacity`] events; what did not fit comes in the next
@@ -47,6 +49,10 @@
 //! removed what is due, adds again.) `modify`, `rearm` or `remove` of a token that is not registered: `NotFound`. A
 //! bad fd: `EBADF`. An fd the mechanism cannot watch: `Unsupported` or the kernel's `EPERM`. A failed `add` leaves
 //! nothing behind; a failed `remove` has forgotten the token all the same.
+//!
+//! **A listener of several loops** may be added by [`add_exclusive`](Backend::add_exclusive) in each of them, where
+//! `Capabilities::exclusive` says so: a connection is reported to at least one of the loops that wait, not to all. Otherwise
+//! it is an `Edge` registration for READABLE, which cannot be modified.
 //!
 //! **After a fork** a child shares the parent's kernel object, or has lost it. [`after_fork`](Backend::after_fork), called
 //! in the child before anything else, opens a new one, under which nothing is registered; it removes nothing from the old
@@ -67,11 +73,41 @@ pub use crate::interest::{Interest, Readiness};
 pub use crate::token::Token;
 
 mod choice;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod devpoll;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod epoll;
+#[cfg(any(
+    target_os = "illumos",
+    target_os = "solaris",
+    all(test, target_os = "linux")
+))]
+mod evport;
+#[cfg(all(test, target_os = "linux"))]
+mod fake;
+mod fdsets;
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly",
+    all(test, target_os = "linux")
+))]
+mod kqueue;
 mod notifier;
 mod poll;
 mod pollset;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod rtsig;
+mod select;
+mod table;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod uring;
 
 pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
@@ -110,6 +146,16 @@ pub struct Capabilities {
     pub has_fd: bool,
     /// A peer that ended only its sending side is told by READ_CLOSED. Without it, by the read that returns 0.
     pub read_closed: bool,
+    /// Hang-ups and errors are told as such, whatever was asked for. Without it, as readiness to read and to write, to who
+    /// asked for that: a wait for errors alone would not end, and is refused.
+    pub errors: bool,
+    /// Out-of-band data is told by PRIORITY. Without it PRIORITY may be asked for, and never comes.
+    pub priority: bool,
+    /// Hang-ups and errors are told also to who asked for neither READABLE nor WRITABLE. Without it such a registration is
+    /// silent.
+    pub unasked: bool,
+    /// Of several loops that watch one listener, one is woken: `add_exclusive` works.
+    pub exclusive: bool,
     /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
     pub max_fd: Option<RawFd>,
 }
@@ -125,6 +171,10 @@ impl Capabilities {
             close_removes: false,
             has_fd: false,
             read_closed: false,
+            errors: false,
+            priority: false,
+            unasked: false,
+            exclusive: false,
             max_fd: None,
         }
     }
@@ -229,6 +279,25 @@ pub trait Backend: fmt::Debug {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()>;
+
+    /// Starts to watch a listening socket that other loops watch too, each with its own number or the same one: of those
+    /// that wait, at least one hears of a connection, and not all. Its trigger is `Edge`, its interest READABLE;
+    /// `modify` of it is `InvalidInput`.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` where a mechanism cannot do this, as one that does not say otherwise; else as
+    /// [`add`](Backend::add).
+    fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let _ = (fd, token);
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!(
+                "the {} backend wakes every loop that watches a listener, it cannot choose one",
+                self.name()
+            ),
+        ))
+    }
 
     /// Replaces the interest of a registration and arms it afresh.
     ///

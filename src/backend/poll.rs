@@ -57,6 +57,9 @@ impl Backend for Poll {
             oneshot: true,
             rearm: true,
             read_closed: HAS_RDHUP,
+            errors: true,
+            priority: true,
+            unasked: true,
             ..Capabilities::none()
         }
     }

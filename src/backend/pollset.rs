@@ -1,15 +1,13 @@
-//! The table behind mechanisms that are told all fds again at every wait: a dense array of `pollfd` for the kernel, the
-//! registrations beside it, and where each fd number stands in both.
+//! The table behind mechanisms that are told all fds again at every wait: a dense array of `pollfd` for the kernel, and
+//! beside it a [`Table`] of the registrations, place by place the same.
 //!
 //! What is armed lives in the array itself: `events` holds the armed directions, and `fd` is -1 when the kernel is
 //! not to look at all (a hang-up or an error cannot be masked otherwise). Arming costs a store, no system call.
 //!
 //! A number that was closed behind our back says so by `POLLNVAL`, unless another file got it before the next wait.
-//! Then only a later `add` can tell: the registration remembers which file it was made for, and one that was made for
-//! another file gives way.
 
+use super::table::{NOTIFIER, Table};
 use super::{Events, Interest, Readiness, Token, Trigger};
-use crate::sys::fd::FileId;
 use crate::sys::poll::poll;
 use crate::sys::syscall::retry;
 use std::io;
@@ -35,57 +33,28 @@ const RDHUP: libc::c_short = 0;
 /// Whether `READ_CLOSED` is told without a hang-up.
 pub(super) const HAS_RDHUP: bool = RDHUP != 0;
 
-/// No place.
-const ABSENT: u32 = u32::MAX;
-
-/// The place of the notifier, which no registration ever has.
-const NOTIFIER: usize = 0;
-
 pub(super) struct PollSet {
     /// What the kernel reads and writes. Dense: the last one moves into a hole.
     fds: Vec<libc::pollfd>,
-    /// In parallel; the notifier's is a filler.
-    slots: Vec<Slot>,
-    /// By fd number: its place in both, or `ABSENT`.
-    places: Vec<u32>,
+    /// In parallel.
+    table: Table,
     /// Where the next batch begins, so that the first places are not always served first.
     next: usize,
     /// The numbers that a batch has found closed.
     closed: Vec<RawFd>,
 }
 
-struct Slot {
-    /// The fd, also while the kernel's entry says -1.
-    number: RawFd,
-    token: Token,
-    /// All that was asked for; what of it is armed stands in `events`.
-    interest: Interest,
-    trigger: Trigger,
-    /// The file that the number named when it was added.
-    file: Option<FileId>,
-}
-
 impl PollSet {
     /// A set that holds only the notifier's fd.
     pub(super) fn new(notifier: RawFd, capacity: usize) -> PollSet {
-        let mut set = PollSet {
-            fds: Vec::with_capacity(capacity.saturating_add(1)),
-            slots: Vec::with_capacity(capacity.saturating_add(1)),
-            places: Vec::new(),
+        let mut fds = Vec::with_capacity(capacity.saturating_add(1));
+        fds.push(entry(notifier, Interest::READABLE));
+        PollSet {
+            fds,
+            table: Table::new(notifier, capacity),
             next: 1,
             closed: Vec::new(),
-        };
-        set.push(
-            Slot {
-                number: notifier,
-                token: Token::from_u64(u64::MAX),
-                interest: Interest::READABLE,
-                trigger: Trigger::Level,
-                file: None,
-            },
-            libc::POLLIN,
-        );
-        set
+        }
     }
 
     pub(super) fn add(
@@ -95,27 +64,13 @@ impl PollSet {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        let file = Some(FileId::of(fd)?);
-        if let Some(place) = self.place(fd) {
-            if self.slots[place].file == file {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            self.forget(place);
+        let place = self.table.add(fd, token, interest, trigger)?;
+        let entry = entry(fd, interest);
+        match self.fds.get_mut(place) {
+            // One that was made for another file has given way.
+            Some(old) => *old = entry,
+            None => self.fds.push(entry),
         }
-        let place = self.fds.len();
-        let at = fd as usize;
-        if at >= self.places.len() {
-            self.places.resize(at + 1, ABSENT);
-        }
-        self.places[at] = u32::try_from(place).expect("fd numbers fit in 31 bits");
-        let slot = Slot {
-            number: fd,
-            token,
-            interest,
-            trigger,
-            file,
-        };
-        self.push(slot, mask(interest));
         Ok(())
     }
 
@@ -126,19 +81,15 @@ impl PollSet {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        let place = self.find(fd, token)?;
-        let slot = &mut self.slots[place];
-        slot.interest = interest;
-        slot.trigger = trigger;
-        self.fds[place].fd = fd;
-        self.fds[place].events = mask(interest);
+        let place = self.table.modify(fd, token, interest, trigger)?;
+        self.fds[place] = entry(fd, interest);
         Ok(())
     }
 
     /// Arms directions again; only those that were asked for (or errors, which need not be), and only for an edge trigger.
     pub(super) fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
-        let place = self.find(fd, token)?;
-        let slot = &self.slots[place];
+        let place = self.table.find(fd, token)?;
+        let slot = &self.table[place];
         let interest = interest & (slot.interest | Interest::ERROR);
         if slot.trigger == Trigger::Edge && !interest.is_none() {
             self.fds[place].fd = fd;
@@ -148,7 +99,7 @@ impl PollSet {
     }
 
     pub(super) fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
-        let place = self.find(fd, token)?;
+        let place = self.table.find(fd, token)?;
         self.forget(place);
         Ok(())
     }
@@ -156,8 +107,7 @@ impl PollSet {
     /// Forgets everything but the notifier.
     pub(super) fn clear(&mut self) {
         self.fds.truncate(NOTIFIER + 1);
-        self.slots.truncate(NOTIFIER + 1);
-        self.places.clear();
+        self.table.clear();
         self.closed.clear();
         self.next = 1;
     }
@@ -190,10 +140,10 @@ impl PollSet {
             }
             ready -= 1;
             let seen = self.disarm(place);
-            events.push(self.slots[place].token, seen);
+            events.push(self.table[place].token, seen);
         }
         while let Some(number) = self.closed.pop() {
-            if let Some(place) = self.place(number) {
+            if let Some(place) = self.table.place(number) {
                 self.forget(place);
             }
         }
@@ -201,7 +151,7 @@ impl PollSet {
 
     /// What the kernel saw of one place, which is disarmed as its trigger demands.
     fn disarm(&mut self, place: usize) -> Readiness {
-        let (fd, slot) = (&mut self.fds[place], &self.slots[place]);
+        let (fd, slot) = (&mut self.fds[place], &self.table[place]);
         let seen = readiness(fd.revents);
         if seen.is_invalid() {
             fd.fd = -1;
@@ -221,43 +171,22 @@ impl PollSet {
         seen
     }
 
-    fn push(&mut self, slot: Slot, events: libc::c_short) {
-        self.fds.push(libc::pollfd {
-            fd: slot.number,
-            events,
-            revents: 0,
-        });
-        self.slots.push(slot);
-    }
-
-    fn place(&self, fd: RawFd) -> Option<usize> {
-        let at = usize::try_from(fd).ok()?;
-        match *self.places.get(at)? {
-            ABSENT => None,
-            place => Some(place as usize),
-        }
-    }
-
-    fn find(&self, fd: RawFd, token: Token) -> io::Result<usize> {
-        match self.place(fd) {
-            Some(place) if self.slots[place].token == token => Ok(place),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
     fn forget(&mut self, place: usize) {
-        let number = self.slots[place].number;
         self.fds.swap_remove(place);
-        self.slots.swap_remove(place);
-        if let Some(moved) = self.slots.get(place) {
-            self.places[moved.number as usize] = place as u32;
-        }
-        self.places[number as usize] = ABSENT;
+        self.table.forget(place);
+    }
+}
+
+fn entry(fd: RawFd, interest: Interest) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: mask(interest),
+        revents: 0,
     }
 }
 
 /// The `events` for an interest. `POLLHUP`, `POLLERR` and `POLLNVAL` come without being asked for.
-fn mask(interest: Interest) -> libc::c_short {
+pub(super) fn mask(interest: Interest) -> libc::c_short {
     let mut mask = 0;
     if interest.is_readable() {
         mask |= libc::POLLIN | RDHUP;
@@ -272,7 +201,7 @@ fn mask(interest: Interest) -> libc::c_short {
 }
 
 /// The `events` that a delivery has answered.
-fn directions(seen: Readiness) -> libc::c_short {
+pub(super) fn directions(seen: Readiness) -> libc::c_short {
     let mut mask = 0;
     if seen.is_readable() {
         mask |= libc::POLLIN | RDHUP;
@@ -287,7 +216,7 @@ fn directions(seen: Readiness) -> libc::c_short {
 }
 
 /// What `revents` says. `POLLERR` closes no side: a datagram socket goes on after it.
-fn readiness(revents: libc::c_short) -> Readiness {
+pub(super) fn readiness(revents: libc::c_short) -> Readiness {
     let mut readiness = Readiness::EMPTY;
     if revents & (libc::POLLIN | libc::POLLHUP | libc::POLLERR | libc::POLLNVAL | RDHUP) != 0 {
         readiness |= Readiness::READABLE;
@@ -380,29 +309,5 @@ mod tests {
             assert_eq!(directions(seen), mask(interest));
         }
         assert_eq!(mask(Interest::NONE | Interest::ERROR), 0);
-    }
-
-    #[test]
-    fn a_hole_is_filled_by_the_last_one() {
-        let sockets: Vec<UnixStream> = (0..2)
-            .flat_map(|_| <[_; 2]>::from(UnixStream::pair().unwrap()))
-            .collect();
-        let numbers: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
-        let token = |at: usize| Token::new(at as u32, 1);
-        let mut set = PollSet::new(-1, 0);
-        for (at, &fd) in numbers.iter().enumerate() {
-            set.add(fd, token(at), Interest::READABLE, Trigger::Level)
-                .unwrap();
-        }
-        set.remove(numbers[1], token(1)).unwrap();
-        assert_eq!(set.place(numbers[3]), Some(2));
-        set.remove(numbers[3], token(3)).unwrap();
-        assert_eq!(set.fds.len(), 3);
-        for at in [1, 3] {
-            let gone = set.remove(numbers[at], token(at)).unwrap_err();
-            assert_eq!(gone.kind(), io::ErrorKind::NotFound);
-        }
-        set.find(numbers[0], token(0)).unwrap();
-        set.find(numbers[2], token(2)).unwrap();
     }
 }

@@ -1,14 +1,17 @@
 //! Wrong calls.
 
 use super::Case;
-use super::bench::{Added, Bench, Fault, Verdict, ensure, unix_pair};
+use super::bench::{Added, Bench, Fault, Verdict, ensure, of, unix_pair};
 use crate::backend::{Interest, Readiness, Trigger};
 use crate::sys::lab;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
-pub(super) const CASES: &[Case] = &[Case::new("C29", "api_errors", api_errors)];
+pub(super) const CASES: &[Case] = &[
+    Case::new("C29", "api_errors", api_errors),
+    Case::new("C36", "high_numbers", high_numbers),
+];
 
 fn api_errors(bench: &mut Bench) -> Verdict {
     twice(bench)?;
@@ -16,6 +19,37 @@ fn api_errors(bench: &mut Bench) -> Verdict {
     not_open(bench)?;
     wrong_trigger(bench)?;
     regular_file(bench)
+}
+
+/// A high number is as good as a low one, up to the limit that the mechanism names; above it `add` says so and leaves
+/// nothing behind.
+fn high_numbers(bench: &mut Bench) -> Verdict {
+    let (mut ours, theirs) = unix_pair()?;
+    let low = bench.add(&theirs, Interest::WRITABLE)?;
+    let high = bench.move_up(theirs.try_clone()?)?;
+    let added = bench.add(&high, Interest::READABLE)?;
+    ours.write_all(b"x")?;
+    let events = bench.look()?;
+    let seen = [low, added].map(|added| of(&events, added));
+    let expected = [Some(Readiness::WRITABLE), Some(Readiness::READABLE)];
+    ensure!(seen == expected, "{seen:?} for {low:?} and {added:?}");
+    bench.remove(added)?;
+    bench.silent(added)?;
+    let Some(highest) = bench.capabilities.max_fd else {
+        return Ok(());
+    };
+    let beyond = match lab::move_beyond(high.as_fd(), highest.saturating_add(1)) {
+        Ok(beyond) => beyond,
+        Err(error) => return Err(Fault::Skipped(format!("no fd above {highest}: {error}"))),
+    };
+    let refused = bench.add(&beyond, Interest::READABLE);
+    let unknown = Added {
+        number: beyond.as_raw_fd(),
+        token: bench.token(),
+        interest: Interest::READABLE,
+    };
+    expect("a number too high", refused, ErrorKind::Unsupported)?;
+    is_unknown(bench, "a number too high", unknown)
 }
 
 fn expect<T>(what: &str, result: io::Result<T>, expected: ErrorKind) -> Verdict {
@@ -88,7 +122,7 @@ fn not_open(bench: &mut Bench) -> Verdict {
         other => return Err(Fault::Failed(format!("add of a bad fd: {other:?}"))),
     }
     let (_ours, theirs) = unix_pair()?;
-    let closed = lab::move_up(OwnedFd::from(theirs))?;
+    let closed = bench.move_up(theirs)?;
     let added = bench.add(&closed, Interest::READABLE)?;
     drop(closed);
     bench.remove(added)?;

@@ -6,7 +6,7 @@ use crate::backend::{Interest, Readiness};
 use crate::sys::lab;
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 pub(super) const CASES: &[Case] = &[
@@ -88,7 +88,7 @@ fn remove_self_in_batch(bench: &mut Bench) -> Verdict {
 fn add_in_batch(bench: &mut Bench) -> Verdict {
     let [_keep, (_, _ours, ready)] = two_ready(bench)?;
     bench.look()?;
-    let files = clones(&ready, 1000)?;
+    let files = clones(bench, &ready, 1000)?;
     let mut missing = HashSet::new();
     for file in &files {
         missing.insert(bench.add(file, Interest::READABLE)?.token);
@@ -130,7 +130,7 @@ fn overflow_fair(bench: &mut Bench) -> Verdict {
     let (mut ours, ready) = unix_pair()?;
     ours.write_all(b"x")?;
     bench.set_capacity(CAPACITY);
-    let files = clones(&ready, 200)?;
+    let files = clones(bench, &ready, 200)?;
     let mut all = Vec::new();
     for file in &files {
         all.push(bench.add(file, Interest::READABLE)?);
@@ -192,11 +192,17 @@ fn works(bench: &mut Bench, added: Added) -> Verdict {
     Ok(())
 }
 
-/// More numbers of one file: as many as wanted, or half of what the process may open.
-fn clones(file: &UnixStream, wanted: usize) -> Verdict<Vec<UnixStream>> {
+/// More numbers of one file: as many as wanted, or half of what the process may open and the backend can watch.
+fn clones(bench: &Bench, file: &UnixStream, wanted: usize) -> Verdict<Vec<UnixStream>> {
     let mut clones = Vec::new();
     while clones.len() < wanted {
-        match file.try_clone() {
+        let clone = file
+            .try_clone()
+            .and_then(|clone| match bench.capabilities.max_fd {
+                Some(highest) if clone.as_raw_fd() > highest => Err(io::Error::other("max_fd")),
+                _ => Ok(clone),
+            });
+        match clone {
             Ok(clone) => clones.push(clone),
             Err(error) if clones.len() < 100 => {
                 return Err(Fault::Skipped(format!("too few fds: {error}")));

@@ -5,7 +5,7 @@ use crate::sys;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -68,6 +68,11 @@ impl Bench {
 
     pub(super) fn set_capacity(&mut self, capacity: usize) {
         self.events = Events::with_capacity(capacity);
+    }
+
+    /// Gives a file a number that nobody else is likely to be given when it is closed, as high as the backend can watch.
+    pub(super) fn move_up(&self, file: impl Into<OwnedFd>) -> io::Result<OwnedFd> {
+        sys::lab::move_up(file.into(), self.capabilities.max_fd)
     }
 
     /// A token that was not used before.

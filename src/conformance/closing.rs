@@ -1,14 +1,14 @@
 //! Ends: half-closes, hang-ups, resets, refusals, and our own.
 
-use super::Case;
 use super::bench::{
     Added, Bench, Fault, PATIENCE, Verdict, drain, ensure, fill, of, pipe, tcp_pair, unix_pair,
 };
+use super::{Case, Trigger};
 use crate::backend::{Interest, Readiness};
 use crate::sys::lab;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("C21", "reset_tells_both", reset_tells_both),
     Case::new("C28", "close_gives_eof", close_gives_eof),
     Case::new("C33", "closed_behind_back", closed_behind_back),
+    Case::new("C35", "errors_are_told", errors_are_told),
 ];
 
 const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
@@ -194,7 +195,7 @@ fn close_gives_eof(bench: &mut Bench) -> Verdict {
 fn closed_behind_back(bench: &mut Bench) -> Verdict {
     let (_peer, theirs) = unix_pair()?;
     let (mut ours, other) = unix_pair()?;
-    let closed = lab::move_up(OwnedFd::from(theirs))?;
+    let closed = bench.move_up(theirs)?;
     let gone = bench.add(&closed, Interest::READABLE)?;
     let live = bench.add(&other, Interest::READABLE)?;
     drop(closed);
@@ -215,4 +216,38 @@ fn closed_behind_back(bench: &mut Bench) -> Verdict {
         Ok(()) | Err(io::ErrorKind::NotFound) => Ok(()),
         Err(kind) => Err(Fault::Failed(format!("remove afterwards: {kind:?}"))),
     }
+}
+
+/// The last reader of a pipe goes, and nobody asks for anything at the writer's end (or for room that there is not, where
+/// hang-ups are not told unasked): it hears of that, as of an error or a hang-up, and again when that is armed again.
+fn errors_are_told(bench: &mut Bench) -> Verdict {
+    let (reader, writer) = pipe()?;
+    fill(&writer)?;
+    let asked = match bench.capabilities.unasked {
+        true => Interest::NONE,
+        false => Interest::WRITABLE,
+    };
+    let mut added = bench.add(&writer, asked)?;
+    bench.silent(added)?;
+    drop(reader);
+    if !bench.capabilities.errors {
+        return Err(Fault::Skipped("tells no errors".into()));
+    }
+    let is_told = |seen: Readiness| {
+        let bits = match asked.is_none() {
+            true => Readiness::READABLE | Readiness::WRITABLE,
+            false => Readiness::WRITABLE,
+        };
+        (seen.is_error() || seen.is_write_closed()) && seen.contains(bits)
+    };
+    let seen = bench.next(added)?;
+    ensure!(is_told(seen), "{seen:?} for a pipe without a reader");
+    match bench.trigger {
+        Trigger::Edge if !bench.capabilities.rearm => return Ok(()),
+        Trigger::Edge => bench.again(added, Interest::ERROR)?,
+        Trigger::Level | Trigger::Oneshot => bench.modify(&mut added, asked)?,
+    }
+    let seen = bench.next(added)?;
+    ensure!(is_told(seen), "{seen:?} when armed again");
+    Ok(())
 }

@@ -11,10 +11,13 @@
 //! report.assert_ok();
 //! ```
 //!
+//! `examples/own_backend.rs` writes a backend of its own and has it judged. A backend that cannot do something says so in
+//! its [`Capabilities`](crate::backend::Capabilities), and is asked only for what it claims.
+//!
 //! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
 //!
-//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `forking` and `api`, what they
-//! share in `bench`. A new case is a function and a line in its theme's list.
+//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `sharing`, `forking` and `api`,
+//! what they share in `bench`. A new case is a function and a line in its theme's list.
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +33,7 @@ mod closing;
 mod forking;
 mod interests;
 mod report;
+mod sharing;
 mod timing;
 mod triggers;
 mod waking;
@@ -43,7 +47,14 @@ struct Case {
     name: &'static str,
     /// The triggers to which it applies.
     triggers: &'static [Trigger],
-    run: fn(&mut Bench) -> Verdict,
+    run: Run,
+}
+
+/// What a case needs.
+enum Run {
+    One(fn(&mut Bench) -> Verdict),
+    /// Further backends beside the first.
+    More(fn(&mut Bench, &mut Make<'_>) -> Verdict),
 }
 
 const EVERY: &[Trigger] = &[Trigger::Edge, Trigger::Level, Trigger::Oneshot];
@@ -55,7 +66,21 @@ impl Case {
             id,
             name,
             triggers: EVERY,
-            run,
+            run: Run::One(run),
+        }
+    }
+
+    /// A case that needs further backends, for every trigger.
+    const fn with_more(
+        id: &'static str,
+        name: &'static str,
+        run: fn(&mut Bench, &mut Make<'_>) -> Verdict,
+    ) -> Case {
+        Case {
+            id,
+            name,
+            triggers: EVERY,
+            run: Run::More(run),
         }
     }
 
@@ -69,7 +94,11 @@ impl Case {
             return Outcome::Skipped(format!("not about {}", report::lower(trigger)));
         }
         let verdict = catch_unwind(AssertUnwindSafe(|| {
-            (self.run)(&mut Bench::new(make()?, trigger))
+            let mut bench = Bench::new(make()?, trigger);
+            match self.run {
+                Run::One(run) => run(&mut bench),
+                Run::More(run) => run(&mut bench, make),
+            }
         }));
         match verdict {
             Ok(Ok(())) => Outcome::Ok,
@@ -116,6 +145,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         interests::CASES,
         closing::CASES,
         forking::CASES,
+        sharing::CASES,
         batch::CASES,
         api::CASES,
     ]

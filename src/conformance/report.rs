@@ -67,12 +67,18 @@ impl Cell {
         &self.outcome
     }
 
-    fn column(&self) -> (&str, Trigger) {
+    fn column(&self) -> Column<'_> {
         (&self.backend, self.trigger)
     }
 }
 
-/// The judgement of one or more backends; `Display` prints it as a table.
+/// The cells of one backend and trigger.
+type Column<'a> = (&'a str, Trigger);
+
+/// The judgement of one or more backends.
+///
+/// `Display` prints it as a table, a column for each trigger that a backend claims, and below it what was counted, what was
+/// skipped as a whole, and each failure with what was seen.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Report {
@@ -132,9 +138,21 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.table() {
+        let columns = unique(self.cells.iter().map(Cell::column));
+        let (unasked, asked): (Vec<Column<'_>>, Vec<Column<'_>>) = columns
+            .into_iter()
+            .partition(|&column| self.unasked(column).is_some());
+        for line in self.table(&asked) {
             let line = line.join("  ");
             writeln!(f, "{}", line.trim_end())?;
+        }
+        for (backend, trigger) in asked {
+            let counts = self.counts((backend, trigger));
+            writeln!(f, "{backend} {}: {counts}", lower(trigger))?;
+        }
+        for (backend, trigger) in unasked {
+            let reason = self.unasked((backend, trigger)).unwrap_or_default();
+            writeln!(f, "{backend} {}: skipped: {reason}", lower(trigger))?;
         }
         for (backend, reason) in &self.absent {
             writeln!(f, "{backend}: skipped: {reason}")?;
@@ -144,11 +162,39 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn of<'a>(&'a self, column: Column<'a>) -> impl Iterator<Item = &'a Cell> {
+        self.cells
+            .iter()
+            .filter(move |cell| cell.column() == column)
+    }
+
+    /// Why no case at all was asked for this trigger, if it is so.
+    fn unasked<'a>(&'a self, column: Column<'a>) -> Option<&'a str> {
+        let mut reasons = self.of(column).map(|cell| match &cell.outcome {
+            Outcome::Skipped(reason) => Some(reason.as_str()),
+            _ => None,
+        });
+        let first = reasons.next()??;
+        reasons.all(|reason| reason == Some(first)).then_some(first)
+    }
+
+    /// "30 ok, 1 failed, 4 skipped".
+    fn counts(&self, column: Column<'_>) -> String {
+        let (mut ok, mut failed, mut skipped) = (0, 0, 0);
+        for cell in self.of(column) {
+            match cell.outcome {
+                Outcome::Ok => ok += 1,
+                Outcome::Failed(_) => failed += 1,
+                Outcome::Skipped(_) => skipped += 1,
+            }
+        }
+        format!("{ok} ok, {failed} failed, {skipped} skipped")
+    }
+
     /// The table's lines, all cells of a column equally wide.
-    fn table(&self) -> Vec<Vec<String>> {
-        let columns = unique(self.cells.iter().map(Cell::column));
+    fn table(&self, columns: &[Column<'_>]) -> Vec<Vec<String>> {
         let rows = unique(self.cells.iter().map(|cell| (cell.id, cell.name)));
-        if rows.is_empty() {
+        if columns.is_empty() {
             return Vec::new();
         }
         let mut head = vec![String::new(), String::new()];
@@ -160,7 +206,7 @@ impl Report {
         let mut lines = vec![head];
         for (id, name) in rows {
             let mut line = vec![id.to_owned(), name.to_owned()];
-            for &column in &columns {
+            for &column in columns {
                 let here = |cell: &&Cell| cell.id == id && cell.column() == column;
                 let cell = self.cells.iter().find(here);
                 line.push(cell.map_or(String::new(), |cell| cell.outcome.to_string()));
@@ -244,6 +290,10 @@ mod tests {
         ] {
             report.push(Cell::new(id, name, "toy", Trigger::Edge, outcome));
         }
+        for id in ["C01", "C02"] {
+            let outcome = Outcome::Skipped("has no level trigger".into());
+            report.push(Cell::new(id, "x", "toy", Trigger::Level, outcome));
+        }
         report.skip("kqueue", "only on the BSDs and macOS");
         let text = report.to_string();
         for part in [
@@ -251,11 +301,14 @@ mod tests {
             "C01  one    ok",
             "C02  two    FAILED",
             "C03  three  skipped: not about edge",
+            "toy edge: 1 ok, 1 failed, 1 skipped",
+            "toy level: skipped: has no level trigger",
             "kqueue: skipped: only on the BSDs and macOS",
             "FAILED C02 two, toy edge: too late",
         ] {
             assert!(text.contains(part), "{part:?} is missing in\n{text}");
         }
+        assert_eq!(text.matches("has no level trigger").count(), 1, "{text}");
         assert!(!report.is_ok());
         assert_eq!(report.failures().count(), 1);
     }

@@ -107,6 +107,10 @@ fn rearm_by_direction(bench: &mut Bench) -> Verdict {
     let seen = bench.next(added)?;
     ensure!(seen == Readiness::WRITABLE, "{seen:?} for room");
     bench.silent(added)?;
+    // The other direction is armed still, and stays so.
+    bench.again(added, Interest::WRITABLE)?;
+    let seen = bench.next(added)?;
+    ensure!(seen == Readiness::WRITABLE, "{seen:?} for room, again");
     ours.write_all(b"x")?;
     let seen = bench.next(added)?;
     ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");

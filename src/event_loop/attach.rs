@@ -1,12 +1,14 @@
 //! Registrations: attaching, changing, pausing, replacing and detaching fds.
 
 use super::EventLoop;
-use super::source::{AttachError, Cause, Handler, Held, Pauses, Source, Timeout, Value};
+use super::source::{AttachError, Callback, Cause, Handler, Held, Pauses, Source, Timeout, Value};
 use super::timers::Due;
 use crate::backend::{self, Interest, Readiness, Token, Trigger};
 use crate::reactor::table::Terms;
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 
 impl<D: 'static> EventLoop<D> {
     /// Registers an fd, which the loop owns from now on, and calls `handler` whenever it has become ready for `interest`, with
@@ -31,14 +33,15 @@ impl<D: 'static> EventLoop<D> {
         F: FnMut(&mut EventLoop<D>, Source<T>, Cause) + 'static,
     {
         let owner = self.id;
-        let handler: Handler<D> = Box::new(move |event_loop, token, cause| {
+        let callback: Callback<D> = Box::new(move |event_loop, token, cause| {
             handler(event_loop, Source::new(token, owner), cause);
         });
-        match self.attach_any(Box::new(fd), interest, trigger, Some(handler)) {
+        let handler = Rc::new(RefCell::new(callback));
+        match self.attach_any(Value::new(fd), interest, trigger, handler) {
             Ok(token) => Ok(Source::new(token, owner)),
             Err((error, value)) => Err(AttachError {
                 error,
-                fd: downcast(value),
+                fd: value.into_inner(),
             }),
         }
     }
@@ -46,11 +49,11 @@ impl<D: 'static> EventLoop<D> {
     /// As `attach`, with the types forgotten.
     fn attach_any(
         &mut self,
-        value: Box<dyn Value>,
+        value: Value,
         interest: Interest,
         trigger: Trigger,
-        handler: Option<Handler<D>>,
-    ) -> Result<Token, (io::Error, Box<dyn Value>)> {
+        handler: Handler<D>,
+    ) -> Result<Token, (io::Error, Value)> {
         let terms = Terms {
             interest,
             trigger,
@@ -73,6 +76,7 @@ impl<D: 'static> EventLoop<D> {
             handler,
             timeout: None,
             wanted: interest,
+            mask: Readiness::from_interest(interest),
             pauses: Pauses::NONE,
             always_ready,
             told_the_end: false,
@@ -101,9 +105,11 @@ impl<D: 'static> EventLoop<D> {
             return Ok(());
         }
         let before = std::mem::replace(&mut held.wanted, interest);
+        held.refresh();
         let applied = self.apply(token);
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.wanted = before;
+            entry.state.refresh();
         }
         applied
     }
@@ -170,7 +176,7 @@ impl<D: 'static> EventLoop<D> {
     pub fn detach<T: 'static>(&mut self, source: Source<T>) -> io::Result<T> {
         let token = self.live(source)?;
         self.detach_any(token)
-            .map(downcast)
+            .map(Value::into_inner)
             .ok_or_else(not_attached)
     }
 
@@ -203,33 +209,41 @@ impl<D: 'static> EventLoop<D> {
             return Err(AttachError { error, fd });
         };
         let (interest, trigger, pauses) = (entry.state.wanted, entry.trigger, entry.state.pauses);
-        let attached = self.attach_any(Box::new(fd), interest, trigger, None);
+        let handler = entry.state.handler.clone();
+        let attached = self.attach_any(Value::new(fd), interest, trigger, handler);
         let token = attached.map_err(|(error, value)| AttachError {
             error,
-            fd: downcast(value),
+            fd: value.into_inner(),
         })?;
         let _ = self.set_pauses(token, |_| pauses);
-        self.move_handler(source.token, token);
+        self.move_timeout(source.token, token);
         let old = self.detach_any(source.token);
         let old = old.expect("it was live, and nothing foreign ran since");
-        Ok((Source::new(token, self.id), downcast(old)))
+        Ok((Source::new(token, self.id), old.into_inner()))
     }
 
     /// What is attached, to look at.
     pub fn get<T: 'static>(&self, source: Source<T>) -> Option<&T> {
         let token = self.live(source).ok()?;
         let held = &self.table.peek(token)?.state;
-        held.value.as_ref()?.as_any().downcast_ref()
+        held.value.as_ref()?.any.downcast_ref()
     }
 
     /// What is attached, to use it: to read and to write, say.
     #[inline]
     pub fn get_mut<T: 'static>(&mut self, source: Source<T>) -> Option<&mut T> {
+        self.get_with_data(source).map(|(value, _)| value)
+    }
+
+    /// What is attached and what the handlers share, both at once.
+    #[inline]
+    pub fn get_with_data<T: 'static>(&mut self, source: Source<T>) -> Option<(&mut T, &mut D)> {
         if source.owner != self.id {
             return None;
         }
         let held = &mut self.table.get(source.token)?.state;
-        held.value.as_mut()?.as_any_mut().downcast_mut()
+        let value = held.value.as_mut()?.any.downcast_mut()?;
+        Some((value, &mut self.data))
     }
 
     /// Whether something is attached under that name.
@@ -281,12 +295,14 @@ impl<D: 'static> EventLoop<D> {
         let before = entry.state.pauses;
         let after = change(before);
         entry.state.pauses = after;
+        entry.state.refresh();
         if (before == Pauses::NONE) == (after == Pauses::NONE) {
             return Ok(());
         }
         let applied = self.apply(token);
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.pauses = before;
+            entry.state.refresh();
         }
         applied
     }
@@ -304,7 +320,7 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    fn detach_any(&mut self, token: Token) -> Option<Box<dyn Value>> {
+    fn detach_any(&mut self, token: Token) -> Option<Value> {
         let (held, _removed) = self.table.deregister(token, false)?;
         let (value, timeout) = (held.value.take(), held.timeout.take());
         if held.always_ready {
@@ -320,16 +336,12 @@ impl<D: 'static> EventLoop<D> {
         value
     }
 
-    /// Gives the handler and the timeout of one source to another.
-    fn move_handler(&mut self, from: Token, to: Token) {
+    /// Gives the timeout and the marks of one source to another.
+    fn move_timeout(&mut self, from: Token, to: Token) {
         let Some(entry) = self.table.get(from) else {
             return;
         };
-        let (handler, timeout) = (entry.state.handler.take(), entry.state.timeout.take());
-        if handler.is_none() {
-            // It runs: it is put where it belongs when it returns.
-            self.replaced.push((from, to));
-        }
+        let timeout = entry.state.timeout.take();
         let moved = timeout.map(|Timeout { after, key }| {
             let tick = self.timers.deadline(key);
             self.timers.cancel(key);
@@ -343,7 +355,6 @@ impl<D: 'static> EventLoop<D> {
             marked.follow(from, to);
         }
         if let Some(entry) = self.table.get(to) {
-            entry.state.handler = handler;
             entry.state.timeout = moved;
         }
     }
@@ -365,14 +376,6 @@ fn is_always_ready(error: &io::Error, fd: BorrowedFd<'_>) -> bool {
     );
     let ready = Readiness::READABLE | Readiness::WRITABLE;
     refused && backend::look(fd.as_raw_fd(), both).is_ok_and(|seen| seen == ready)
-}
-
-/// The value behind a `Source<T>`, which is a `T`: a source is made when its value is attached.
-fn downcast<T: 'static>(value: Box<dyn Value>) -> T {
-    match value.into_any().downcast() {
-        Ok(value) => *value,
-        Err(_) => unreachable!("a source names the type that was attached"),
-    }
 }
 
 /// What a name is answered by that names nothing any more.

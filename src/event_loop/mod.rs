@@ -144,8 +144,6 @@ pub struct EventLoop<D = ()> {
     running: bool,
     /// Something was sent that has not been looked at.
     notified: bool,
-    /// Sources that were replaced in this turn, and by which.
-    replaced: Vec<(Token, Token)>,
 }
 
 /// Something to be done once, with the loop.
@@ -296,6 +294,5 @@ fn assemble<D>(
         calls: 0,
         running: false,
         notified: false,
-        replaced: Vec::new(),
     }
 }

@@ -4,12 +4,14 @@ use super::EventLoop;
 use crate::backend::{Interest, Readiness, Token};
 use crate::timer::TimerKey;
 use std::any::Any;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -131,44 +133,53 @@ impl<T> From<AttachError<T>> for io::Error {
     }
 }
 
-/// An attached value whose type is known to its [`Source`] alone.
-pub(super) trait Value: Any {
-    fn fd(&self) -> BorrowedFd<'_>;
-    fn as_any(&self) -> &dyn Any;
-    fn as_any_mut(&mut self) -> &mut dyn Any;
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+/// An attached value whose type is known to its [`Source`] alone, and how to find its fd.
+pub(super) struct Value {
+    pub(super) any: Box<dyn Any>,
+    fd: fn(&dyn Any) -> BorrowedFd<'_>,
 }
 
-impl<T: AsFd + 'static> Value for T {
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.as_fd()
+impl Value {
+    pub(super) fn new<T: AsFd + 'static>(value: T) -> Value {
+        Value {
+            any: Box::new(value),
+            fd: |any| {
+                let value = any.downcast_ref::<T>();
+                value.expect("it was made of that type").as_fd()
+            },
+        }
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        (self.fd)(&*self.any)
     }
 
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
+    /// The value behind a `Source<T>`, which is a `T`: a source is made when its value is attached.
+    pub(super) fn into_inner<T: 'static>(self) -> T {
+        match self.any.downcast() {
+            Ok(value) => *value,
+            Err(_) => unreachable!("a source names the type that was attached"),
+        }
     }
 }
 
-/// A handler, with the type of its source forgotten.
-pub(super) type Handler<D> = Box<dyn FnMut(&mut EventLoop<D>, Token, Cause)>;
+/// A handler, with the type of its source forgotten. Counted, so that it stays where it is while it runs, whatever becomes of its
+/// fd meanwhile; it is borrowed only to be called, and never called by itself, for a loop that runs is not run again.
+pub(super) type Handler<D> = Rc<RefCell<Callback<D>>>;
+
+/// In a box of its own: behind an `Rc` its place would have to be computed at every call.
+pub(super) type Callback<D> = Box<dyn FnMut(&mut EventLoop<D>, Token, Cause)>;
 
 /// What the loop keeps with an attached fd.
 pub(super) struct Held<D> {
     /// `None` once detached.
-    pub(super) value: Option<Box<dyn Value>>,
-    /// `None` while it runs.
-    pub(super) handler: Option<Handler<D>>,
+    pub(super) value: Option<Value>,
+    pub(super) handler: Handler<D>,
     pub(super) timeout: Option<Timeout>,
     /// What the user asked for; not watched while paused.
     pub(super) wanted: Interest,
+    /// What of an event is delivered besides hang-ups and errors: what was asked for, nothing while paused.
+    pub(super) mask: Readiness,
     pub(super) pauses: Pauses,
     /// No kernel watches it: it is ready whenever it is asked for.
     pub(super) always_ready: bool,
@@ -180,6 +191,11 @@ impl<D> Held<D> {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         let value = self.value.as_ref();
         value.expect("what is registered has its fd").fd()
+    }
+
+    /// Takes over a change of what was asked for or of the pauses.
+    pub(super) fn refresh(&mut self) {
+        self.mask = Readiness::from_interest(self.effective());
     }
 
     /// What is to be watched: nothing while paused, for whatever reason.

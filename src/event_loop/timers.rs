@@ -219,12 +219,9 @@ impl<D: 'static> EventLoop<D> {
     }
 
     fn time_out(&mut self, token: Token) {
-        let handler = self
-            .table
-            .get(token)
-            .and_then(|entry| entry.state.handler.take());
-        if let Some(handler) = handler {
-            self.call(token, handler, Cause::Timeout);
+        if let Some(entry) = self.table.get(token) {
+            let handler = entry.state.handler.clone();
+            self.call(token, &handler, Cause::Timeout);
         }
     }
 

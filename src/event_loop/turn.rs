@@ -108,7 +108,6 @@ impl<D: 'static> EventLoop<D> {
         self.take_messages();
         self.fire();
         self.do_deferred();
-        self.replaced.clear();
         self.table.release();
         self.call_hooks(Place::AfterTurn);
         Ok(self.calls - before)
@@ -193,33 +192,36 @@ impl<D: 'static> EventLoop<D> {
         let Some(entry) = self.table.get(token) else {
             return;
         };
-        let held = &mut entry.state;
-        let is_the_end = is_the_end(seen);
-        let seen = if is_the_end {
-            seen
-        } else {
-            seen & Readiness::from_interest(held.effective())
-        };
+        if is_the_end(seen) {
+            return self.dispatch_the_end(token, seen);
+        }
+        let seen = seen & entry.state.mask;
         if seen.is_empty() {
             return;
         }
-        held.told_the_end |= is_the_end;
         let is_edge = entry.trigger == Trigger::Edge;
-        let Some(handler) = held.handler.take() else {
-            return;
-        };
-        self.call(token, handler, Cause::Ready(seen));
-        if is_the_end {
-            self.after_the_end(token, seen);
-        } else if is_edge && self.table.capabilities().rearm {
+        let handler = entry.state.handler.clone();
+        self.call(token, &handler, Cause::Ready(seen));
+        if is_edge && self.table.capabilities().rearm {
             self.arm_again(token, seen);
         }
+    }
+
+    /// As `dispatch`, for what is told whatever was asked for.
+    #[cold]
+    fn dispatch_the_end(&mut self, token: Token, seen: Readiness) {
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        entry.state.told_the_end = true;
+        let handler = entry.state.handler.clone();
+        self.call(token, &handler, Cause::Ready(seen));
+        self.after_the_end(token, seen);
     }
 
     /// A hang-up or an error was delivered, so the backend reports this fd no more. It is armed again when the error has been
     /// taken, as a datagram socket's can be, and when a level-triggered handler still wants to read: there may be more than it
     /// took.
-    #[cold]
     fn after_the_end(&mut self, token: Token, seen: Readiness) {
         let Some(entry) = self.table.get(token) else {
             return;
@@ -241,31 +243,12 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    /// Calls a handler that was taken out of its place, and puts it back there; also if it panics, which goes on then.
+    /// Calls a handler.
     #[inline]
-    pub(super) fn call(&mut self, token: Token, mut handler: Handler<D>, cause: Cause) {
+    pub(super) fn call(&mut self, token: Token, handler: &Handler<D>, cause: Cause) {
         self.calls += 1;
-        let mut caught = Caught::default();
-        caught.call(|| handler(self, token, cause));
-        match self.table.get(token) {
-            Some(entry) => entry.state.handler = Some(handler),
-            None => self.put_back_elsewhere(token, handler),
-        }
-        caught.resume();
-    }
-
-    /// The fd was detached by its own handler; if it was replaced by another, the handler goes on with that.
-    #[cold]
-    fn put_back_elsewhere(&mut self, token: Token, handler: Handler<D>) {
-        let mut at = token;
-        // It may have been replaced more than once.
-        while let Some((_, to)) = self.replaced.iter().find(|(from, _)| *from == at) {
-            at = *to;
-        }
-        if at != token {
-            if let Some(entry) = self.table.get(at) {
-                entry.state.handler = Some(handler);
-            }
+        if let Ok(mut handler) = handler.try_borrow_mut() {
+            handler(self, token, cause);
         }
     }
 
@@ -319,8 +302,8 @@ impl<D: 'static> EventLoop<D> {
     }
 }
 
-/// Whether a hang-up, an error or a closed number was seen, which nobody can ask not to be told of.
+/// Whether a hang-up, an error or a closed number was seen, which nobody can ask not to be told of. (A side that is closed for
+/// writing is closed for both, or is what a writer waits for.)
 fn is_the_end(seen: Readiness) -> bool {
-    let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
-    seen.intersects(Readiness::ERROR | Readiness::INVALID) || seen.contains(closed)
+    seen.intersects(Readiness::ERROR | Readiness::INVALID | Readiness::WRITE_CLOSED)
 }

@@ -195,12 +195,13 @@ impl<T: AsFd> AsyncFd<T> {
     /// Waits until the fd is ready for any of `interest`.
     ///
     /// An error or a hang-up ends every wait, and comes whatever the fd was registered for; so [`Interest::ERROR`] alone
-    /// may always be waited for.
+    /// may be waited for. Not so on `select`, which takes both for readiness: there they end waits to read and to write.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when the fd was not registered for all of `interest`, or when that is empty; an error when the
-    /// runtime is gone; and what the mechanism says.
+    /// `InvalidInput` when the fd was not registered for all of `interest`, or when that is empty; `Unsupported` for
+    /// errors without READABLE or WRITABLE on a mechanism that does not tell them (`select`); an error when the runtime is gone; and
+    /// what the mechanism says.
     ///
     /// # Cancel safety
     ///

@@ -85,6 +85,14 @@ pub(super) fn nothing_asked() -> io::Error {
 }
 
 #[cold]
+pub(super) fn errors_not_told() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the runtime's mechanism does not tell errors from readiness, so a wait for errors alone would not end: wait to read or to write as well, or choose another backend",
+    )
+}
+
+#[cold]
 pub(super) fn not_registered_for(asked: Interest, registered: Interest) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,

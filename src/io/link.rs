@@ -1,13 +1,13 @@
 //! The [`Link`] of an [`AsyncFd`](super::AsyncFd) to the reactor: what is checked when it is made and when it is waited on.
 
-use super::error::{blocking, not_registered_for, nothing_asked, regular_file};
+use super::error::{blocking, errors_not_told, not_registered_for, nothing_asked, regular_file};
 use super::ready_guard::Held;
 use super::{Interest, Ready};
 use crate::budget;
 use crate::reactor::Watch;
 use crate::reactor::driver::Seen;
 use crate::reactor::io_state::Direction;
-use crate::reactor::registration::Registration;
+use crate::reactor::registration::{Registration, tells_errors};
 use crate::sys::fd::{FileKind, file_kind, is_nonblocking};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -20,6 +20,8 @@ pub(super) struct Link {
     /// The number that was registered, whatever `T` says later.
     pub(super) fd: RawFd,
     pub(super) interest: Interest,
+    /// Whether a wait for errors, and neither to read nor to write, can end.
+    errors_alone: bool,
 }
 
 impl Drop for Link {
@@ -44,16 +46,22 @@ impl Link {
             registration: Registration::new(fd, Watch::Custom(interest))?,
             fd: fd.as_raw_fd(),
             interest,
+            errors_alone: tells_errors(),
         })
     }
 
-    /// Whether `interest` can be waited for. Errors are reported whether they were asked for or not.
+    /// Whether `interest` can be waited for. Errors are reported whether they were asked for or not, but by some mechanisms
+    /// only to who waits for something else.
     pub(super) fn check(&self, interest: Interest) -> io::Result<()> {
         if interest.is_none() {
             return Err(nothing_asked());
         }
         if !self.interest.contains(interest - Interest::ERROR) {
             return Err(not_registered_for(interest, self.interest));
+        }
+        let with_errors = interest.is_readable() || interest.is_writable();
+        if interest.is_error() && !with_errors && !self.errors_alone {
+            return Err(errors_not_told());
         }
         Ok(())
     }

@@ -53,6 +53,8 @@ pub(crate) enum Watch {
     Tcp { connected: bool, sole: bool },
     /// A listening socket: readable alone.
     Listener { sole: bool },
+    /// A listening socket that other loops watch too: of those that wait, one is woken.
+    ExclusiveListener,
     /// Any other fd: writability is added to the mask by the first wait for it, because an edge-triggered mask with it
     /// reports every send and every read of the peer on UDP and AF_UNIX.
     Custom(Interest),
@@ -63,7 +65,7 @@ impl Watch {
     fn interest(self) -> Interest {
         match self {
             Watch::Tcp { .. } => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
-            Watch::Listener { .. } => Interest::READABLE,
+            Watch::Listener { .. } | Watch::ExclusiveListener => Interest::READABLE,
             Watch::Custom(interest) => interest - Interest::WRITABLE,
         }
     }
@@ -85,7 +87,7 @@ impl Watch {
             trigger: Trigger::Edge,
             sole: match self {
                 Watch::Tcp { sole, .. } | Watch::Listener { sole } => sole,
-                Watch::Custom(_) => false,
+                Watch::ExclusiveListener | Watch::Custom(_) => false,
             },
         }
     }
@@ -120,6 +122,11 @@ impl Reactor {
         self.table.backend_mut()
     }
 
+    /// Whether errors end a wait for nothing else.
+    pub(crate) fn tells_errors(&self) -> bool {
+        self.table.capabilities().errors
+    }
+
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
@@ -129,8 +136,26 @@ impl Reactor {
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let rearm = self.table.capabilities().rearm;
         let state = IoState::new(watch.readiness(), watch.short_proves(), rearm, self.round);
-        let watched = self.table.watch(fd, watch.terms())?;
+        let mut terms = watch.terms();
+        terms.interest = self.heard(terms.interest);
+        let watched = match watch {
+            Watch::ExclusiveListener => self.table.watch_exclusive(fd)?,
+            _ => self.table.watch(fd, terms)?,
+        };
         Ok(self.table.keep(watched, state))
+    }
+
+    /// What the backend is asked for, so that who waits hears of a hang-up: a mechanism that tells it only with data or
+    /// room is asked for these, too.
+    #[inline]
+    fn heard(&self, interest: Interest) -> Interest {
+        let either = Interest::READABLE | Interest::WRITABLE;
+        if self.table.capabilities().unasked || interest.is_none() || !(interest & either).is_none()
+        {
+            interest
+        } else {
+            interest | either
+        }
     }
 
     /// What is known of a live registration.
@@ -222,11 +247,12 @@ impl Reactor {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
-        let interest = interest - Interest::ERROR;
-        if entry.watched.contains(interest) {
+        let (before, trigger) = (entry.watched, entry.trigger);
+        // Errors come without being asked for, or with what they come with.
+        let watched = self.heard(before | interest) - Interest::ERROR;
+        if before.contains(watched) {
             return Ok(());
         }
-        let (watched, trigger) = (entry.watched | interest, entry.trigger);
         self.table.modify(token, watched, trigger)
     }
 

@@ -295,6 +295,11 @@ pub(crate) fn check_runtime() -> io::Result<()> {
     }
 }
 
+/// Whether the mechanism of the runtime that runs here lets errors end a wait for nothing else.
+pub(crate) fn tells_errors() -> bool {
+    CURRENT.with(|driver| driver.is_some_and(Driver::tells_errors))
+}
+
 /// No runtime runs on this thread.
 #[cold]
 pub(crate) fn no_runtime() -> io::Error {

@@ -119,6 +119,23 @@ impl<S> Table<S> {
         })
     }
 
+    /// As `watch`, for a listening socket that other loops watch too, of which one is to be woken.
+    pub(crate) fn watch_exclusive(&mut self, fd: BorrowedFd<'_>) -> io::Result<Watched> {
+        self.check_forked()?;
+        let token = self.next_token()?;
+        self.backend.add_exclusive(fd, token)?;
+        Ok(Watched {
+            token,
+            fd: fd.as_raw_fd(),
+            terms: Terms {
+                interest: Interest::READABLE,
+                trigger: Trigger::Edge,
+                sole: false,
+            },
+            backed: true,
+        })
+    }
+
     /// As `watch`, for an fd that no kernel needs to watch because it is always ready.
     pub(crate) fn watch_nothing(
         &mut self,

@@ -178,6 +178,7 @@ fn edge() -> Capabilities {
     Capabilities {
         edge: true,
         close_removes: true,
+        unasked: true,
         ..Capabilities::none()
     }
 }
@@ -187,6 +188,7 @@ fn rearming() -> Capabilities {
     Capabilities {
         edge: true,
         rearm: true,
+        unasked: true,
         ..Capabilities::none()
     }
 }

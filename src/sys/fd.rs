@@ -41,6 +41,13 @@ pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a number names an open file.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD takes no pointer; a number that is not open is an error, not an access.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) });
+    !flags.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+}
+
 /// Which file an fd names: two numbers that differ between two files open at the same time. (Event fds and their like
 /// share one; what has an inode of its own, such as sockets, pipes and files, does not.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,17 +59,29 @@ pub(crate) struct FileId {
 impl FileId {
     /// Asks `fstat`; an fd that is not open is `EBADF`.
     pub(crate) fn of(fd: RawFd) -> io::Result<FileId> {
-        let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: the buffer is a whole `stat`; the call looks at the number and does not keep it.
-        check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
-        // SAFETY: fstat succeeded, so it filled the buffer.
-        let stat = unsafe { stat.assume_init() };
-        #[allow(clippy::unnecessary_cast, reason = "narrower or signed elsewhere")]
-        Ok(FileId {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-        })
+        identify(fd).map(|(id, _)| id)
     }
+}
+
+/// Which file an fd names, and of what kind it is, at the cost of one call.
+pub(crate) fn identify(fd: RawFd) -> io::Result<(FileId, FileKind)> {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the buffer is a whole `stat`; the call looks at the number and does not keep it.
+    check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
+    // SAFETY: fstat succeeded, so it filled the buffer.
+    let stat = unsafe { stat.assume_init() };
+    #[allow(clippy::unnecessary_cast, reason = "narrower or signed elsewhere")]
+    let id = FileId {
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+    };
+    let kind = match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG | libc::S_IFDIR => FileKind::Regular,
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFIFO => FileKind::Pipe,
+        _ => FileKind::Other,
+    };
+    Ok((id, kind))
 }
 
 /// What kind of file an fd names, as far as waiting for it is concerned.
@@ -72,20 +91,13 @@ pub(crate) enum FileKind {
     Regular,
     /// A socket.
     Socket,
-    /// A pipe, a terminal, a device, an anonymous inode.
+    /// A pipe, with a name or without.
+    Pipe,
+    /// A terminal, a device, an anonymous inode.
     Other,
 }
 
 /// Asks `fstat` for the kind.
 pub(crate) fn file_kind(fd: BorrowedFd<'_>) -> io::Result<FileKind> {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the buffer is a whole `stat`; the borrow keeps the fd open.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
-    // SAFETY: fstat succeeded, so it filled the buffer.
-    let mode = unsafe { stat.assume_init() }.st_mode & libc::S_IFMT;
-    Ok(match mode {
-        libc::S_IFREG | libc::S_IFDIR => FileKind::Regular,
-        libc::S_IFSOCK => FileKind::Socket,
-        _ => FileKind::Other,
-    })
+    identify(fd.as_raw_fd()).map(|(_, kind)| kind)
 }

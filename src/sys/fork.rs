@@ -30,14 +30,15 @@ pub(crate) fn watch() {
     });
 }
 
-/// Makes the number of `old` name the file of `new`, close-on-exec, in one step; what `old` named before is closed here
-/// and lives on in other processes.
+/// Makes the number of `old` name the file of `new`, close-on-exec, in one step where there is dup3; what `old` named
+/// before is closed here and lives on in other processes.
 pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
     let (old, new) = (old.as_raw_fd(), new.as_raw_fd());
-    #[cfg(not(target_vendor = "apple"))]
+    #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
     // SAFETY: the call takes no pointer; both numbers are borrowed, so nobody else gives them another meaning.
     check(unsafe { libc::dup3(new, old, libc::O_CLOEXEC) })?;
-    #[cfg(target_vendor = "apple")]
+    // macOS has no dup3, and the libc crate none for Android.
+    #[cfg(any(target_vendor = "apple", target_os = "android"))]
     {
         // SAFETY: as above.
         check(unsafe { libc::dup2(new, old) })?;

@@ -3,7 +3,7 @@
 use super::syscall::check;
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -71,18 +71,25 @@ pub(crate) fn replace(number: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Resul
     check(unsafe { libc::dup2(file.as_raw_fd(), number.as_raw_fd()) }).map(drop)
 }
 
-/// Moves a file to a high number, which nobody else is likely to be given when it is closed.
-pub(crate) fn move_up(fd: OwnedFd) -> io::Result<OwnedFd> {
+/// Moves a file to a high number, which nobody else is likely to be given when it is closed, but not to one above `highest`.
+pub(crate) fn move_up(fd: OwnedFd, highest: Option<RawFd>) -> io::Result<OwnedFd> {
     let mut error = io::Error::from(io::ErrorKind::InvalidInput);
     for lowest in [5000, 900, 200] {
-        // SAFETY: F_DUPFD_CLOEXEC takes an int; the fd is open.
-        match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }) {
-            // SAFETY: the call has just made this fd, and nobody else knows it.
-            Ok(moved) => return Ok(unsafe { OwnedFd::from_raw_fd(moved) }),
+        match move_beyond(fd.as_fd(), lowest) {
+            Ok(moved) if highest.is_some_and(|highest| moved.as_raw_fd() > highest) => {}
+            Ok(moved) => return Ok(moved),
             Err(failed) => error = failed,
         }
     }
     Err(error)
+}
+
+/// Another number for a file: the first free one from `lowest` on.
+pub(crate) fn move_beyond(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes an int; the borrow keeps the fd open.
+    let moved = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    // SAFETY: the call has just made this fd, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
 /// A number that no process can have open.

@@ -24,9 +24,14 @@ pub(crate) mod fd;
 pub(crate) mod fork;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod lab;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod mmap;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
+pub(crate) mod select;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod syscall;
 pub(crate) mod timeout;

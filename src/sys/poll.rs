@@ -13,6 +13,48 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::R
     imp::poll(fds, timeout).map(|ready| ready as usize)
 }
 
+/// As [`poll`], and takes the time that was waited off `timeout`, so that a wait can go on without a look at the clock.
+///
+/// The system call itself: the kernel writes back what is left, which the C libraries keep to themselves (ppoll(2), "C
+/// library/kernel differences"). A process whose personality has `STICKY_TIMEOUTS` is told nothing, and waits too long.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn poll_on(
+    fds: &mut [libc::pollfd],
+    timeout: &mut Option<Duration>,
+) -> io::Result<usize> {
+    use std::ptr;
+    /// Whether the call counts in 64 bits: 414 is the number of the newer one, which some 32-bit targets call so.
+    const WIDE: bool = cfg!(any(target_pointer_width = "64", target_arch = "x86_64"))
+        || libc::SYS_ppoll as u64 == 414;
+    let spec = super::timeout::timespec(timeout.unwrap_or_default());
+    #[allow(clippy::unnecessary_cast, reason = "32 bits on other targets")]
+    let mut wide = [spec.tv_sec as i64, spec.tv_nsec as i64];
+    let mut narrow = wide.map(|part| i32::try_from(part).unwrap_or(i32::MAX));
+    let left = match (&timeout, WIDE) {
+        (None, _) => ptr::null_mut(),
+        (Some(_), true) => wide.as_mut_ptr().cast::<libc::c_void>(),
+        (Some(_), false) => narrow.as_mut_ptr().cast(),
+    };
+    // SAFETY: pointer and length are those of one slice that the call may write to; the time is null or two integers of
+    // the kernel's width that outlive the call; a null signal mask leaves the mask alone.
+    let ready = check(unsafe {
+        let mask = ptr::null::<libc::sigset_t>();
+        libc::syscall(
+            libc::SYS_ppoll,
+            fds.as_mut_ptr(),
+            fds.len(),
+            left,
+            mask,
+            0_usize,
+        )
+    } as libc::c_int)?;
+    if let Some(timeout) = timeout {
+        let [seconds, nanoseconds] = if WIDE { wide } else { narrow.map(i64::from) };
+        *timeout = Duration::new(seconds.max(0) as u64, nanoseconds.max(0) as u32);
+    }
+    Ok(ready as usize)
+}
+
 #[cfg(any(
     target_os = "linux",
     target_os = "android",
@@ -54,5 +96,30 @@ mod imp {
     ) -> io::Result<libc::c_int> {
         // SAFETY: pointer and length are those of one slice that the call may write to.
         check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, millis(timeout)) })
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_timeout_is_told() {
+        let longest = Duration::from_secs(1000);
+        let mut left = Some(longest);
+        let mut entry = [libc::pollfd {
+            fd: i32::MAX,
+            events: 0,
+            revents: 0,
+        }];
+        // A number that is not open is an answer at once.
+        assert_eq!(poll_on(&mut entry, &mut left).unwrap(), 1);
+        assert!(left.unwrap() < longest && left.unwrap() > longest / 2);
+        left = Some(Duration::from_millis(2));
+        assert_eq!(poll_on(&mut [], &mut left).unwrap(), 0);
+        assert_eq!(left, Some(Duration::ZERO));
+        let mut none = None;
+        assert_eq!(poll_on(&mut entry, &mut none).unwrap(), 1);
+        assert_eq!(none, None);
     }
 }

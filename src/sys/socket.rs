@@ -254,6 +254,17 @@ const LINGER_SECONDS: libc::c_int = libc::SO_LINGER_SEC;
 #[cfg(not(target_vendor = "apple"))]
 const LINGER_SECONDS: libc::c_int = libc::SO_LINGER;
 
+/// The family of a socket that somebody else made.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn family(fd: RawFd) -> io::Result<libc::c_int> {
+    let mut family: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    let to = (&raw mut family).cast();
+    // SAFETY: the pointer and the length are those of `family`; a number that is no socket is an error.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_DOMAIN, to, &mut len) })?;
+    Ok(family)
+}
+
 impl AsFd for Socket {
     #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {

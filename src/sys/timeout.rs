@@ -12,19 +12,39 @@ pub(crate) fn millis(timeout: Option<Duration>) -> libc::c_int {
     libc::c_int::try_from(rounded).unwrap_or(libc::c_int::MAX)
 }
 
+/// A hundred years, in seconds: as good as for ever, for the loop waits again, and some kernels refuse or overflow at more.
+const LONGEST: u64 = 100 * 366 * 86_400;
+
+/// The timespec of Linux's newer system calls: 64 bits also where the C library's has 32.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KernelTimespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl KernelTimespec {
+    pub(crate) fn new(timeout: Duration) -> KernelTimespec {
+        KernelTimespec {
+            seconds: timeout.as_secs().min(LONGEST) as i64,
+            nanoseconds: i64::from(timeout.subsec_nanos()),
+        }
+    }
+}
+
 /// A `timespec`; seconds beyond `time_t` become the largest one the kernels accept everywhere.
 #[allow(dead_code, reason = "not every platform has a nanosecond call")]
 pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
-    // Some kernels refuse huge seconds with EINVAL; a hundred years is as good as for ever, for the loop waits again.
-    const LONGEST: u64 = 100 * 366 * 86_400;
-    let secs = timeout.as_secs().min(if size_of::<libc::time_t>() == 8 {
+    // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
+    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
+    let secs = timeout.as_secs().min(if size_of_val(&spec.tv_sec) == 8 {
         LONGEST
     } else {
         i32::MAX as u64
     });
-    // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
-    let mut spec: libc::timespec = unsafe { std::mem::zeroed() };
-    spec.tv_sec = secs as libc::time_t;
+    spec.tv_sec = secs as _;
     spec.tv_nsec = timeout.subsec_nanos() as _;
     spec
 }

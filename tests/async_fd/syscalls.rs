@@ -40,7 +40,7 @@ pub(crate) fn timerfd(period: std::time::Duration) -> OwnedFd {
     });
     let spec = libc::timespec {
         tv_sec: 0,
-        tv_nsec: period.subsec_nanos().into(),
+        tv_nsec: period.subsec_nanos() as _,
     };
     let spec = libc::itimerspec {
         it_interval: spec,

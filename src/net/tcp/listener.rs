@@ -98,12 +98,12 @@ impl TcpListener {
         socket.set_reuse_addr(true)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)?;
-        TcpListener::register(socket, true)
+        TcpListener::register(socket, Watch::Listener { sole: true })
     }
 
-    fn register(socket: Socket, sole: bool) -> io::Result<TcpListener> {
+    fn register(socket: Socket, watch: Watch) -> io::Result<TcpListener> {
         Ok(TcpListener {
-            io: Registered::new(socket, Watch::Listener { sole })?,
+            io: Registered::new(socket, watch)?,
             backoff: Mutex::new(Backoff::default()),
         })
     }
@@ -271,7 +271,53 @@ impl TcpListener {
     /// ```
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         check_nonblocking(listener.as_fd())?;
-        TcpListener::register(Socket::adopt(listener.into())?, false)
+        let socket = Socket::adopt(listener.into())?;
+        TcpListener::register(socket, Watch::Listener { sole: false })
+    }
+
+    /// As [`from_std`](TcpListener::from_std), for a socket that several runtimes accept from, each with a
+    /// [`try_clone`](std::net::TcpListener::try_clone) of it: of those that wait, a connection wakes one (now and then a
+    /// few), where listeners by `from_std` would all be woken and all but one find nothing.
+    ///
+    /// The kernel chooses: a runtime that is busy is passed over, and nothing promises equal shares. Each of them has
+    /// to go on calling [`accept`](TcpListener::accept): a connection whose news went to one that does not, or that has gone
+    /// meanwhile, waits until the next one comes. A listener for each runtime, with `SO_REUSEPORT`, shares by the addresses of the peers instead.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` when the runtime's mechanism cannot do this: only epoll can (`EPOLLEXCLUSIVE`). Else as
+    /// [`from_std`](TcpListener::from_std). The socket is closed in each case; the other clones are as before.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use reveille::net::TcpListener;
+    /// use std::thread;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let shared = std::net::TcpListener::bind("127.0.0.1:8080")?;
+    /// shared.set_nonblocking(true)?;
+    /// for _ in 0..4 {
+    ///     let clone = shared.try_clone()?;
+    ///     thread::spawn(move || {
+    ///         reveille::block_on(async {
+    ///             let listener = TcpListener::from_std_exclusive(clone)?;
+    ///             loop {
+    ///                 let (stream, _addr) = listener.accept().await?;
+    ///                 reveille::spawn(async move { stream.write_all(b"hello\n").await });
+    ///             }
+    ///             # #[allow(unreachable_code)]
+    ///             # std::io::Result::Ok(())
+    ///         })
+    ///     });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_std_exclusive(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        check_nonblocking(listener.as_fd())?;
+        let socket = Socket::adopt(listener.into())?;
+        TcpListener::register(socket, Watch::ExclusiveListener)
     }
 
     /// Gives the socket to the standard library; it stays non-blocking.

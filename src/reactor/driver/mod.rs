@@ -143,6 +143,11 @@ impl Driver {
         self.reactor.borrow().backend().name().to_owned()
     }
 
+    /// Whether errors end a wait for nothing else.
+    pub(crate) fn tells_errors(&self) -> bool {
+        self.reactor.borrow().tells_errors()
+    }
+
     /// A descriptor of the mechanism's kernel object, for a host loop.
     pub(crate) fn try_clone_fd(&self) -> io::Result<OwnedFd> {
         self.reactor

@@ -202,3 +202,44 @@ fn all_who_wait_are_told_of_the_end() {
     assert_eq!(rig.driver.foreign_wakers(), 0);
     assert_eq!(rig.driver.counts(), (0, 0));
 }
+
+/// A mechanism that tells a hang-up only with data or room is asked for them by whoever waits for one.
+#[test]
+fn who_waits_for_errors_alone_hears_of_a_hang_up() {
+    let either = Interest::READABLE | Interest::WRITABLE;
+    for (unasked, asked) in [(true, Interest::NONE), (false, either)] {
+        let capabilities = Capabilities { unasked, ..edge() };
+        for direction in [Direction::Error, Direction::Priority] {
+            let rig = Rig::new(capabilities);
+            let urgent = direction.interest() - Interest::ERROR;
+            let token = rig.register(Watch::Custom(direction.interest()));
+            let added = direction.interest() | asked;
+            assert_eq!(rig.calls(), [Call::Add(token, added)]);
+            rig.wait(token, direction, &key(1));
+            assert_eq!(rig.calls(), []);
+            rig.end(token);
+
+            let rig = Rig::new(capabilities);
+            let token = rig.register(Watch::Custom(Interest::WRITABLE | urgent));
+            let added = if urgent.is_none() {
+                urgent
+            } else {
+                urgent | asked
+            };
+            assert_eq!(rig.calls(), [Call::Add(token, added)]);
+            rig.wait(token, direction, &key(1));
+            let modified = asked - added;
+            let modified = (!modified.is_none()).then_some(Call::Modify(token, modified));
+            assert_eq!(rig.calls(), Vec::from_iter(modified));
+            rig.end(token);
+        }
+        // Who is asked for data hears of its end already.
+        let rig = Rig::new(capabilities);
+        let token = rig.register(Watch::Custom(Interest::READABLE));
+        assert_eq!(rig.calls(), [Call::Add(token, Interest::READABLE)]);
+        rig.wait(token, Direction::Error, &key(1));
+        assert_eq!(rig.calls(), []);
+        rig.end(token);
+        woken();
+    }
+}

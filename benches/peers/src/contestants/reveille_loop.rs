@@ -51,15 +51,11 @@ fn accept(event_loop: &mut EventLoop<Server>, listener: Source<TcpListener>, _: 
 }
 
 fn ready(event_loop: &mut EventLoop<Server>, source: Source<TcpStream>, _: Cause) {
-    if event_loop.data().idle {
-        return;
-    }
-    let mut buffer = std::mem::take(&mut event_loop.data_mut().buffer);
-    let goes_on = match event_loop.get_mut(source) {
-        Some(stream) => echo(stream, &mut buffer),
+    let goes_on = match event_loop.get_with_data(source) {
+        Some((_, server)) if server.idle => true,
+        Some((stream, server)) => echo(stream, &mut server.buffer),
         None => false,
     };
-    event_loop.data_mut().buffer = buffer;
     if !goes_on {
         event_loop.close(source);
     }

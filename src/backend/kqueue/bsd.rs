@@ -1,0 +1,167 @@
+//! The systems that have kqueue.
+
+#![allow(
+    clippy::unnecessary_cast,
+    reason = "the types differ from system to system"
+)]
+
+use super::sys::{
+    EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_EOF, EV_ERROR, EV_RECEIPT,
+    Entry, Filter, NOTE_TRIGGER, Sys,
+};
+use crate::sys::fd::set_cloexec;
+use crate::sys::syscall::check;
+use crate::sys::timeout::timespec;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::process;
+use std::ptr;
+use std::time::Duration;
+
+/// The real one.
+pub(in crate::backend) struct Bsd {
+    queue: ManuallyDrop<OwnedFd>,
+    /// The process that opened it: in no other does the number mean this queue.
+    owner: u32,
+}
+
+/// Systems whose socket filters tell out-of-band data. FreeBSD and NetBSD have none.
+#[cfg(any(
+    target_vendor = "apple",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+))]
+mod except {
+    pub(super) const OOB: Option<u32> = Some(libc::NOTE_OOB);
+    pub(super) const NUMBER: i64 = libc::EVFILT_EXCEPT as i64;
+}
+#[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
+mod except {
+    pub(super) const OOB: Option<u32> = None;
+    /// No filter has it.
+    pub(super) const NUMBER: i64 = i64::MIN;
+}
+
+const READ: i64 = libc::EVFILT_READ as i64;
+const WRITE: i64 = libc::EVFILT_WRITE as i64;
+const USER: i64 = libc::EVFILT_USER as i64;
+
+const _: () = assert!(
+    libc::EV_ADD as u32 == EV_ADD
+        && libc::EV_DELETE as u32 == EV_DELETE
+        && libc::EV_ENABLE as u32 == EV_ENABLE
+        && libc::EV_DISABLE as u32 == EV_DISABLE
+        && libc::EV_CLEAR as u32 == EV_CLEAR
+        && libc::EV_RECEIPT as u32 == EV_RECEIPT
+        && libc::EV_DISPATCH as u32 == EV_DISPATCH
+        && libc::EV_ERROR as u32 == EV_ERROR
+        && libc::EV_EOF as u32 == EV_EOF
+        && libc::NOTE_TRIGGER == NOTE_TRIGGER
+);
+
+impl Sys for Bsd {
+    type Record = libc::kevent;
+
+    const OOB: Option<u32> = except::OOB;
+
+    fn open() -> io::Result<Bsd> {
+        // SAFETY: the call takes no pointer.
+        let fd = check(unsafe { libc::kqueue() })?;
+        // SAFETY: the call has just made this fd, and nobody else knows it.
+        let queue = unsafe { OwnedFd::from_raw_fd(fd) };
+        set_cloexec(queue.as_fd())?;
+        Ok(Bsd {
+            queue: ManuallyDrop::new(queue),
+            owner: process::id(),
+        })
+    }
+
+    #[inline]
+    fn record(entry: Entry) -> libc::kevent {
+        let filter = match entry.filter {
+            Filter::Read => READ,
+            Filter::Write => WRITE,
+            Filter::User => USER,
+            Filter::Except => except::NUMBER,
+        };
+        // SAFETY: all-zero bytes are a valid kevent on every target: integers and a null pointer.
+        let mut record: libc::kevent = unsafe { std::mem::zeroed() };
+        record.ident = entry.ident as _;
+        record.filter = filter as _;
+        record.flags = entry.flags as _;
+        record.fflags = entry.fflags as _;
+        record.data = entry.data as _;
+        record
+    }
+
+    #[inline]
+    fn entry(record: &libc::kevent) -> Entry {
+        // By value: the layout is packed on some targets.
+        let libc::kevent {
+            ident,
+            filter,
+            flags,
+            fflags,
+            data,
+            ..
+        } = *record;
+        Entry {
+            ident: ident as usize,
+            filter: match i64::from(filter) {
+                READ => Filter::Read,
+                WRITE => Filter::Write,
+                USER => Filter::User,
+                // What was not put in does not come out.
+                _ => Filter::Except,
+            },
+            flags: flags as u32,
+            fflags: fflags as u32,
+            data: data as i64,
+        }
+    }
+
+    fn kevent(
+        &self,
+        changes: &[libc::kevent],
+        events: &mut Vec<libc::kevent>,
+        room: usize,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let room = room.min(libc::c_int::MAX as usize);
+        events.clear();
+        events.reserve(room);
+        let spec = timeout.map(timespec);
+        let spec = spec.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the changes are one slice; the events have room for `room` records; the timespec is null or outlives the
+        // call.
+        let count = check(unsafe {
+            libc::kevent(
+                self.queue.as_raw_fd(),
+                changes.as_ptr(),
+                changes.len() as _,
+                events.as_mut_ptr(),
+                room as _,
+                spec,
+            )
+        })?;
+        // SAFETY: the kernel filled the first `count` of the `room` records that were reserved.
+        unsafe { events.set_len(count as usize) };
+        Ok(())
+    }
+}
+
+impl AsFd for Bsd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+impl Drop for Bsd {
+    fn drop(&mut self) {
+        if process::id() == self.owner {
+            // SAFETY: nobody uses it after this, and in this process the number is the queue's.
+            unsafe { ManuallyDrop::drop(&mut self.queue) };
+        }
+    }
+}

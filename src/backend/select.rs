@@ -1,0 +1,497 @@
+//! select(2): every Unix.
+//!
+//! **What the kernel offers.** One call that is given three bitmaps, a bit for each fd number: who waits for data, who for
+//! room, who for out-of-band data. It writes into them what is. Level triggers only. Registering, changing and arming are
+//! stores to our own memory.
+//!
+//! **Where it is odd.**
+//! - A wait costs the highest fd number, not how many fds there are.
+//! - Hang-ups and errors are told as "readable" and "writable" (Linux's select(2), "Correspondence between select() and
+//!   poll() notifications"), to who waits for that, and to nobody else. The third bitmap has nothing to do with errors.
+//! - One fd that is not open makes the whole call fail with `EBADF`, and which one it was is not said.
+//! - It goes by numbers: one that was closed and given to another file is watched on.
+//! - The C library's `fd_set` ends at `FD_SETSIZE`: 1,024 on most, 256 on NetBSD, 65,536 on 64-bit illumos. Linux's kernel
+//!   takes bitmaps of any length (tried on Linux 6.18, with number 5,000).
+//! - There is no kernel object that another loop could watch.
+//!
+//! **What we do about it.** [`FdSets`] holds bitmaps that grow with the numbers, and makes Linux's system call itself.
+//! Elsewhere a number that is too high is refused by `add`. Edge and one-shot triggers are bits taken out at delivery
+//! and put back by `rearm` or `modify`. After `EBADF` every armed fd is asked whether it is open: those that are not are
+//! reported once and forgotten, and with them what is ready, for that is due as well. A batch begins where the last one had no more room.
+//!
+//! **What it cannot do.** No event says ERROR, READ_CLOSED or WRITE_CLOSED. A hang-up or an error is READABLE and
+//! WRITABLE, as far as these were asked for, and who asked for neither hears nothing. A level-triggered fd goes on being
+//! reported after a hang-up, for nothing tells that from data.
+//!
+//! **Versions.** Everywhere; the nanosecond form `pselect` as well.
+
+use super::fdsets::FdSets;
+use super::table::{NOTIFIER, Table};
+use super::{
+    Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Readiness, Token, Trigger,
+};
+use crate::sys::fd::is_open;
+use crate::sys::select::HIGHEST;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+/// How often in one wait `EBADF` without a closed fd is believed to be an accident: another thread closed a number and
+/// opened it again before we looked. What lasts is something else, such as a notifier that somebody has closed.
+const ACCIDENTS: u32 = 16;
+
+pub(super) struct Select {
+    sets: FdSets,
+    table: Table,
+    notify: NotifyFd,
+    /// The number at which the next batch begins, so that low numbers are not always served first.
+    next: usize,
+    /// The highest number that may be added.
+    highest: Option<RawFd>,
+}
+
+impl Select {
+    pub(super) fn new(capacity: usize) -> io::Result<Select> {
+        Select::build(capacity, NotifyFd::new()?, HIGHEST)
+    }
+
+    /// As `new`, with a given notifier and, if `highest` is some number, as where bitmaps end there.
+    fn build(capacity: usize, notify: NotifyFd, highest: Option<RawFd>) -> io::Result<Select> {
+        let mut select = Select {
+            sets: FdSets::new(),
+            table: Table::new(notify.as_fd().as_raw_fd(), capacity),
+            notify,
+            next: 0,
+            highest,
+        };
+        select.check_number(select.notifier_fd())?;
+        select.watch_notifier();
+        Ok(select)
+    }
+
+    fn notifier_fd(&self) -> RawFd {
+        self.table[NOTIFIER].number
+    }
+
+    fn watch_notifier(&mut self) {
+        self.sets.arm(self.notifier_fd(), Interest::READABLE);
+    }
+
+    fn check_number(&self, fd: RawFd) -> io::Result<()> {
+        match self.highest {
+            // One that is not open is `EBADF`, which is said elsewhere.
+            Some(highest) if fd > highest && is_open(fd) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "select(2) ends at fd {highest} on this system, and this is fd {fd}: choose another backend, such as poll"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits and says how many bits were seen. Fds that are not open are reported at once, and those that are ready behind
+    /// them.
+    fn wait_for_kernel(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
+        let mut accidents = 0;
+        loop {
+            let is_told = !events.as_slice().is_empty();
+            let timeout = if is_told {
+                Some(Duration::ZERO)
+            } else {
+                timeout
+            };
+            match self.sets.wait(timeout) {
+                // Nothing was waited for, so the timeout is still whole.
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                    if self.report_closed(events) == 0 {
+                        accidents += 1;
+                        if accidents == ACCIDENTS {
+                            return Err(error);
+                        }
+                    }
+                    if events.room() == 0 {
+                        return Ok(0);
+                    }
+                }
+                waited => return waited,
+            }
+        }
+    }
+
+    /// After a wait that failed because of fds that are not open: reports and forgets them, as many as fit. Says how many
+    /// they are.
+    #[cold]
+    fn report_closed(&mut self, events: &mut Events) -> usize {
+        let (mut from, end) = (0, self.sets.end());
+        let before = events.room();
+        while events.room() > 0 {
+            let Some(fd) = self.sets.first_armed(from, end) else {
+                break;
+            };
+            from = fd as usize + 1;
+            match self.table.place(fd) {
+                Some(place) if !is_open(fd) => {
+                    let all = Readiness::READABLE | Readiness::WRITABLE | Readiness::INVALID;
+                    events.push(self.table[place].token, all);
+                    self.forget(place);
+                }
+                _ => {}
+            }
+        }
+        before - events.room()
+    }
+
+    /// Moves what the last wait saw into `events`, as much as fits. `left` is the number of bits that are set in it.
+    fn deliver(&mut self, mut left: usize, events: &mut Events) {
+        let end = self.sets.end();
+        let start = self.next.min(end);
+        for (from, to) in [(start, end), (0, start)] {
+            let mut from = from;
+            while left > 0 {
+                let Some(fd) = self.sets.first_seen(from, to) else {
+                    break;
+                };
+                if events.room() == 0 {
+                    self.next = fd as usize;
+                    return;
+                }
+                from = fd as usize + 1;
+                left = left.saturating_sub(self.deliver_one(fd, events));
+            }
+        }
+    }
+
+    /// Reports one fd, disarms it as its trigger demands and says how many bits that was.
+    fn deliver_one(&mut self, fd: RawFd, events: &mut Events) -> usize {
+        let (seen, bits) = self.sets.seen(fd);
+        let Some(place) = self.table.place(fd) else {
+            debug_assert!(false, "fd {fd} was armed and not registered");
+            return bits;
+        };
+        let slot = &self.table[place];
+        events.push(slot.token, seen);
+        match slot.trigger {
+            Trigger::Level => {}
+            // What was not seen stays armed.
+            Trigger::Edge => self.sets.disarm(fd, seen),
+            Trigger::Oneshot => self.sets.disarm(fd, Readiness::ALL),
+        }
+        bits
+    }
+
+    fn forget(&mut self, place: usize) {
+        self.sets.disarm(self.table[place].number, Readiness::ALL);
+        self.table.forget(place);
+    }
+}
+
+impl Backend for Select {
+    fn name(&self) -> &str {
+        "select"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            edge: true,
+            level: true,
+            oneshot: true,
+            rearm: true,
+            priority: true,
+            max_fd: self.highest,
+            ..Capabilities::none()
+        }
+    }
+
+    fn add(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        let fd = fd.as_raw_fd();
+        self.check_number(fd)?;
+        self.table.add(fd, token, interest, trigger)?;
+        // One that was made for another file may have given way.
+        self.sets.disarm(fd, Readiness::ALL);
+        self.sets.arm(fd, interest);
+        Ok(())
+    }
+
+    fn modify(
+        &mut self,
+        fd: RawFd,
+        token: Token,
+        interest: Interest,
+        trigger: Trigger,
+    ) -> io::Result<()> {
+        self.table.modify(fd, token, interest, trigger)?;
+        self.sets.disarm(fd, Readiness::ALL);
+        self.sets.arm(fd, interest);
+        Ok(())
+    }
+
+    fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        let slot = &self.table[self.table.find(fd, token)?];
+        if slot.trigger == Trigger::Edge {
+            self.sets.arm(fd, interest & slot.interest);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.forget(self.table.find(fd, token)?);
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let mut left = match self.wait_for_kernel(events, timeout) {
+            // A signal, say, after something was found: what lasts comes again.
+            Err(_) if !events.as_slice().is_empty() => return Ok(()),
+            waited => waited?,
+        };
+        let notifier = self.notifier_fd();
+        if left > 0 && self.sets.seen(notifier).1 > 0 {
+            self.notify.drain();
+            self.sets.unsee(notifier);
+            left -= 1;
+        }
+        self.deliver(left, events);
+        Ok(())
+    }
+
+    fn after_fork(&mut self) -> io::Result<()> {
+        self.sets.clear();
+        self.table.clear();
+        self.next = 0;
+        self.notify.after_fork()?;
+        self.watch_notifier();
+        Ok(())
+    }
+
+    fn notifier(&self) -> Notifier {
+        self.notify.notifier()
+    }
+
+    fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "select(2) has no kernel object that another loop could watch",
+        ))
+    }
+}
+
+impl fmt::Debug for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Select")
+            .field("highest", &self.highest)
+            .field("notify", &self.notify)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Event;
+    use crate::sys::lab;
+    use std::io::{Read, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    fn token(index: u32) -> Token {
+        Token::new(index, 1)
+    }
+
+    fn look(select: &mut Select, events: &mut Events) -> Vec<Event> {
+        select.wait(events, Some(Duration::ZERO)).unwrap();
+        events.as_slice().to_vec()
+    }
+
+    #[test]
+    fn conforms_without_eventfd() {
+        crate::conformance::run(&mut || {
+            let select = Select::build(64, NotifyFd::pipe()?, HIGHEST)?;
+            Ok(Box::new(select))
+        })
+        .assert_ok();
+    }
+
+    /// Numbers that no `fd_set` has a bit for, beside low ones.
+    #[test]
+    fn select_high_fd() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (mut low, mut high) = UnixStream::pair().unwrap();
+        high = UnixStream::from(lab::move_up(OwnedFd::from(high), HIGHEST).unwrap());
+        let number = high.as_raw_fd();
+        if number < 2000 || select.highest.is_some() {
+            println!("skipped: the highest number here is {number}");
+            return;
+        }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        select
+            .add(high.as_fd(), token(1), both, Trigger::Edge)
+            .unwrap();
+        select
+            .add(low.as_fd(), token(2), Interest::READABLE, Trigger::Edge)
+            .unwrap();
+        let event = |index, readiness| Event {
+            token: token(index),
+            readiness,
+        };
+        let writable = event(1, Readiness::WRITABLE);
+        assert_eq!(look(&mut select, &mut events), [writable]);
+        low.write_all(b"x").unwrap();
+        high.write_all(b"x").unwrap();
+        let readable = [1, 2].map(|index| event(index, Readiness::READABLE));
+        let mut seen = look(&mut select, &mut events);
+        seen.sort_by_key(|event| event.token.index());
+        assert_eq!(seen, readable);
+        high.read_exact(&mut [0]).unwrap();
+        select.rearm(number, token(1), both).unwrap();
+        assert_eq!(look(&mut select, &mut events), [writable]);
+        // The highest goes: waits are short again, and the rest is still there.
+        select.remove(number, token(1)).unwrap();
+        assert!(select.sets.end() <= select.notifier_fd().max(low.as_raw_fd()) as usize + 1);
+        select
+            .rearm(low.as_raw_fd(), token(2), Interest::READABLE)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events), [readable[1]]);
+    }
+
+    /// As where the C library's `fd_set` ends.
+    #[test]
+    fn a_number_beyond_the_limit_is_refused_with_the_reason() {
+        let notify = NotifyFd::new().unwrap();
+        let (here, _there) = UnixStream::pair().unwrap();
+        let high = lab::move_up(OwnedFd::from(here.try_clone().unwrap()), HIGHEST).unwrap();
+        let limit = high.as_raw_fd() - 1;
+        let mut select = Select::build(4, notify, Some(limit)).unwrap();
+        assert_eq!(select.capabilities().max_fd, Some(limit));
+        let refused = select
+            .add(high.as_fd(), token(1), Interest::WRITABLE, Trigger::Level)
+            .unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+        let text = refused.to_string();
+        for part in [&limit.to_string(), &high.as_raw_fd().to_string(), "poll"] {
+            assert!(text.contains(part), "{part} is missing in {text:?}");
+        }
+        let mut events = Events::with_capacity(4);
+        assert_eq!(look(&mut select, &mut events), []);
+        let gone = select.remove(high.as_raw_fd(), token(1)).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        select
+            .add(here.as_fd(), token(1), Interest::WRITABLE, Trigger::Level)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events).len(), 1);
+        let closed = select
+            .add(
+                lab::not_open(),
+                token(2),
+                Interest::WRITABLE,
+                Trigger::Level,
+            )
+            .unwrap_err();
+        assert!(lab::is_bad_fd(&closed), "{closed}");
+        let own = NotifyFd::new().unwrap();
+        let refused = Select::build(4, own, Some(0)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    }
+
+    /// Only those that are closed, each once, though fewer fit into a batch; what is open is not touched.
+    #[test]
+    fn closed_behind_back_are_found_among_the_open() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(2);
+        let (mut low, open) = UnixStream::pair().unwrap();
+        let up = || lab::move_up(OwnedFd::from(open.try_clone().unwrap()), HIGHEST).unwrap();
+        let (doomed, kept, silent) = ([up(), up(), up()], up(), up());
+        for (index, fd) in doomed.iter().chain([&kept]).enumerate() {
+            let token = token(index as u32);
+            select
+                .add(fd.as_fd(), token, Interest::READABLE, Trigger::Level)
+                .unwrap();
+        }
+        // Nothing is asked of this one, so it cannot be found.
+        select
+            .add(silent.as_fd(), token(9), Interest::NONE, Trigger::Level)
+            .unwrap();
+        let silent_number = silent.as_raw_fd();
+        drop((doomed, silent));
+        low.write_all(b"x").unwrap();
+        let all = Readiness::READABLE | Readiness::WRITABLE | Readiness::INVALID;
+        let mut seen = Vec::new();
+        for (closed, ready) in [(2, 0), (1, 1), (0, 1)] {
+            let batch = look(&mut select, &mut events);
+            let (gone, here): (Vec<Event>, Vec<Event>) =
+                batch.iter().partition(|event| event.readiness.is_invalid());
+            assert_eq!((gone.len(), here.len()), (closed, ready), "{batch:?}");
+            assert!(gone.iter().all(|event| event.readiness == all));
+            assert!(here.iter().all(|event| event.token == token(3)));
+            seen.extend(gone.iter().map(|event| event.token.index()));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2]);
+        select.remove(silent_number, token(9)).unwrap();
+    }
+
+    /// What was armed for a file that was closed behind our back is not armed for the one that has its number now.
+    #[test]
+    fn a_number_of_another_file_starts_anew() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (number, _peer) = UnixStream::pair().unwrap();
+        let (file, _peer) = UnixStream::pair().unwrap();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        select
+            .add(number.as_fd(), token(1), both, Trigger::Level)
+            .unwrap();
+        lab::replace(number.as_fd(), file.as_fd()).unwrap();
+        select
+            .add(number.as_fd(), token(2), Interest::READABLE, Trigger::Level)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events), []);
+    }
+
+    /// What the parent armed would be reported to nobody.
+    #[test]
+    fn nothing_is_armed_after_a_fork() {
+        let mut select = Select::new(4).unwrap();
+        let mut events = Events::with_capacity(4);
+        let (here, _there) = UnixStream::pair().unwrap();
+        select
+            .add(here.as_fd(), token(1), Interest::WRITABLE, Trigger::Level)
+            .unwrap();
+        assert_eq!(look(&mut select, &mut events).len(), 1);
+        // What a child would do.
+        select.after_fork().unwrap();
+        assert_eq!(look(&mut select, &mut events), []);
+        assert_eq!(select.sets.end(), select.notifier_fd() as usize + 1);
+    }
+
+    /// Without its notifier a loop could never be woken: this is fatal, and does not spin.
+    #[test]
+    fn a_closed_notifier_is_fatal() {
+        let notify = NotifyFd::new().unwrap();
+        let mut select = Select::build(4, notify, HIGHEST).unwrap();
+        let mut events = Events::with_capacity(4);
+        // In its place: a number that is surely not open.
+        let (here, _there) = UnixStream::pair().unwrap();
+        let gone = lab::move_up(OwnedFd::from(here), HIGHEST).unwrap();
+        let number = gone.as_raw_fd();
+        drop(gone);
+        select.sets.clear();
+        select.table = Table::new(number, 4);
+        select.watch_notifier();
+        let fatal = select.wait(&mut events, None).unwrap_err();
+        assert_eq!(fatal.raw_os_error(), Some(libc::EBADF));
+    }
+}

@@ -1,0 +1,474 @@
+//! What the conformance cases cannot force: full rings, requests that the kernel ends, answers that are late or guess.
+
+use super::*;
+use crate::backend::{Event, Readiness};
+use crate::sys::lab;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+const READABLE: Interest = Interest::READABLE;
+const WRITABLE: Interest = Interest::WRITABLE;
+
+fn build(flags: &[u32], requests: u32, answers: u32, notify: NotifyFd) -> io::Result<Uring> {
+    Uring::build(Ring::with_flags(flags, requests, answers)?, notify)
+}
+
+/// Rings of a size, or none where io_uring is not to be had.
+fn sized(requests: u32, answers: u32) -> Option<Uring> {
+    let notify = NotifyFd::new().unwrap();
+    match build(&[0], requests, answers, notify) {
+        Ok(uring) => Some(uring),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+fn token(index: usize) -> Token {
+    Token::new(index as u32, 7)
+}
+
+fn unix_pair() -> (UnixStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (theirs, _) = listener.accept().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+fn wait_for(uring: &mut Uring, timeout: Duration) -> Vec<Event> {
+    let mut events = Events::with_capacity(64);
+    uring.wait(&mut events, Some(timeout)).unwrap();
+    events.as_slice().to_vec()
+}
+
+fn look(uring: &mut Uring) -> Vec<Event> {
+    wait_for(uring, Duration::ZERO)
+}
+
+/// What a wait that may take long says of the only fd.
+fn next(uring: &mut Uring) -> Readiness {
+    let events = wait_for(uring, Duration::from_secs(5));
+    assert_eq!(events.len(), 1, "{events:?}");
+    events[0].readiness
+}
+
+fn conforms(make: impl Fn() -> io::Result<Uring>) {
+    if sized(1, 2).is_some() {
+        crate::conformance::run(&mut || Ok(Box::new(make()?))).assert_ok();
+    }
+}
+
+/// Every queue is full at once, requests end all the time, and the notifier is the other one.
+#[test]
+fn conforms_in_tiny_rings_and_without_eventfd() {
+    conforms(|| build(&[abi::SETUP_COOP_TASKRUN, 0], 1, 2, NotifyFd::pipe()?));
+}
+
+/// As on the first kernel that has what is needed.
+#[test]
+fn conforms_without_later_flags() {
+    conforms(|| build(&[0], 8, 64, NotifyFd::new()?));
+}
+
+#[test]
+fn a_multishot_request_that_the_kernel_ends_is_made_anew() {
+    let Some(mut uring) = sized(4, 4) else { return };
+    let pairs: Vec<_> = (0..32).map(|_| unix_pair()).collect();
+    for (at, (_, theirs)) in pairs.iter().enumerate() {
+        uring
+            .add(theirs.as_fd(), token(at), READABLE, Trigger::Edge)
+            .unwrap();
+    }
+    for round in 0..3 {
+        // More at once than there is room for, so that most requests end.
+        for (ours, _) in &pairs {
+            (&*ours).write_all(b"x").unwrap();
+        }
+        let mut missing: Vec<Token> = (0..pairs.len()).map(token).collect();
+        for _ in 0..pairs.len() {
+            for event in look(&mut uring) {
+                missing.retain(|token| *token != event.token);
+            }
+        }
+        assert!(missing.is_empty(), "round {round}: {missing:?}");
+        for (_, theirs) in &pairs {
+            assert_eq!((&*theirs).read(&mut [0; 9]).unwrap(), 1);
+        }
+        // Made anew, and silent.
+        let late = look(&mut uring);
+        assert!(late.len() <= pairs.len());
+        assert!(look(&mut uring).is_empty(), "round {round}");
+    }
+}
+
+#[test]
+fn a_removal_finds_its_end_behind_more_answers_than_fit() {
+    let Some(mut uring) = sized(2, 2) else { return };
+    let pairs: Vec<_> = (0..40).map(|_| unix_pair()).collect();
+    for (at, (ours, theirs)) in pairs.iter().enumerate() {
+        (&*ours).write_all(b"x").unwrap();
+        uring
+            .add(theirs.as_fd(), token(at), READABLE, Trigger::Edge)
+            .unwrap();
+    }
+    for at in (1..pairs.len()).step_by(2) {
+        uring.remove(pairs[at].1.as_raw_fd(), token(at)).unwrap();
+    }
+    let mut seen: Vec<u32> = look(&mut uring).iter().map(|e| e.token.index()).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq((0..40).step_by(2)));
+}
+
+#[test]
+fn an_answer_to_what_was_removed_reaches_nobody() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        // The first answer stays where it is, and so do those behind it.
+        let (mut first_ours, first) = unix_pair();
+        uring
+            .add(first.as_fd(), token(9), READABLE, Trigger::Edge)
+            .unwrap();
+        first_ours.write_all(b"x").unwrap();
+        let (mut ours, number) = unix_pair();
+        let (mut other_ours, file) = unix_pair();
+        uring
+            .add(number.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        assert_eq!(uring.ready(), 2, "{trigger:?}: both answers are there");
+        uring.remove(number.as_raw_fd(), token(1)).unwrap();
+        assert!(uring.ready() >= 2, "{trigger:?}: both answers are there");
+        lab::replace(number.as_fd(), file.as_fd()).unwrap();
+        uring
+            .add(number.as_fd(), token(2), READABLE, trigger)
+            .unwrap();
+        let events = look(&mut uring);
+        assert_eq!(events.len(), 1, "{trigger:?}: {events:?}");
+        assert_eq!(events[0].token, token(9), "{trigger:?}");
+        other_ours.write_all(b"x").unwrap();
+        assert_eq!(look(&mut uring)[0].token, token(2));
+        uring.remove(number.as_raw_fd(), token(2)).unwrap();
+        uring.remove(first.as_raw_fd(), token(9)).unwrap();
+        assert_eq!(look(&mut uring), []);
+        assert_eq!(uring.ready(), 0);
+    }
+}
+
+/// With no wait in between.
+#[test]
+fn a_removed_file_is_let_go_at_once() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let (ours, theirs) = tcp_pair();
+        uring
+            .add(theirs.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        uring
+            .modify(theirs.as_raw_fd(), token(1), Interest::NONE, trigger)
+            .unwrap();
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+        drop(theirs);
+        ends(ours);
+    }
+}
+
+#[test]
+fn what_was_read_before_the_wait_is_not_reported() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Level, Trigger::Oneshot] {
+        let (mut ours, mut theirs) = unix_pair();
+        uring
+            .add(theirs.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        ours.write_all(b"x").unwrap();
+        assert_ne!(uring.ready(), 0, "{trigger:?}");
+        theirs.read_exact(&mut [0]).unwrap();
+        assert_eq!(look(&mut uring), [], "{trigger:?}");
+        // It is waited for again.
+        ours.write_all(b"x").unwrap();
+        assert_eq!(next(&mut uring), Readiness::READABLE, "{trigger:?}");
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+    }
+}
+
+#[test]
+fn data_is_no_priority_and_a_byte_out_of_band_is() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        for interest in [READABLE | Interest::PRIORITY, Interest::PRIORITY] {
+            let (mut ours, mut theirs) = tcp_pair();
+            let fd = theirs.as_raw_fd();
+            uring
+                .add(theirs.as_fd(), token(1), interest, trigger)
+                .unwrap();
+            for _ in 0..10 {
+                ours.write_all(b"x").unwrap();
+                for event in wait_for(&mut uring, Duration::from_millis(1)) {
+                    assert_eq!(event.readiness, Readiness::READABLE, "{trigger:?}");
+                    assert!(interest.is_readable(), "{trigger:?}");
+                }
+                while theirs.read(&mut [0; 9]).is_ok() {}
+                uring.modify(fd, token(1), interest, trigger).unwrap();
+            }
+            lab::send_oob(ours.as_fd()).unwrap();
+            let started = Instant::now();
+            let mut seen = Readiness::EMPTY;
+            while !seen.is_priority() {
+                assert!(started.elapsed() < Duration::from_secs(5), "{trigger:?}");
+                for event in wait_for(&mut uring, Duration::from_secs(5)) {
+                    seen |= event.readiness;
+                }
+            }
+            assert_eq!(seen - Readiness::READABLE, Readiness::PRIORITY);
+            uring.remove(fd, token(1)).unwrap();
+        }
+    }
+}
+
+/// The kernel tells of the peer's end although nobody asked.
+#[test]
+fn who_waits_for_room_is_not_kept_awake_by_the_end_of_the_peer() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Level, Trigger::Oneshot] {
+        let (mut ours, mut theirs) = tcp_pair();
+        while theirs.write(&[0; 4096]).is_ok() {}
+        uring
+            .add(theirs.as_fd(), token(1), WRITABLE, trigger)
+            .unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        let timeout = Duration::from_millis(3);
+        let early = (0..20).filter(|_| {
+            let started = Instant::now();
+            assert_eq!(wait_for(&mut uring, timeout), [], "{trigger:?}");
+            started.elapsed() < timeout
+        });
+        assert!(early.count() <= 2, "{trigger:?}: it spins");
+        let (mut read, started) = (0, Instant::now());
+        let events = loop {
+            read += ours.read(&mut [0; 65536]).unwrap_or(0);
+            let events = look(&mut uring);
+            if !events.is_empty() {
+                break events;
+            }
+            assert!(started.elapsed() < Duration::from_secs(5), "{read} read");
+        };
+        assert!(events[0].readiness.is_writable(), "{trigger:?}: {events:?}");
+        let again = look(&mut uring);
+        assert_eq!(again.len(), usize::from(trigger == Trigger::Level));
+        for event in events.iter().chain(&again) {
+            assert!(!event.readiness.is_readable(), "{trigger:?}: {event:?}");
+        }
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+        drop(theirs);
+        ends(ours);
+    }
+}
+
+/// Reads to the end of file, which comes soon.
+fn ends(mut peer: TcpStream) {
+    peer.set_nonblocking(false).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    while peer.read(&mut [0; 65536]).unwrap() != 0 {}
+}
+
+#[test]
+fn the_end_of_the_peer_is_readable_for_who_wants_to_read() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let (ours, theirs) = tcp_pair();
+    ours.shutdown(Shutdown::Write).unwrap();
+    let ended = Readiness::WRITABLE | Readiness::READ_CLOSED;
+    for (interest, expected) in [
+        (WRITABLE, ended),
+        (WRITABLE | READABLE, ended | Readiness::READABLE),
+        (Interest::NONE, Readiness::READ_CLOSED),
+    ] {
+        uring
+            .add(theirs.as_fd(), token(1), interest, Trigger::Edge)
+            .unwrap();
+        assert_eq!(next(&mut uring), expected);
+        uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+    }
+}
+
+#[test]
+fn the_notifier_goes_on_when_its_answers_did_not_fit() {
+    for notify in [NotifyFd::new().unwrap(), NotifyFd::pipe().unwrap()] {
+        let Ok(mut uring) = build(&[0], 2, 4, notify) else {
+            return;
+        };
+        for _ in 0..5 {
+            for _ in 0..10 {
+                uring.notifier().notify().unwrap();
+            }
+            let started = Instant::now();
+            assert_eq!(wait_for(&mut uring, Duration::from_secs(5)), []);
+            assert!(started.elapsed() < Duration::from_secs(5), "it is lost");
+            assert_eq!(uring.ready(), 0, "consumed");
+            // Or it would be full one day, and then silent.
+            let is_left = lab::is_readable(uring.notify.as_fd()).unwrap();
+            assert!(uring.notify.edge_repeats() || !is_left);
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_wait_queue_is_ready_once_for_an_edge() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let file = File::open("/dev/null").unwrap();
+    uring
+        .add(file.as_fd(), token(1), READABLE, Trigger::Edge)
+        .unwrap();
+    assert_eq!(next(&mut uring), Readiness::READABLE);
+    assert_eq!(look(&mut uring), [], "it would be ready for ever");
+    let modified = uring.modify(file.as_raw_fd(), token(1), READABLE, Trigger::Level);
+    modified.unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&mut uring), Readiness::READABLE);
+    }
+    uring.remove(file.as_raw_fd(), token(1)).unwrap();
+    // Nothing that could ever be reported.
+    let refused = uring.add(file.as_fd(), token(1), Interest::NONE, Trigger::Edge);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+/// What only the next wait does must show in the fd, or the host never makes that wait.
+#[test]
+fn a_host_sees_what_the_next_wait_would_report() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let (mut ours, theirs) = unix_pair();
+    let fd = theirs.as_raw_fd();
+    uring
+        .add(theirs.as_fd(), token(1), READABLE, Trigger::Level)
+        .unwrap();
+    let is_readable = |uring: &Uring| lab::is_readable(uring.as_fd().unwrap()).unwrap();
+    ours.write_all(b"x").unwrap();
+    for _ in 0..3 {
+        assert!(is_readable(&uring), "there is unread data");
+        assert_eq!(look(&mut uring).len(), 1);
+    }
+    (&theirs).read_exact(&mut [0]).unwrap();
+    // What made the fd readable is no event.
+    let (timeout, started) = (Duration::from_millis(3), Instant::now());
+    assert_eq!(wait_for(&mut uring, timeout), []);
+    assert!(started.elapsed() >= timeout);
+    assert!(!is_readable(&uring), "there is nothing any more");
+    // Armed by `modify` alone.
+    uring
+        .modify(fd, token(1), READABLE, Trigger::Oneshot)
+        .unwrap();
+    ours.write_all(b"x").unwrap();
+    assert!(is_readable(&uring), "it was armed again");
+    assert_eq!(look(&mut uring).len(), 1);
+    assert!(!is_readable(&uring), "it was told once");
+    uring
+        .modify(fd, token(1), READABLE, Trigger::Oneshot)
+        .unwrap();
+    assert!(is_readable(&uring), "it was armed again");
+}
+
+/// The rings live on in a duplicate of their fd, so what ends the requests is the drop alone.
+#[test]
+fn a_drop_lets_go_of_all_files() {
+    let Some(mut uring) = sized(2, 4) else { return };
+    let kept = uring.as_fd().unwrap().try_clone_to_owned().unwrap();
+    let pairs: Vec<_> = (0..20).map(|_| tcp_pair()).collect();
+    let mut peers = Vec::new();
+    for (at, (ours, theirs)) in pairs.into_iter().enumerate() {
+        let trigger = [Trigger::Edge, Trigger::Level, Trigger::Oneshot][at % 3];
+        uring
+            .add(theirs.as_fd(), token(at), READABLE, trigger)
+            .unwrap();
+        peers.push(ours);
+    }
+    for peer in &mut peers {
+        let held = peer.read(&mut [0]).unwrap_err();
+        assert_eq!(held.kind(), ErrorKind::WouldBlock, "the kernel holds it");
+    }
+    drop(uring);
+    peers.into_iter().for_each(ends);
+    drop(kept);
+}
+
+#[test]
+fn a_drop_in_a_child_takes_nothing_from_the_parent() {
+    let Some(uring) = sized(2, 4) else { return };
+    let mut held = Some(uring);
+    let (mut ours, theirs) = unix_pair();
+    let parents = held.as_mut().unwrap();
+    parents
+        .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
+        .unwrap();
+    let told = sys::fork::in_child(|| {
+        drop(held.take());
+        Ok(())
+    });
+    told.unwrap().unwrap();
+    let parents = held.as_mut().unwrap();
+    ours.write_all(b"x").unwrap();
+    assert_eq!(next(parents), Readiness::READABLE);
+    assert_eq!(parents.ring.unsubmitted(), 0);
+}
+
+#[test]
+fn a_child_works_in_rings_of_its_own() {
+    let Some(mut uring) = sized(2, 4) else { return };
+    let (mut ours, theirs) = unix_pair();
+    uring
+        .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
+        .unwrap();
+    let told = sys::fork::in_child(|| {
+        let (mut childs, number) = unix_pair();
+        childs.write_all(b"x").unwrap();
+        uring.after_fork().unwrap();
+        let added = uring.add(number.as_fd(), token(1), READABLE, Trigger::Level);
+        added.unwrap();
+        match uring.ready() {
+            1 => Ok(()),
+            ready => Err(format!("{ready} answers")),
+        }
+    });
+    told.unwrap().unwrap();
+    assert_eq!(uring.ready(), 0, "the child's answer");
+    ours.write_all(b"x").unwrap();
+    assert_eq!(next(&mut uring), Readiness::READABLE);
+}
+
+#[test]
+fn a_refusal_names_who_may_have_refused() {
+    for (code, word) in [(libc::EPERM, "sysctl"), (libc::ENOSYS, "kernel")] {
+        let error = explain(io::Error::from_raw_os_error(code));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    let error = explain(io::Error::from_raw_os_error(libc::EMFILE));
+    assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+}

@@ -1,0 +1,180 @@
+//! Signals as data (Linux): the mask of this thread, and a file that reads what is pending.
+
+use super::syscall::{check, check_size, retry};
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// A set of signals.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    /// The set of these.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for what is no signal, or has no room in the C library's sets: those of 32-bit Android end before the
+    /// real-time signals.
+    pub(crate) fn of(signals: &[libc::c_int]) -> io::Result<SignalSet> {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: the call fills the set.
+        check(unsafe { libc::sigemptyset(set.as_mut_ptr()) })?;
+        // SAFETY: the call above has filled it.
+        let mut set = unsafe { set.assume_init() };
+        for &signal in signals {
+            // SAFETY: the set is ours, and a signal that does not exist is an error.
+            check(unsafe { libc::sigaddset(&mut set, signal) })?;
+        }
+        Ok(SignalSet(set))
+    }
+
+    /// Whether it holds a signal.
+    pub(crate) fn contains(&self, signal: libc::c_int) -> bool {
+        // SAFETY: the set was filled when it was made; the call writes nothing.
+        unsafe { libc::sigismember(&self.0, signal) == 1 }
+    }
+
+    /// Blocks these signals on the calling thread and returns what was blocked before.
+    pub(crate) fn block(&self) -> io::Result<SignalSet> {
+        self.change(libc::SIG_BLOCK)
+    }
+
+    /// Unblocks these signals on the calling thread: what is pending is delivered.
+    pub(crate) fn unblock(&self) -> io::Result<SignalSet> {
+        self.change(libc::SIG_UNBLOCK)
+    }
+
+    fn change(&self, how: libc::c_int) -> io::Result<SignalSet> {
+        let mut before = SignalSet::of(&[])?;
+        // SAFETY: both sets outlive the call.
+        match unsafe { libc::pthread_sigmask(how, &self.0, &mut before.0) } {
+            0 => Ok(before),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
+impl fmt::Debug for SignalSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let signals = 1..=libc::SIGRTMAX();
+        f.debug_set()
+            .entries(signals.filter(|signal| self.contains(*signal)))
+            .finish()
+    }
+}
+
+/// One signal that was pending, as a [`SignalFd`] reads it.
+#[derive(Clone, Copy)]
+pub(crate) struct Pending(libc::signalfd_siginfo);
+
+impl Pending {
+    /// Nothing: room for one that is read.
+    pub(crate) fn none() -> Pending {
+        // SAFETY: all-zero bytes are a valid structure: integers only.
+        Pending(unsafe { std::mem::zeroed() })
+    }
+
+    /// Which signal.
+    pub(crate) fn signal(&self) -> libc::c_int {
+        self.0.ssi_signo as libc::c_int
+    }
+
+    /// The fd that it tells of, as the sender filled it in.
+    pub(crate) fn fd(&self) -> libc::c_int {
+        self.0.ssi_fd
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({}, fd {})", self.signal(), self.fd())
+    }
+}
+
+/// A file that reads blocked signals of a set, those sent to the reading thread and those sent to its process, and is
+/// readable while there are any.
+#[derive(Debug)]
+pub(crate) struct SignalFd {
+    fd: OwnedFd,
+}
+
+impl SignalFd {
+    /// Makes one.
+    pub(crate) fn new(set: &SignalSet) -> io::Result<SignalFd> {
+        let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+        // SAFETY: the set outlives the call.
+        let fd = check(unsafe { libc::signalfd(-1, &set.0, flags) })?;
+        // SAFETY: the call has just made this fd, and nobody else knows it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(SignalFd { fd })
+    }
+
+    /// Reads as many as there are, or as there is room for, the lowest signals first; how many. Does not block.
+    pub(crate) fn read(&self, room: &mut [Pending]) -> io::Result<usize> {
+        let (to, len) = (room.as_mut_ptr().cast(), size_of_val(room));
+        // SAFETY: the pointer and the length are those of the room, and what is written there is whole structures of
+        // integers (signalfd(2)).
+        let read = retry(|| check_size(unsafe { libc::read(self.fd.as_raw_fd(), to, len) }));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            read => Ok(read? / size_of::<Pending>()),
+        }
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether nobody has given the signal a handler, nor has it ignored.
+pub(crate) fn is_default(signal: libc::c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: no new action is given; the old one is written to room of its own.
+    let asked = check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) });
+    // SAFETY: the call has succeeded, so it filled the action.
+    asked.is_ok() && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL
+}
+
+/// The kernel's number of this thread. By system call: the C libraries have a function only since a few years.
+pub(crate) fn thread_id() -> libc::pid_t {
+    // SAFETY: the call takes nothing and always succeeds.
+    unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocked_signals_are_read_and_not_delivered() {
+        let signal = libc::SIGRTMAX() - 1;
+        let set = SignalSet::of(&[signal]).unwrap();
+        assert!(!set.block().unwrap().contains(signal));
+        let file = SignalFd::new(&set).unwrap();
+        let mut room = [Pending::none(); 4];
+        assert_eq!(file.read(&mut room).unwrap(), 0);
+        for _ in 0..3 {
+            // SAFETY: the call only names this thread. Unless it is blocked the signal ends the process.
+            unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
+        }
+        assert_eq!(file.read(&mut room).unwrap(), 3);
+        assert_eq!(room[2].signal(), signal);
+        assert_eq!(file.read(&mut room).unwrap(), 0);
+        assert!(set.unblock().unwrap().contains(signal));
+        assert!(!set.block().unwrap().contains(signal));
+        set.unblock().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_signal_is_refused() {
+        let error = SignalSet::of(&[4000]).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+        assert!(!is_default(4000));
+        assert!(is_default(libc::SIGRTMAX() - 1));
+    }
+}
