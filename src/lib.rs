@@ -61,9 +61,9 @@
 //! | mechanism | where | how it is tested |
 //! |---|---|---|
 //! | epoll, poll, select, real-time signals, io_uring | Linux | run by every run of the checks |
-//! | poll, select | other Unixes | passes the compiler for FreeBSD, macOS and illumos, never run there |
-//! | kqueue | the BSDs and macOS | over a fake kernel on Linux; passes the compiler for FreeBSD and macOS, never run there |
-//! | event ports, /dev/poll | illumos and Solaris | likewise, for illumos |
+//! | poll, select | other Unixes | passes the compiler for the BSDs, macOS, illumos and Solaris, never run there |
+//! | kqueue | the BSDs and macOS | over a fake kernel on Linux; passes the compiler for its home, never run there |
+//! | event ports, /dev/poll | illumos and Solaris | likewise |
 //!
 //! The mechanism is the one that [`Builder::backend`] names, else the one that the environment variable
 //! `REVEILLE_BACKEND` names, else the first that works here of epoll, kqueue, event ports, /dev/poll, poll and select;
