@@ -238,6 +238,16 @@ impl Reactor {
         }
     }
 
+    /// Has a mechanism that must be armed look again, for data and room, also where it is armed already: it would tell of
+    /// what others do to the file, not of what this process has just done. The others tell of everything.
+    pub(crate) fn look_again(&mut self, token: Token) {
+        if self.table.capabilities().rearm {
+            let both = Readiness::READABLE | Readiness::WRITABLE;
+            // Errors: the fd is registered no more, and its waiters know, or the next arming says the same.
+            let _ = self.rearm(token, both);
+        }
+    }
+
     /// Runs a read or write of at most `len` bytes if the direction is ready, and clears what it proves. `Pending`: it was
     /// not ready, or is not any more.
     ///
