@@ -95,7 +95,7 @@ impl Model {
         let Some(at) = self.any_fd() else {
             return self.open();
         };
-        let what = self.below(30);
+        let what = self.below(34);
         match what {
             0..=3 if self.fds.len() < MOST_FDS => self.open(),
             4 if self.fds.len() < MOST_FDS => self.duplicate(at),
@@ -112,6 +112,9 @@ impl Model {
             24..=26 => self.fill(at),
             27 => self.shut_down(at),
             28 => self.notify(),
+            29 | 30 => self.peer_is_urgent(at),
+            31 | 32 => self.read_urgent(at),
+            33 => self.peer_resets(at),
             _ => self.mistake(at),
         }
     }
@@ -153,8 +156,13 @@ impl Model {
         let trigger = [Trigger::Edge, Trigger::Level, Trigger::Oneshot][self.below(3)];
         let both = Interest::READABLE | Interest::WRITABLE;
         let interest = match self.fds[at].kind {
-            Kind::Unix | Kind::Tcp => {
+            Kind::Unix => {
                 [Interest::READABLE, Interest::WRITABLE, both, Interest::NONE][self.below(4)]
+            }
+            Kind::Tcp => {
+                let more = [Interest::NONE, Interest::PRIORITY][self.below(2)];
+                let those = [Interest::READABLE, Interest::WRITABLE, both, Interest::NONE];
+                those[self.below(4)] | more
             }
             Kind::PipeRead => [Interest::READABLE, Interest::NONE][self.below(2)],
             Kind::PipeWrite => [Interest::WRITABLE, Interest::NONE][self.below(2)],
@@ -258,6 +266,47 @@ impl Model {
     fn peer_closes(&mut self, at: usize) {
         self.note("peer closes", at);
         *self.fds[at].peer.borrow_mut() = None;
+    }
+
+    fn peer_is_urgent(&mut self, at: usize) {
+        if self.fds[at].kind == Kind::Tcp {
+            self.note("peer is urgent", at);
+            if let Some(peer) = self.fds[at].peer.borrow().as_ref() {
+                let flags = libc::MSG_OOB | libc::MSG_NOSIGNAL;
+                // SAFETY: pointer and length are those of one array; the file is open.
+                unsafe { libc::send(peer.as_raw_fd(), b"!".as_ptr().cast(), 1, flags) };
+            }
+        }
+    }
+
+    fn read_urgent(&mut self, at: usize) {
+        if self.fds[at].kind == Kind::Tcp {
+            self.note("read what is urgent", at);
+            let (number, mut byte) = (self.fds[at].file.as_raw_fd(), [0]);
+            // SAFETY: pointer and length are those of one array; the file is open.
+            unsafe { libc::recv(number, byte.as_mut_ptr().cast(), 1, libc::MSG_OOB) };
+            // A socket that was reset keeps it.
+            if look(&self.fds[at].file) & libc::POLLPRI == 0 {
+                self.would_block(at, Readiness::PRIORITY, Interest::PRIORITY);
+            }
+        }
+    }
+
+    fn peer_resets(&mut self, at: usize) {
+        if self.fds[at].kind == Kind::Tcp {
+            if let Some(peer) = self.fds[at].peer.borrow().as_ref() {
+                let linger = libc::linger {
+                    l_onoff: 1,
+                    l_linger: 0,
+                };
+                let length = size_of::<libc::linger>() as libc::socklen_t;
+                let (level, name) = (libc::SOL_SOCKET, libc::SO_LINGER);
+                let value = (&raw const linger).cast();
+                // SAFETY: pointer and length are those of one value that outlives the call.
+                unsafe { libc::setsockopt(peer.as_raw_fd(), level, name, value, length) };
+            }
+            self.peer_closes(at);
+        }
     }
 
     fn read(&mut self, at: usize, most: usize) {
@@ -386,20 +435,15 @@ impl Model {
         assert!(!seen.is_error() || can.errors && (failed || is_edge));
         assert!(!seen.is_read_closed() || ended || half_ended);
         assert!(!seen.is_write_closed() || ended);
-        assert!(!seen.is_priority());
         let is_final = seen.is_error() || seen.is_write_closed();
         if !is_edge {
-            let true_now = ready(now, Interest::READABLE | Interest::WRITABLE, can);
-            let asked = Readiness::from_interest(known.interest);
             let both = Readiness::READABLE | Readiness::WRITABLE;
-            assert!(
-                is_final || true_now.contains(seen & both),
-                "{seen:?} is not so"
-            );
-            assert!(
-                is_final || asked.contains(seen & both),
-                "{seen:?} was not asked for"
-            );
+            let told = if is_final { seen - both } else { seen };
+            let told = told & (both | Readiness::PRIORITY);
+            let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+            let asked = Readiness::from_interest(known.interest);
+            assert!(ready(now, all, can).contains(told), "{seen:?} is not so");
+            assert!(asked.contains(told), "{seen:?} was not asked for");
             known.silent = known.trigger == Trigger::Oneshot || is_final;
         }
         known.cached |= seen;
@@ -441,6 +485,13 @@ impl Model {
             let is_unasked = self.can.unasked && now & (libc::POLLHUP | libc::POLLERR) != 0;
             let is_missing = match known.trigger {
                 Trigger::Edge => {
+                    // A hang-up disarms all, and has answered who waits for anything.
+                    let is_over = known.cached.is_error() || known.cached.is_write_closed();
+                    let due = if is_over {
+                        due - Readiness::PRIORITY
+                    } else {
+                        due
+                    };
                     !known.cached.contains(due) || is_unasked && known.cached.is_empty()
                 }
                 Trigger::Level => !known.silent && (!known.told.contains(due) || is_unasked),
@@ -464,13 +515,16 @@ fn ready(bits: libc::c_short, interest: Interest, can: Capabilities) -> Readines
     if interest.is_writable() && bits & writable != 0 {
         ready |= Readiness::WRITABLE;
     }
+    if interest.is_priority() && bits & libc::POLLPRI != 0 {
+        ready |= Readiness::PRIORITY;
+    }
     ready
 }
 
 fn look(file: &File) -> libc::c_short {
     let mut entry = libc::pollfd {
         fd: file.as_raw_fd(),
-        events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP,
+        events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP | libc::POLLPRI,
         revents: 0,
     };
     // SAFETY: one entry that outlives the call.
@@ -540,7 +594,7 @@ fn ends(kind: Kind) -> (File, File) {
 impl Drop for Model {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let from = self.log.len().saturating_sub(60);
+            let from = self.log.len().saturating_sub(100);
             println!("{}\n...\n{}", self.log[0], self.log[from..].join("\n"));
         }
     }
