@@ -128,6 +128,11 @@ impl Reactor {
         self.table.capabilities().errors
     }
 
+    /// An error in the child of a fork, where everything that has an fd is the parent's.
+    pub(crate) fn check_forked(&self) -> io::Result<()> {
+        self.table.check_forked()
+    }
+
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
