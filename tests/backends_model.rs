@@ -19,7 +19,7 @@ use support::{Random, guarded};
 
 /// As many fds as that, of which fewer fit into a batch.
 const MOST_FDS: usize = 24;
-const STEPS: usize = 300;
+const STEPS: usize = 400;
 
 /// How often a wait may bring nothing before what is missing is missing for good: TCP takes its time.
 const PATIENCE: usize = 40;
@@ -95,26 +95,26 @@ impl Model {
         let Some(at) = self.any_fd() else {
             return self.open();
         };
-        let what = self.below(34);
-        match what {
+        // What ends something is rare, or there would be little to tell.
+        match self.below(64) {
             0..=3 if self.fds.len() < MOST_FDS => self.open(),
             4 if self.fds.len() < MOST_FDS => self.duplicate(at),
-            5..=8 => self.add_or_modify(at),
-            9 => self.remove(at),
-            10 => self.close(at),
-            11 => self.close_behind_the_back(at),
-            12..=15 => self.peer_writes(at),
-            16 | 17 => self.peer_reads(at),
-            18 => self.peer_shuts_down(at),
-            19 => self.peer_closes(at),
-            20 | 21 => self.read(at, 1),
-            22 | 23 => self.read(at, usize::MAX),
-            24..=26 => self.fill(at),
-            27 => self.shut_down(at),
-            28 => self.notify(),
-            29 | 30 => self.peer_is_urgent(at),
-            31 | 32 => self.read_urgent(at),
-            33 => self.peer_resets(at),
+            5..=9 => self.add_or_modify(at),
+            10 => self.remove(at),
+            11 => self.close(at),
+            12 => self.close_behind_the_back(at),
+            13..=24 => self.peer_writes(at),
+            25..=30 => self.peer_reads(at),
+            31 => self.peer_shuts_down(at),
+            32 => self.peer_closes(at),
+            33..=36 => self.read(at, 1),
+            37..=45 => self.read(at, usize::MAX),
+            46..=53 => self.fill(at),
+            54 => self.shut_down(at),
+            55 | 56 => self.notify(),
+            57 | 58 => self.peer_is_urgent(at),
+            59 | 60 => self.read_urgent(at),
+            61 => self.peer_resets(at),
             _ => self.mistake(at),
         }
     }
@@ -154,19 +154,19 @@ impl Model {
 
     fn add_or_modify(&mut self, at: usize) {
         let trigger = [Trigger::Edge, Trigger::Level, Trigger::Oneshot][self.below(3)];
-        let both = Interest::READABLE | Interest::WRITABLE;
-        let interest = match self.fds[at].kind {
-            Kind::Unix => {
-                [Interest::READABLE, Interest::WRITABLE, both, Interest::NONE][self.below(4)]
-            }
-            Kind::Tcp => {
-                let more = [Interest::NONE, Interest::PRIORITY][self.below(2)];
-                let those = [Interest::READABLE, Interest::WRITABLE, both, Interest::NONE];
-                those[self.below(4)] | more
-            }
-            Kind::PipeRead => [Interest::READABLE, Interest::NONE][self.below(2)],
-            Kind::PipeWrite => [Interest::WRITABLE, Interest::NONE][self.below(2)],
+        let (read, write) = (Interest::READABLE, Interest::WRITABLE);
+        let asked = match self.fds[at].kind {
+            Kind::Unix | Kind::Tcp => [read, write, read | write][self.below(3)],
+            Kind::PipeRead => read,
+            Kind::PipeWrite => write,
         };
+        let mut interest = match self.below(6) {
+            0 => Interest::NONE,
+            _ => asked,
+        };
+        if self.fds[at].kind == Kind::Tcp && self.below(2) == 0 {
+            interest = interest | Interest::PRIORITY;
+        }
         self.register(at, interest, trigger);
         self.note(&format!("{interest:?} {trigger:?}"), at);
     }
