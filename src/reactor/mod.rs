@@ -127,6 +127,11 @@ impl Reactor {
         self.table.capabilities().errors
     }
 
+    /// An error in the child of a fork, where everything that has an fd is the parent's.
+    pub(crate) fn check_forked(&self) -> io::Result<()> {
+        self.table.check_forked()
+    }
+
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
         self.table.len()
@@ -222,6 +227,16 @@ impl Reactor {
             Ok(())
         } else {
             self.table.rearm(token, interest)
+        }
+    }
+
+    /// Has a mechanism that must be armed look again, for data and room, also where it is armed already: it would tell of
+    /// what others do to the file, not of what this process has just done. The others tell of everything.
+    pub(crate) fn look_again(&mut self, token: Token) {
+        if self.table.capabilities().rearm {
+            let both = Readiness::READABLE | Readiness::WRITABLE;
+            // Errors: the fd is registered no more, and its waiters know, or the next arming says the same.
+            let _ = self.rearm(token, both);
         }
     }
 

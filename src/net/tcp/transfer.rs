@@ -323,6 +323,6 @@ impl TcpStream {
     ///
     /// What `shutdown(2)` reports, such as a connection that is gone (`NotConnected`).
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.io.socket().shutdown(how)
+        self.io.shutdown(how)
     }
 }

@@ -180,6 +180,11 @@ impl Driver {
         self.reactor.borrow_mut().clear(token, round, bits)
     }
 
+    /// Has the mechanism look again for data and room.
+    pub(crate) fn look_again(&self, token: Token) {
+        self.reactor.borrow_mut().look_again(token);
+    }
+
     /// Takes back that a short read proves something: the caller has reason to think that it does not.
     pub(crate) fn distrust_short(&self, token: Token) {
         if let Some(state) = self.reactor.borrow_mut().get(token) {
