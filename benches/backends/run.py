@@ -29,7 +29,7 @@ PAGE = DOCS / "backends-scaling.md"
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--quick", action="store_true", help="fewer points, 1 round of 8 runs: less than 4 minutes")
+    p.add_argument("--quick", action="store_true", help="fewer points, 2 rounds of 10 runs: less than 4 minutes")
     p.add_argument("--rounds", type=int, help="timed rounds, each a process for each point (3)")
     p.add_argument("--runs", type=int, help="runs in a process (25)")
     p.add_argument("--budget", type=int, help="no measurement begins after so many seconds (690; quick: 220)")
@@ -42,8 +42,8 @@ def arguments():
     p.add_argument("--render", action="store_true", help="only show DIR/results.json again")
     p.add_argument("--docs", action="store_true", help="put tables and plots into the repository's docs too")
     args = p.parse_args()
-    args.rounds = args.rounds or (1 if args.quick else 3)
-    args.runs = args.runs or (8 if args.quick else 25)
+    args.rounds = args.rounds or (2 if args.quick else 3)
+    args.runs = args.runs or (10 if args.quick else 25)
     args.budget = args.budget or (220 if args.quick else 690)
     return args
 
