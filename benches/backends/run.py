@@ -70,6 +70,12 @@ def environment(args):
     }
 
 
+def strace(command):
+    with tempfile.NamedTemporaryFile() as f:
+        measure.run(["strace", "-f", "-c", "-o", f.name, *command], 40)
+        return measure.read_strace(f.name)
+
+
 class Session:
     def __init__(self, args, program):
         self.args, self.program = args, program
@@ -102,6 +108,7 @@ class Session:
     def counts(self):
         """No clock: as many at a time as there are cores."""
         work = [("calls", p, self.calls) for p in self.wanted(plan.calls(self.names))]
+        work += [("register", p, self.register) for p in self.wanted(plan.registering(self.names))]
         instructions = self.wanted(plan.instructions(self.names, self.args.quick))
         work += [("instructions", p, self.instructions) for p in instructions]
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -112,21 +119,22 @@ class Session:
         self.save()
 
     def calls(self, point):
-        counts = []
-        for length in plan.LENGTHS[point.active]:
-            with tempfile.NamedTemporaryFile() as f:
-                measure.run(["strace", "-f", "-c", "-o", f.name, *point.command(self.program, 1, length)], 40)
-                counts.append(measure.read_strace(f.name))
-        short, long = plan.LENGTHS[point.active]
+        short, long = plan.CALLS_OF[point.active]
+        counts = [strace(point.command(self.program, 1, length)) for length in (short, long)]
         return measure.per_op(*counts, long - short)
+
+    def register(self, point):
+        few, many = plan.REGISTER_RUNS
+        counts = [strace(point.command(self.program, runs)) for runs in (few, many)]
+        return measure.per_op(*counts, (many - few) * point.pairs)
 
     def instructions(self, point):
         counts = []
-        for length in plan.LENGTHS[point.active]:
+        for length in plan.INSTRUCTIONS_OF[point.active]:
             with tempfile.TemporaryDirectory() as d:
                 measure.run([*measure.valgrind(d), *point.command(self.program, 1, length)], 60)
                 counts.append(measure.collected(d))
-        short, long = plan.LENGTHS[point.active]
+        short, long = plan.INSTRUCTIONS_OF[point.active]
         return (counts[1] - counts[0]) / (long - short)
 
     def times(self):
@@ -161,7 +169,7 @@ def main():
     results = json.loads((out / "results.json").read_text())
     made, drawings = tables.render(results), plot.render(results)
     left_out = "".join(f"- {what}: {why}\n" for what, why in results["errors"].items())
-    text = "\n".join(made.values()) + (f"\nLeft out:\n\n{left_out}" if left_out else "")
+    text = "\n".join(filter(None, made.values())) + (f"\nLeft out:\n\n{left_out}" if left_out else "")
     (out / "tables.md").write_text(text)
     for name, drawing in drawings.items():
         (out / f"{name}.svg").write_text(drawing)

@@ -12,6 +12,9 @@ def number(x):
 
 
 def table(head, rows):
+    """Nothing when nothing was measured."""
+    if not rows:
+        return ""
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
@@ -77,7 +80,7 @@ def instruction_table(results, sweep, title):
         cells.setdefault(shown(who) if sweep == "turn" else how, {})[int(pairs)] = value
     columns = sorted({n for row in cells.values() for n in row})
     rows = [[name] + [number(row[c]) if c in row else "-" for c in columns] for name, row in cells.items()]
-    return table([title] + [f"{c:,}" for c in columns], rows) if rows else ""
+    return table([title] + [f"{c:,}" for c in columns], rows)
 
 
 def idle(results):
@@ -87,8 +90,15 @@ def idle(results):
 
 def register(results):
     columns, rows = by_size(results, "idle", "register_cpu", lambda p: p.pairs, 1)
-    rows = [r for r in rows if r[0] != "floor"]
-    return table(["CPU to remove and add an fd, ns, of so many"] + [f"{c:,}" for c in columns], rows)
+    calls = {}
+    for p in plan.registering(dict.fromkeys(p.who for p in points(results, "idle"))):
+        counted = results["counts"].get(p.key, {}).get("register")
+        # A turn for each run is among them, a five-hundredth.
+        own = {name: [round(n), round(failed)] for name, (n, failed) in (counted or {}).items() if n > 0.5}
+        calls[shown(p.who)] = "-" if counted is None else words_of(own)
+    rows = [r + [calls[r[0]]] for r in rows if r[0] != "floor"]
+    head = ["CPU to remove and add an fd, ns, of so many"] + [f"{c:,}" for c in columns] + ["calls"]
+    return table(head, rows)
 
 
 def active(results):
@@ -107,9 +117,14 @@ def calls_of(results, who, how, active):
         n -= 1
         if abs(n) >= 0.0005:
             own[name] = [n, failed]
+    return f"{sum(n for n, _ in own.values()):.2f}", words_of(own)
+
+
+def words_of(calls):
+    """The most frequent first."""
     words = [f"{name} {n:g}" + (f", {failed:g} failed" if failed else "")
-             for name, (n, failed) in sorted(own.items(), key=lambda c: -c[1][0])]
-    return f"{sum(n for n, _ in own.values()):.2f}", "; ".join(words) or "none"
+             for name, (n, failed) in sorted(calls.items(), key=lambda c: (-c[1][0], c[0]))]
+    return "; ".join(words) or "none"
 
 
 def triggers(results):
@@ -131,18 +146,15 @@ def timeouts(results):
     sizes = sorted({p.pairs for p in mine})
     rows = []
     for policy in plan.POLICIES:
-        row = [words[policy]]
-        for n in sizes:
-            point = next(p for p in mine if (p.how, p.pairs) == (policy, n))
-            row.append(cell(results, point, "cpu", "bytes", 1))
-        for n in sizes:
-            key = plan.Point("timeouts", plan.TIMEOUTS_ON, policy, n, 100, 0).key
-            value = results["counts"].get(key, {}).get("instructions")
-            row.append(number(value) if value is not None else "-")
-        for n in sizes:
-            point = next(p for p in mine if (p.how, p.pairs) == (policy, n))
-            row.append(cell(results, point, "register_cpu", n, 1))
-        rows.append(row)
+        row = {p.pairs: p for p in mine if p.how == policy}
+        if sorted(row) != sizes or not row:
+            continue
+        keys = [plan.Point("timeouts", plan.TIMEOUTS_ON, policy, n, 100, 0).key for n in sizes]
+        counted = [results["counts"].get(key, {}).get("instructions") for key in keys]
+        rows.append([words[policy]]
+                    + [cell(results, row[n], "cpu", "bytes", 1) for n in sizes]
+                    + ["-" if c is None else number(c) for c in counted]
+                    + [cell(results, row[n], "register_cpu", n, 1) for n in sizes])
     head = [f"CPU of an event, ns, {n:,} fds" for n in sizes] + [f"user instructions, {n:,}" for n in sizes]
     return table(["each read"] + head + [f"detach, attach, ns, {n:,}" for n in sizes], rows)
 
@@ -154,21 +166,20 @@ def overflow(results):
         rows.append([f"{p.pairs:,}", f"{p.pending:,}", f"{100 * sum(lost) / len(lost):.0f} %" if lost else "-",
                      cell(results, p, "cpu", "turns", 1e3), cell(results, p, "cpu", "bytes", 1)])
     head = ["fds", "limit of queued signals", "turns with a signal lost", "CPU of a turn, µs", "CPU of an event, ns"]
-    return table(head, rows) if rows else ""
+    return table(head, rows)
 
 
 def kernel(results):
     """The share of the kernel, where there were enough ticks of its clock to tell."""
     words = []
     for p in points(results, "turn"):
+        # Each sum is exact, its parts are estimated by ticks of 4 ms.
         processes = results["times"].get(p.key, [])
         user, system = (sum(r[k] for r in processes) for k in ("user_us", "kernel_us"))
         if user + system > 400_000:
             words.append(f"{p.who} among {p.pairs:,}: {100 * system / (user + system):.0f} % of "
                          f"{(user + system) / 1e6:.1f} s")
-    if not words:
-        return "No loop ran long enough to tell the kernel's share.\n"
-    return "In the kernel, where a loop ran long enough for ticks to tell: " + "; ".join(words) + ".\n"
+    return "" if not words else "In the kernel, where a loop ran long enough for ticks to tell: " + "; ".join(words) + ".\n"
 
 
 def machine(results):
@@ -191,10 +202,10 @@ def render(results):
 
 
 def fill(page, tables):
-    """The page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced."""
+    """The page with what stands between `<!-- NAME -->` and `<!-- end -->` replaced, where there is something new."""
     for name, text in tables.items():
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
-        if begin in page:
+        if text and begin in page:
             before, rest = page.split(begin, 1)
             page = before + begin + text + end + rest.split(end, 1)[1]
     return page
