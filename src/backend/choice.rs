@@ -347,6 +347,9 @@ impl fmt::Display for Host {
             .into_iter()
             .partition(Availability::is_available);
         f.write_str("this host has ")?;
+        if have.is_empty() {
+            f.write_str("none")?;
+        }
         list(f, have.iter())?;
         f.write_str(", but not ")?;
         list(f, miss.iter())
