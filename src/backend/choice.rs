@@ -1,10 +1,14 @@
 //! Which mechanism: names, aliases, the automatic order, and the reason why one is not to be had.
 
 use super::Backend;
+use super::notifier::is_refused;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+
+/// Room for more events than that is made when they come.
+const MOST_ROOM: usize = 1 << 20;
 
 /// What the environment variable is called that names a mechanism.
 const VARIABLE: &str = "REVEILLE_BACKEND";
@@ -79,7 +83,7 @@ impl BackendKind {
             let text = format!("the {self} backend is {reason}; {}", Host);
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        self.make(capacity)
+        self.make(capacity.min(MOST_ROOM))
     }
 
     /// Why it cannot be had, as far as that is known without trying.
@@ -255,9 +259,8 @@ fn open_named(
         return kind.open(capacity).map_err(|error| refused(kind, error));
     }
     let Some(name) = variable.filter(|name| !name.is_empty()) else {
-        return open_first(&BackendKind::ALL[..BackendKind::AUTOMATIC], |kind| {
-            kind.open(capacity)
-        });
+        let order = &BackendKind::ALL[..BackendKind::AUTOMATIC];
+        return open_first(order, |kind| kind.open(capacity)).map_err(nothing_works);
     };
     let invalid = |error| {
         let text = format!("{VARIABLE}: {error}; {}", Host);
@@ -284,7 +287,28 @@ fn refused(kind: BackendKind, error: io::Error) -> io::Error {
         "the {kind} backend is refused by the system: {error}; {}",
         Host
     );
-    io::Error::new(error.kind(), text)
+    io::Error::new(kind_of(&error), text)
+}
+
+/// Whoever forbids a call, and by whichever number: the mechanism is not to be had.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    if is_refused(error) {
+        io::ErrorKind::Unsupported
+    } else {
+        error.kind()
+    }
+}
+
+/// Says what could be asked for, when nothing of the automatic order is to be had; a shortage keeps its number.
+fn nothing_works(error: io::Error) -> io::Error {
+    if is_shortage(&error) {
+        return error;
+    }
+    let text = format!(
+        "no backend of the automatic order is to be had: {error}; {}",
+        Host
+    );
+    io::Error::new(kind_of(&error), text)
 }
 
 /// The first that opens. A process that is out of fds or memory gets that error, not a worse mechanism.
@@ -323,6 +347,9 @@ impl fmt::Display for Host {
             .into_iter()
             .partition(Availability::is_available);
         f.write_str("this host has ")?;
+        if have.is_empty() {
+            f.write_str("none")?;
+        }
         list(f, have.iter())?;
         f.write_str(", but not ")?;
         list(f, miss.iter())
@@ -357,6 +384,18 @@ mod tests {
             io::Error::from_raw_os_error(libc::EMFILE),
         );
         assert_eq!(shortage.raw_os_error(), Some(libc::EMFILE));
+    }
+
+    #[test]
+    fn any_capacity_is_taken() {
+        for kind in BackendKind::ALL {
+            for capacity in [0, 1, usize::MAX] {
+                match kind.open(capacity) {
+                    Ok(backend) => assert_eq!(backend.name(), kind.name()),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
+                }
+            }
+        }
     }
 
     /// One that the host has and one that it has not, for sure.
@@ -458,5 +497,16 @@ mod tests {
         let starving = |_| Err(io::Error::from_raw_os_error(libc::EMFILE));
         let starved = open_first(&order, starving).unwrap_err();
         assert_eq!(starved.raw_os_error(), Some(libc::EMFILE));
+        assert_eq!(
+            nothing_works(starved).raw_os_error(),
+            Some(libc::EMFILE),
+            "a shortage is no matter of choice"
+        );
+        for code in [libc::EPERM, libc::ENOSYS] {
+            let error = refused(PRESENT, io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+        }
+        let text = nothing_works(none).to_string();
+        assert!(text.contains("(os error 38); this host has "), "{text}");
     }
 }

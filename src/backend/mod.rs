@@ -106,6 +106,8 @@ mod pollset;
 mod rtsig;
 mod select;
 mod table;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod uring;
 

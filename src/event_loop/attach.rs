@@ -14,7 +14,8 @@ use std::rc::Rc;
 impl<D: 'static> EventLoop<D> {
     /// Registers an fd, which the loop owns from now on, and calls `handler` whenever it has become ready for `interest`, with
     /// the loop, the fd's name and the reason. With [`Interest::NONE`] it is known and not watched, but for hang-ups and
-    /// errors.
+    /// errors; with select and kqueue it hears not even of those
+    /// ([`Capabilities::unasked`](crate::backend::Capabilities::unasked)).
     ///
     /// An fd that does not block is what handlers expect: nobody makes it so here.
     ///

@@ -198,7 +198,8 @@ impl<D: 'static> EventLoop<D> {
     ///
     /// # Errors
     ///
-    /// `Unsupported` on a mechanism without a kernel object.
+    /// `Unsupported` on a mechanism without a kernel object, as [`Runtime::as_fd`](crate::Runtime::as_fd) lists them; what it
+    /// says of duplicates holds here, too.
     pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         self.table.backend().as_fd()
     }
