@@ -6,8 +6,9 @@
 
 mod support;
 
+use reveille::backend::BackendKind;
 use reveille::net::{TcpListener, TcpStream};
-use reveille::spawn;
+use reveille::{Builder, spawn};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +39,11 @@ struct Exhausted(libc::rlimit);
 
 impl Exhausted {
     fn new() -> Exhausted {
+        Exhausted::but(0)
+    }
+
+    /// Only so many can be opened.
+    fn but(left: libc::rlim_t) -> Exhausted {
         // SAFETY: getrlimit fills the two integers.
         let limit = unsafe {
             let mut limit = std::mem::zeroed::<libc::rlimit>();
@@ -46,7 +52,7 @@ impl Exhausted {
         };
         let free: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
         set_limit(libc::rlimit {
-            rlim_cur: free.as_raw_fd() as libc::rlim_t,
+            rlim_cur: free.as_raw_fd() as libc::rlim_t + left,
             ..limit
         });
         Exhausted(limit)
@@ -200,6 +206,48 @@ fn futures_dropped_in_the_middle_leak_no_descriptor() {
             assert_eq!(open_descriptors(), before);
         });
     });
+}
+
+/// Which signals this thread blocks.
+fn blocked() -> Vec<bool> {
+    // SAFETY: without a new mask the call only fills the old one.
+    let mask = unsafe {
+        let mut mask = std::mem::zeroed::<libc::sigset_t>();
+        let asked = libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut mask);
+        assert_eq!(asked, 0);
+        mask
+    };
+    // SAFETY: the set was filled above; the call writes nothing.
+    let is_in = |signal| unsafe { libc::sigismember(&mask, signal) == 1 };
+    (1..=libc::SIGRTMAX()).map(is_in).collect()
+}
+
+#[test]
+fn a_runtime_that_cannot_be_made_leaves_nothing_behind() {
+    let _alone = alone();
+    let (before, mask) = (open_descriptors(), blocked());
+    for kind in BackendKind::ALL {
+        let make = || Builder::new().backend(kind).precise_timers(true).build();
+        if make().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            continue;
+        }
+        let mut refused = 0;
+        for left in 0.. {
+            let made = {
+                let _exhausted = Exhausted::but(left);
+                make()
+            };
+            match made {
+                Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{kind}"),
+                Ok(_) => break,
+            }
+            assert_eq!((open_descriptors(), blocked()), (before, mask.clone()));
+            refused += 1;
+        }
+        println!("{kind} needs {refused} descriptors");
+        assert!(refused >= 2);
+        assert_eq!((open_descriptors(), blocked()), (before, mask.clone()));
+    }
 }
 
 #[test]

@@ -2,13 +2,16 @@
 
 mod support;
 
+use reveille::time::sleep;
 use reveille::{spawn, yield_now};
+use std::cell::Cell;
 use std::io::{ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use support::{Random, on_every_backend, pair, read_to_end, std_pair};
+use support::{Random, on_every_backend, pair, read_to_end, std_pair, wait};
 
 #[test]
 fn each_side_ends_for_itself() {
@@ -45,6 +48,71 @@ fn half_a_close_wakes_a_reader_that_waits() {
             yield_now().await;
             client.shutdown(Shutdown::Write).unwrap();
             assert_eq!(reader.await.unwrap(), 0);
+        });
+    });
+}
+
+/// A mechanism of hints is told nothing of what this process does to its own socket.
+#[test]
+fn ones_own_shutdown_wakes_a_reader_that_waits() {
+    for how in [Shutdown::Read, Shutdown::Both] {
+        on_every_backend(|runtime| {
+            runtime.block_on(async {
+                let (_client, server) = pair().await;
+                let server = Rc::new(server);
+                let reader = server.clone();
+                let reader = spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
+                // The loop has waited with it.
+                sleep(Duration::from_millis(1)).await;
+                server.shutdown(how).unwrap();
+                assert_eq!(reader.await.unwrap(), 0);
+            });
+        });
+    }
+}
+
+#[test]
+fn a_foreign_threads_shutdown_wakes_a_reader_and_a_writer_that_wait() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (_client, server) = pair().await;
+            while server.try_write(&[0; 1 << 16]).is_ok() {}
+            let server = Arc::new(server);
+            let (reader, writer) = (server.clone(), server.clone());
+            let reader = spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
+            let writer = spawn(async move { writer.write(b"x").await.unwrap_err() });
+            sleep(Duration::from_millis(1)).await;
+            let foreign = thread::spawn(move || server.shutdown(Shutdown::Both).unwrap());
+            assert_eq!(reader.await.unwrap(), 0);
+            assert_eq!(writer.await.unwrap().kind(), ErrorKind::BrokenPipe);
+            foreign.join().unwrap();
+        });
+    });
+}
+
+/// Waiter and shutdown both on a thread that does not own the loop, which runs all the while.
+#[test]
+fn a_foreign_threads_shutdown_wakes_a_foreign_reader() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (_client, server) = pair().await;
+            let server = Arc::new(server);
+            let (reader, done) = (server.clone(), Rc::new(Cell::new(false)));
+            let reader = thread::spawn(move || wait(reader.read(&mut [0; 8])).unwrap());
+            let is_done = done.clone();
+            let loop_runs = spawn(async move {
+                while !is_done.get() {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            });
+            sleep(Duration::from_millis(5)).await;
+            let closer = thread::spawn(move || server.shutdown(Shutdown::Read).unwrap());
+            while !(reader.is_finished() && closer.is_finished()) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(reader.join().unwrap(), 0);
+            done.set(true);
+            loop_runs.await.unwrap();
         });
     });
 }

@@ -7,6 +7,9 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+/// Room for more events than that is made when they come.
+const MOST_ROOM: usize = 1 << 20;
+
 /// What the environment variable is called that names a mechanism.
 const VARIABLE: &str = "REVEILLE_BACKEND";
 
@@ -80,7 +83,7 @@ impl BackendKind {
             let text = format!("the {self} backend is {reason}; {}", Host);
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        self.make(capacity)
+        self.make(capacity.min(MOST_ROOM))
     }
 
     /// Why it cannot be had, as far as that is known without trying.
@@ -344,6 +347,9 @@ impl fmt::Display for Host {
             .into_iter()
             .partition(Availability::is_available);
         f.write_str("this host has ")?;
+        if have.is_empty() {
+            f.write_str("none")?;
+        }
         list(f, have.iter())?;
         f.write_str(", but not ")?;
         list(f, miss.iter())
@@ -378,6 +384,18 @@ mod tests {
             io::Error::from_raw_os_error(libc::EMFILE),
         );
         assert_eq!(shortage.raw_os_error(), Some(libc::EMFILE));
+    }
+
+    #[test]
+    fn any_capacity_is_taken() {
+        for kind in BackendKind::ALL {
+            for capacity in [0, 1, usize::MAX] {
+                match kind.open(capacity) {
+                    Ok(backend) => assert_eq!(backend.name(), kind.name()),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}"),
+                }
+            }
+        }
     }
 
     /// One that the host has and one that it has not, for sure.

@@ -116,6 +116,14 @@ type Make<'a> = dyn FnMut() -> io::Result<Box<dyn Backend>> + 'a;
 /// A failed or panicking case is a failed cell of the report. Takes a second or two, longer if
 /// something fails.
 pub fn run(make: &mut dyn FnMut() -> io::Result<Box<dyn Backend>>) -> Report {
+    run_but(make, &|_| None)
+}
+
+/// The same, but leaves out the cases, by id, of which `except` says why they cannot be asked here.
+pub(crate) fn run_but(
+    make: &mut Make<'_>,
+    except: &dyn Fn(&str) -> Option<&'static str>,
+) -> Report {
     let mut report = Report::default();
     let (name, capabilities) = match make() {
         Ok(backend) => (backend.name().to_owned(), backend.capabilities()),
@@ -126,10 +134,12 @@ pub fn run(make: &mut dyn FnMut() -> io::Result<Box<dyn Backend>>) -> Report {
     };
     for &trigger in EVERY {
         for case in cases() {
-            let outcome = if capabilities.supports(trigger) {
-                case.judge(make, trigger)
-            } else {
+            let outcome = if !capabilities.supports(trigger) {
                 Outcome::Skipped(format!("has no {} trigger", report::lower(trigger)))
+            } else if let Some(reason) = except(case.id) {
+                Outcome::Skipped(reason.to_owned())
+            } else {
+                case.judge(make, trigger)
             };
             report.push(Cell::new(case.id, case.name, &name, trigger, outcome));
         }

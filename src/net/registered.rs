@@ -10,6 +10,7 @@ use crate::reactor::registration::Registration;
 use crate::sys::socket::Socket;
 use std::fmt;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -101,6 +102,14 @@ impl Registered {
                 self.registration.try_io(one, || self.try_io(others, call))
             }
         }
+    }
+
+    /// Ends one side of the socket or both, and lets those find it who wait: some mechanisms do not tell a process of what
+    /// it has done itself.
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket().shutdown(how)?;
+        self.registration.look_again();
+        Ok(())
     }
 
     /// Waits until `poll(2)` agrees that the socket is ready for any of `interest`.

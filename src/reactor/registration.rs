@@ -212,6 +212,20 @@ impl Registration {
         })
     }
 
+    /// Has the mechanism look at the fd again, whatever it has told: after a call that makes it ready, such as `shutdown`,
+    /// of which a mechanism that is armed may say nothing.
+    pub(crate) fn look_again(&self) {
+        self.owner(|driver| match driver {
+            Some(driver) => driver.look_again(self.token),
+            None => {
+                if let Some(remote) = REMOTES.get(self.runtime) {
+                    // A closed queue: nobody waits any more.
+                    let _ = remote.push(Message::LookAgain { token: self.token });
+                }
+            }
+        });
+    }
+
     /// Ends the registration and closes the fd. Elsewhere than on the owner's thread the fd travels with the message,
     /// so that its number is not used again before the owner has forgotten it.
     pub(crate) fn close(&self, fd: OwnedFd) {

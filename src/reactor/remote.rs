@@ -22,6 +22,8 @@ pub(crate) enum Message {
         direction: Direction,
         waker: Waker,
     },
+    /// The fd has become ready by what its handle did: have the mechanism look.
+    LookAgain { token: Token },
     /// The registration's handle was dropped; an fd that comes along is closed afterwards.
     Deregister { token: Token, fd: Option<OwnedFd> },
     /// Wake `waker` when the timer fires, which its handle takes to be at `deadline`.

@@ -226,6 +226,7 @@ impl<S> Table<S> {
 
     /// Arms directions of an edge-triggered registration again, where the mechanism needs it.
     pub(crate) fn rearm(&mut self, token: Token, interest: Interest) -> io::Result<()> {
+        self.check_forked()?;
         match self.get(token) {
             Some(entry) if entry.backed => {
                 let fd = entry.fd;
@@ -333,8 +334,9 @@ impl<S> Table<S> {
         self.forks != fork::count()
     }
 
+    /// An error if it is.
     #[inline]
-    fn check_forked(&self) -> io::Result<()> {
+    pub(crate) fn check_forked(&self) -> io::Result<()> {
         if self.is_forked() {
             return Err(forked());
         }

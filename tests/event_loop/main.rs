@@ -9,6 +9,7 @@ mod support;
 mod batch;
 mod changes;
 mod errors;
+mod fake;
 mod faults;
 mod files;
 mod forks;

@@ -119,6 +119,43 @@ fn what_is_sent_by_a_message_is_the_next_turns() {
     });
 }
 
+/// Sent by the loop's own thread: by a handler it comes in the same turn, by a timer or what is deferred in the next, which
+/// does not wait.
+#[test]
+fn a_message_of_the_loops_own_thread_is_handled() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Vec::new());
+        let sender = event_loop.on_message(|event_loop: &mut EventLoop<Vec<&str>>, from| {
+            event_loop.data_mut().push(from);
+            if event_loop.data().len() == 3 {
+                event_loop.stop();
+            }
+        });
+        let (here, _there) = ready_pair();
+        let other = sender.clone();
+        event_loop
+            .attach(
+                here,
+                Interest::READABLE,
+                Trigger::Level,
+                move |event_loop, name, _| {
+                    event_loop.close(name);
+                    other.send("handler").unwrap();
+                },
+            )
+            .unwrap();
+        assert_eq!(turn(&mut event_loop), 2);
+        let other = sender.clone();
+        event_loop.set_timer(MS, move |event_loop, _| {
+            other.send("timer").unwrap();
+            let sender = sender.clone();
+            event_loop.defer(move |_| sender.send("deferred").unwrap());
+        });
+        event_loop.run().unwrap();
+        assert_eq!(*event_loop.data(), ["handler", "timer", "deferred"]);
+    });
+}
+
 /// Counts its drops.
 struct Counted(Arc<AtomicUsize>);
 

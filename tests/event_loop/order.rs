@@ -269,6 +269,18 @@ fn stop_in_a_handler_lets_the_turn_end() {
     });
 }
 
+/// Told by the hook before the wait: it does not wait.
+#[test]
+fn stop_in_the_hook_before_the_wait_is_not_slept_over() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Trace::new());
+        hooks(&mut event_loop);
+        event_loop.before_wait(EventLoop::stop);
+        event_loop.run().unwrap();
+        assert_eq!(*event_loop.data(), ["before", "events done", "turn done"]);
+    });
+}
+
 /// Told before it runs: it does not begin. Nobody is called, and the next one runs.
 #[test]
 fn stop_before_run_ends_it_at_once() {

@@ -199,6 +199,25 @@ fn the_rest_of_the_messages_is_handled_by_the_next_run_in_order() {
     });
 }
 
+/// Nobody can send any more, and the handler stays for what is left.
+#[test]
+fn messages_left_by_a_panic_are_handled_though_their_sender_is_gone() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Vec::new());
+        let sender = event_loop.on_message(|event_loop, number: u32| {
+            event_loop.data_mut().push(number);
+            if number == 0 {
+                panic_any("message");
+            }
+        });
+        sender.send(0).unwrap();
+        sender.send(1).unwrap();
+        drop(sender);
+        assert_eq!(panic_of(&mut event_loop), "message");
+        run_until(&mut event_loop, |got| *got == [0, 1]);
+    });
+}
+
 #[test]
 fn the_rest_of_the_timers_fires_in_the_next_run() {
     on_every_loop(|loops| {

@@ -45,6 +45,28 @@ fn a_timeout_comes_to_the_handler_of_its_fd() {
     });
 }
 
+/// Rounded up to the tick, however coarse that is: set, set again and pushed.
+#[test]
+fn a_timeout_is_not_early_by_a_coarse_tick() {
+    on_every_loop(|loops| {
+        for way in 0..3 {
+            let builder = loops.builder().timer_tick(20 * MS);
+            let mut event_loop = builder.build(Log::default()).unwrap();
+            let (name, _there) = attach(&mut event_loop, Trigger::Level);
+            let start = Instant::now();
+            let after = 3 * MS;
+            event_loop.set_timeout(name, after).unwrap();
+            match way {
+                0 => {}
+                1 => event_loop.set_timeout(name, after).unwrap(),
+                _ => event_loop.push_timeout(name).unwrap(),
+            }
+            run_until(&mut event_loop, |log| log.timeouts == 1);
+            assert!(event_loop.data().came.unwrap() >= start + after, "{way}");
+        }
+    });
+}
+
 /// Pushed by whatever comes, it does not come before its length has gone by since the last push, though many times that
 /// goes by; then it does. (On a machine that stops this thread for so long between two pushes, it may come in between.)
 #[test]

@@ -32,11 +32,14 @@
 //!
 //! **Versions.** `EV_RECEIPT` and `EV_DISPATCH`: FreeBSD 8.1, OpenBSD 6.2, NetBSD 10, macOS 10.6, DragonFly 2.10 or so (by
 //! memory, not tried); a kernel without receipts is refused when it is opened. OpenBSD had no user events for long.
-//! No BSD has run this file yet: the tests run it over a kernel made of the manual's words, `fake/kqueue.rs`.
+//! No BSD has run this file yet: the tests run it over a kernel made of the manual's words, `fake/kqueue`, and, where they
+//! are asked to, over a library that others made of them, `libkqueue`.
 
 // Linux compiles the rest for the tests alone.
 #[cfg(not(target_os = "linux"))]
 mod bsd;
+#[cfg(all(test, libkqueue))]
+mod libkqueue;
 mod queue;
 mod slot;
 mod sys;

@@ -40,12 +40,15 @@ fn conforms_without_user_events() {
     judge::<NoUser>().assert_ok();
 }
 
-/// What stands above takes edges, closes without `remove` and uses the numbers again.
 #[test]
 fn a_runtime_runs_over_it() {
+    echo_over(Kqueue::<Full>::new(8).unwrap());
+}
+
+/// What stands above takes edges, closes without `remove` and uses the numbers again.
+pub(super) fn echo_over<S: Sys>(kqueue: Kqueue<S>) {
     use crate::net;
     const SIZE: usize = 300_000;
-    let kqueue = Kqueue::<Full>::new(8).unwrap();
     let runtime = crate::Builder::new().with_backend(kqueue).build().unwrap();
     runtime.block_on(async {
         let listener = net::TcpListener::bind("127.0.0.1:0").await.unwrap();

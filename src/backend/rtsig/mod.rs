@@ -32,6 +32,9 @@
 //!   already, and whoever waits for room is polled in each wait, beside the signals. So a child of a fork, or a second loop, takes
 //!   nothing away from who was first.
 //! - SIGIO: the queue is read dry, and every fd is looked at.
+//! - After a `shutdown` of its own the reactor re-arms the socket, so that it is looked at. A `shutdown` that the user makes on
+//!   a socket of his own (behind an `AsyncFd`, or attached to the callback loop) is not seen: who waits to read there is
+//!   not woken by it, but by the next thing that the peer does. Have it added or modified again, or choose another backend.
 //!
 //! Signals are read from a signalfd, many at once, and not by `sigtimedwait`, which takes one at a time and cannot wait for
 //! fds: a wait is one `ppoll` when what was re-armed is ready, else `ppoll`, a read, and a second `ppoll` for any

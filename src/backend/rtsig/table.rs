@@ -63,6 +63,8 @@ pub(super) struct Slot {
     /// Whether the kernel is to look at all: hang-ups and errors cannot be masked otherwise.
     armed: bool,
     listed: bool,
+    /// A signal came since the last look at it.
+    hinted: bool,
     serial: u64,
 }
 
@@ -86,8 +88,8 @@ impl Slot {
         if is_final || self.trigger == Trigger::Oneshot {
             self.armed = false;
         }
-        let repeats = self.armed && self.trigger == Trigger::Level;
-        (seen, repeats || self.stays_listed())
+        let is_due = self.trigger == Trigger::Level || self.hinted;
+        (seen, self.armed && is_due || self.stays_listed())
     }
 }
 
@@ -146,6 +148,7 @@ impl Table {
             events: mask(interest),
             armed: true,
             listed: false,
+            hinted: false,
             serial: self.last_serial,
         });
         self.look_at(place);
@@ -206,11 +209,13 @@ impl Table {
     }
 
     /// A signal says that there may be something. Stale ones and those of others name numbers that mean something else
-    /// by now, or nothing: at worst a look is wasted.
+    /// by now, or nothing: at worst a look is wasted. What is listed already may have been looked at before the signal
+    /// came, and be taken off for what that look has found.
     pub(super) fn hint(&mut self, number: RawFd) {
         if let Some(place) = self.place(number) {
-            let slot = &self.slots[place];
+            let slot = &mut self.slots[place];
             if slot.armed && slot.hints {
+                slot.hinted = true;
                 self.look_at(place);
             }
         }
@@ -244,18 +249,20 @@ impl Table {
 
     /// Whether it is a registration still, and if so, has it polled.
     fn push_fd(&mut self, listed: Listed) -> bool {
-        let slot = self
-            .place(listed.number)
-            .map(|place| &self.slots[place])
+        let place = self.place(listed.number);
+        let slot = place
+            .map(|place| &mut self.slots[place])
             .filter(|slot| slot.serial == listed.serial);
+        let is_there = slot.is_some();
         if let Some(slot) = slot {
+            slot.hinted = false;
             self.fds.push(libc::pollfd {
                 fd: slot.number,
                 events: slot.events,
                 revents: 0,
             });
         }
-        slot.is_some()
+        is_there
     }
 
     /// Takes off the list what a look has found nothing of, and says whether it has found anything. To be done before
@@ -357,5 +364,37 @@ impl Table {
         }
         self.places[slot.number as usize] = ABSENT;
         slot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd::identify;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    /// Data comes, and its signal is read, after the look that has found room, and before that is delivered.
+    #[test]
+    fn a_hint_that_comes_behind_a_look_is_not_lost() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        let fd = here.as_raw_fd();
+        let token = Token::new(1, 1);
+        let mut table = Table::new(-1, -1, 4);
+        let (file, _) = identify(fd).unwrap();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        table.add((fd, file, true), token, both, Trigger::Edge);
+        table.fds()[FIXED].revents = libc::POLLOUT;
+        assert!(table.settle());
+        table.hint(fd);
+        assert!(table.hinted_fds().is_empty());
+        let mut events = Events::with_capacity(4);
+        table.deliver(&mut events);
+        assert_eq!(events.as_slice()[0].readiness, Readiness::WRITABLE);
+        assert_eq!(table.fds().len(), FIXED + 1, "nobody looks for the data");
+        assert_eq!(table.fds()[FIXED].events, mask(Interest::READABLE));
+        // Looked at once more, and then left to the signals.
+        assert!(!table.settle());
+        assert_eq!(table.fds().len(), FIXED);
     }
 }

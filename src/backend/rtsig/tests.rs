@@ -383,6 +383,30 @@ fn the_mask_is_as_it_was_when_the_last_loop_ends() {
 }
 
 /// A signal that is delivered ends the process.
+/// Unblocked, a signal or the SIGIO that stands for one would end the process.
+#[test]
+fn a_duplicate_that_signals_on_keeps_both_signals_blocked() {
+    spawn(|| {
+        let (here, _there) = pair();
+        let mut first = Rtsig::new(4).unwrap();
+        let second = Rtsig::new(4).unwrap();
+        let (signal, other) = (first.claim.signal, second.claim.signal);
+        add(&mut first, &here, 1);
+        let number = here.as_raw_fd();
+        let duplicate = here.try_clone().unwrap();
+        drop(here);
+        // What it was added for is not found behind the number any more.
+        first.remove(number, token(1)).unwrap();
+        drop(first);
+        drop(second);
+        assert!(is_blocked(signal) && is_blocked(libc::SIGIO));
+        assert!(!is_blocked(other));
+        drop(duplicate);
+    })
+    .join()
+    .unwrap();
+}
+
 #[test]
 fn no_signal_is_delivered_after_the_end() {
     let thread = spawn(|| {

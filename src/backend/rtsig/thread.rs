@@ -95,6 +95,10 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut state = THREAD.get();
         state.used &= !bit(self.signal);
+        if !self.unblocks {
+            // Neither may the last loop unblock it: a file that signals still sends this when there is no more room.
+            state.blocked_before |= bit(libc::SIGIO);
+        }
         let mut unblocked = Vec::new();
         for signal in [self.signal, libc::SIGIO] {
             let is_last = signal == self.signal || state.used == 0;

@@ -42,6 +42,7 @@ impl Driver {
                 direction,
                 waker,
             } => self.arm_for(token, direction, waker),
+            Message::LookAgain { token } => self.look_again(token),
             Message::Deregister { token, fd } => {
                 // An error means that the number was closed already; there is nobody left to tell.
                 let _ = self.deregister(token, fd);

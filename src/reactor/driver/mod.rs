@@ -217,6 +217,8 @@ impl Driver {
         let Some(next) = next else { return Ok(limit) };
         if let Some(alarm) = &self.alarm {
             if !next.is_zero() {
+                // The timer fd of a fork's child is its parent's.
+                self.reactor.borrow().check_forked()?;
                 let deadline = self.last_reading.get().plus(next);
                 alarm.borrow_mut().set(deadline, next)?;
                 return Ok(limit);

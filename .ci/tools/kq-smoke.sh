@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# kq-smoke.sh [TEST ARGS...]   runs the kqueue backend on Linux over libkqueue (Debian experimental), which is fetched
+# into the cache and unpacked there; nothing is installed.
+#   kq-smoke.sh --libdir      only fetches the library and prints where it is
+# Exits 77, the reason in a line `skipped: ...`, when the library cannot be had or does not run here. What libkqueue
+# cannot do is named in the table as skipped, case by case.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}
+root=$cache/libkqueue
+target=${CARGO_TARGET_DIR:-$here/../../target}
+skip() { echo "skipped: $*"; exit 77; }
+
+[ "$(uname -s)" = Linux ] || skip "libkqueue stands in for kqueue on Linux only"
+find_lib() { find -L "$root" -name libkqueue.so -type f -printf '%h\n' -quit 2>/dev/null; }
+lib=$(find_lib || true)
+if [ -z "$lib" ]; then
+    command -v apt-get >/dev/null || skip "no apt-get to fetch libkqueue with"
+    timeout -k 10 300 "$here/apt-suite.sh" "${LIBKQUEUE_SUITE:-experimental}" extract "$root" \
+        libkqueue0t64 libkqueue-dev >&2 || skip "libkqueue cannot be fetched from Debian ${LIBKQUEUE_SUITE:-experimental}"
+    lib=$(find_lib || true)
+    [ -n "$lib" ] || skip "Debian's packages hold no libkqueue.so"
+fi
+if [ "${1:-}" = --libdir ]; then echo "$lib"; exit; fi
+
+# A library of another suite may ask for a newer C library than there is.
+probe=$(mktemp -d)
+trap 'rm -rf "$probe"' EXIT
+cat > "$probe/probe.rs" <<'END'
+#[link(name = "kqueue")]
+unsafe extern "C" {
+    safe fn kqueue() -> i32;
+}
+fn main() {
+    assert!(kqueue() >= 0, "{}", std::io::Error::last_os_error());
+}
+END
+rustc --edition 2024 -L "native=$lib" -o "$probe/probe" "$probe/probe.rs" &&
+    LD_LIBRARY_PATH=$lib timeout -k 5 20 "$probe/probe" ||
+    skip "a program that opens one queue of libkqueue does not link or run here"
+
+zcat "$root"/usr/share/doc/libkqueue0t64/changelog.Debian.gz 2>/dev/null | sed -n 1p || true
+cd "$here/../.."
+export CARGO_TARGET_DIR=$target/ci-libkqueue
+CARGO_ENCODED_RUSTFLAGS=$(printf -- '--cfg\x1flibkqueue\x1f-L\x1fnative=%s\x1f-Dwarnings' "$lib")
+export CARGO_ENCODED_RUSTFLAGS
+cargo test --lib --no-run
+# One at a time: a queue that is closed is cleared away by a thread of the library's own, a little later.
+LD_LIBRARY_PATH=$lib timeout -k 10 "${LIMIT:-180}" \
+    cargo test --lib backend::kqueue::libkqueue -- --test-threads=1 --nocapture "$@" 2>&1 | tee "$probe/out"
+grep -qE '^test result: ok\. [1-9]' "$probe/out" || { echo "no test ran over libkqueue"; exit 1; }

@@ -1,0 +1,220 @@
+//! The backend over libkqueue: the cases that it can be asked, and the backend's own where those need more than it has.
+
+use super::super::tests::echo_over;
+use super::super::{HANGUP, Kqueue, change};
+use super::{EV_ADD, EV_DELETE, EV_ENABLE, Filter, Libkqueue, whole_millis};
+use crate::backend::{Backend, Event, Events, Interest, Readiness, Token, Trigger};
+use crate::sys::lab;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// The cases that cannot be asked, and what of libkqueue 2.3.1 is in their way.
+const LACKS: &[(&str, &str)] = &[
+    // The child has no helper thread, and tells its parent's that a queue was closed.
+    ("B10", "libkqueue: no forks"),
+    // `evfilt_write_copyout`: getsockopt(SO_ERROR).
+    ("C20", "libkqueue: takes SO_ERROR"),
+    ("C21", "libkqueue: takes SO_ERROR"),
+    // `evfilt_read_copyout`: nothing before the out-of-band byte, hence EV_EOF.
+    ("C22", "libkqueue: out-of-band is EOF"),
+    // The writing end of a pipe that nobody writes to.
+    ("C31", "libkqueue: has no fd to poll"),
+    // What stands between it and the backend forgets them; that would be tried, and not libkqueue.
+    ("C32", "libkqueue: close keeps filters"),
+    // `evfilt_write_copyout`: EPOLLERR is `fflags` without EV_EOF.
+    ("C35", "libkqueue: no EOF on a pipe"),
+];
+
+#[test]
+fn conforms_but_for_what_libkqueue_lacks() {
+    let except = |id: &str| {
+        let lack = LACKS.iter().find(|lack| lack.0 == id);
+        lack.map(|&(_, reason)| reason)
+    };
+    let mut make = || -> io::Result<Box<dyn Backend>> { Ok(Box::new(open())) };
+    let report = crate::conformance::run_but(&mut make, &except);
+    println!("{report}");
+    report.assert_ok();
+}
+
+#[test]
+fn a_runtime_runs_over_it() {
+    echo_over(open());
+}
+
+fn open() -> Kqueue<Libkqueue> {
+    Kqueue::new(64).unwrap()
+}
+
+fn token(index: u32) -> Token {
+    Token::new(index, 1)
+}
+
+fn add(
+    kqueue: &mut Kqueue<Libkqueue>,
+    fd: &impl AsFd,
+    interest: Interest,
+    trigger: Trigger,
+) -> RawFd {
+    kqueue.add(fd.as_fd(), token(1), interest, trigger).unwrap();
+    fd.as_fd().as_raw_fd()
+}
+
+/// One wait that does not block, with room for so many.
+fn look(kqueue: &mut Kqueue<Libkqueue>, room: usize) -> Vec<Event> {
+    let mut events = Events::with_capacity(room);
+    kqueue.wait(&mut events, Some(Duration::ZERO)).unwrap();
+    events.as_slice().to_vec()
+}
+
+/// Waits, a few times at the most, until all of `wanted` was seen; all that was.
+fn until(kqueue: &mut Kqueue<Libkqueue>, wanted: Readiness) -> Readiness {
+    let mut seen = Readiness::EMPTY;
+    let mut events = Events::with_capacity(4);
+    for _ in 0..10 {
+        kqueue
+            .wait(&mut events, Some(Duration::from_secs(5)))
+            .unwrap();
+        for event in events.as_slice() {
+            seen |= event.readiness;
+        }
+        if seen.contains(wanted) {
+            return seen;
+        }
+    }
+    panic!("only {seen:?} of {wanted:?}");
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (ours, listener.accept().unwrap().0)
+}
+
+/// All of these answers are the library's.
+#[test]
+fn what_is_not_there_is_enoent_and_need_not_be_deleted() {
+    let mut kqueue = open();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let fd = theirs.as_raw_fd();
+    let read = |flags| [change::<Libkqueue>(fd, Filter::Read, flags)];
+    let is_enoent = |done: io::Result<()>| {
+        let number = done.map_err(|error| error.raw_os_error());
+        assert_eq!(number, Err(Some(libc::ENOENT)));
+    };
+    is_enoent(kqueue.submit(read(EV_ENABLE)));
+    is_enoent(kqueue.submit_until_error(read(EV_DELETE)));
+    kqueue.submit(read(EV_DELETE)).unwrap();
+    kqueue.submit(read(EV_ADD)).unwrap();
+    kqueue.submit_until_error(read(EV_DELETE)).unwrap();
+    is_enoent(kqueue.submit_until_error(read(EV_DELETE)));
+}
+
+#[test]
+fn a_new_trigger_takes_the_place_of_the_old_one() {
+    let mut kqueue = open();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(b"x").unwrap();
+    let fd = add(&mut kqueue, &theirs, Interest::READABLE, Trigger::Level);
+    for (trigger, times) in [
+        (Trigger::Level, 3),
+        (Trigger::Edge, 1),
+        (Trigger::Level, 3),
+        (Trigger::Oneshot, 1),
+        (Trigger::Edge, 1),
+    ] {
+        kqueue
+            .modify(fd, token(1), Interest::READABLE, trigger)
+            .unwrap();
+        let seen: Vec<_> = (0..3).flat_map(|_| look(&mut kqueue, 4)).collect();
+        assert_eq!(seen.len(), times, "{trigger:?}");
+    }
+}
+
+#[test]
+fn one_shot_in_one_direction_silences_the_other() {
+    let mut kqueue = open();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let fd = add(&mut kqueue, &theirs, BOTH, Trigger::Oneshot);
+    assert_eq!(look(&mut kqueue, 4)[0].readiness, Readiness::WRITABLE);
+    ours.write_all(b"x").unwrap();
+    assert_eq!(look(&mut kqueue, 4), []);
+    kqueue.modify(fd, token(1), BOTH, Trigger::Oneshot).unwrap();
+    let seen = look(&mut kqueue, 4);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let both = Readiness::READABLE | Readiness::WRITABLE;
+    assert_eq!(seen[0].readiness, both);
+}
+
+#[test]
+fn half_a_close_is_no_hang_up_and_the_whole_is() {
+    for trigger in [Trigger::Edge, Trigger::Level] {
+        let mut kqueue = open();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let fd = add(&mut kqueue, &theirs, BOTH, trigger);
+        ours.shutdown(Shutdown::Write).unwrap();
+        let seen = until(&mut kqueue, Readiness::READ_CLOSED);
+        assert!(!seen.contains(Readiness::WRITE_CLOSED), "{seen:?}");
+        drop(ours);
+        until(&mut kqueue, HANGUP);
+        assert_eq!(look(&mut kqueue, 4), [], "{trigger:?}");
+        kqueue.modify(fd, token(1), BOTH, trigger).unwrap();
+        assert!(look(&mut kqueue, 4)[0].readiness.contains(HANGUP));
+    }
+}
+
+#[test]
+fn a_hang_up_in_two_batches_is_one() {
+    let mut kqueue = open();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let fd = add(&mut kqueue, &theirs, BOTH, Trigger::Level);
+    drop(ours);
+    let first = look(&mut kqueue, 1)[0].readiness;
+    assert!(!first.contains(HANGUP), "{first:?}");
+    let second = look(&mut kqueue, 1)[0].readiness;
+    assert!(second.contains(HANGUP | Readiness::READABLE | Readiness::WRITABLE));
+    assert_eq!(look(&mut kqueue, 4), []);
+    kqueue.modify(fd, token(1), BOTH, Trigger::Level).unwrap();
+    assert_eq!(look(&mut kqueue, 4).len(), 1);
+}
+
+/// Of a reset, what is told before the socket's error is gone.
+#[test]
+fn a_reset_is_an_error_and_disarms_a_level() {
+    for interest in [Interest::READABLE, Interest::WRITABLE, BOTH] {
+        let mut kqueue = open();
+        let (ours, theirs) = tcp_pair();
+        add(&mut kqueue, &theirs, interest, Trigger::Level);
+        lab::reset_on_close(ours.as_fd()).unwrap();
+        drop(ours);
+        let both = Readiness::READABLE | Readiness::WRITABLE;
+        until(&mut kqueue, Readiness::ERROR | both);
+        assert_eq!(look(&mut kqueue, 4), [], "{interest:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_refused_is_told_as_an_error() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let socket = lab::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+    let mut kqueue = open();
+    add(&mut kqueue, &socket, Interest::WRITABLE, Trigger::Edge);
+    until(&mut kqueue, Readiness::ERROR | Readiness::WRITABLE);
+}
+
+#[test]
+fn timeouts_are_rounded_up() {
+    let cases = [(0, 0), (999, 999), (1_000, 1_000), (1_001, 2_000)];
+    for (micros, expected) in cases {
+        let rounded = whole_millis(Duration::from_micros(micros));
+        assert_eq!(rounded, Duration::from_micros(expected));
+    }
+}

@@ -1,0 +1,94 @@
+//! Timers whose waits a timer fd ends, on every mechanism, beside sockets and with little room for events.
+
+mod support;
+
+use reveille::backend::BackendKind;
+use reveille::time::{Duration, Instant, sleep, sleep_until};
+use reveille::{Builder, Runtime, spawn};
+use std::cell::Cell;
+use std::io::ErrorKind;
+use std::rc::Rc;
+use support::{Random, guarded, pair};
+
+/// Every mechanism, with room for one event and for many.
+fn each(test: impl Fn(&Runtime)) {
+    for kind in BackendKind::ALL {
+        for capacity in [1, 64] {
+            let builder = Builder::new().precise_timers(true);
+            match builder.backend(kind).event_capacity(capacity).build() {
+                Ok(runtime) => guarded(kind.name(), || test(&runtime)),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                Err(error) => panic!("{kind}: {error}"),
+            }
+        }
+    }
+}
+
+/// Nothing else would end the wait.
+#[test]
+fn the_timer_fd_ends_every_wait() {
+    each(|runtime| {
+        for micros in [1, 10, 100, 1000, 3000] {
+            let start = Instant::now();
+            runtime.block_on(sleep(Duration::from_micros(micros)));
+            assert!(start.elapsed() >= Duration::from_micros(micros));
+        }
+    });
+}
+
+#[test]
+fn no_timer_is_lost_or_early_among_sockets() {
+    each(|runtime| {
+        runtime.block_on(async {
+            let mut random = Random(0x5eed);
+            let is_over = Rc::new(Cell::new(false));
+            let echoes: Vec<_> = (0..8).map(|_| spawn(echo(is_over.clone()))).collect();
+            let sleepers: Vec<_> = (0..60)
+                .map(|_| {
+                    let (first, second) = (random.next() % 20_000, random.next() % 20_000);
+                    spawn(async move {
+                        let start = Instant::now();
+                        let mut deadline = start + Duration::from_micros(first);
+                        let mut timer = std::pin::pin!(sleep_until(deadline));
+                        // Armed, and then moved to earlier or later.
+                        let _ = support::poll_once(&mut timer).await;
+                        deadline = start + Duration::from_micros(second);
+                        timer.as_mut().reset(deadline);
+                        timer.await;
+                        assert!(Instant::now() >= deadline);
+                    })
+                })
+                .collect();
+            for sleeper in sleepers {
+                sleeper.await.unwrap();
+            }
+            is_over.set(true);
+            for echo in echoes {
+                assert!(echo.await.unwrap() > 0);
+            }
+        });
+    });
+}
+
+/// Rounds of a byte there and back until it is over; how many.
+async fn echo(is_over: Rc<Cell<bool>>) -> usize {
+    let (client, server) = pair().await;
+    let server = spawn(async move {
+        let mut byte = [0];
+        while server.read(&mut byte).await.unwrap() == 1 {
+            server.write_all(&byte).await.unwrap();
+        }
+    });
+    let mut rounds = 0;
+    while !is_over.get() {
+        client.write_all(b"x").await.unwrap();
+        client.read_exact(&mut [0]).await.unwrap();
+        rounds += 1;
+        if rounds % 16 == 0 {
+            sleep(Duration::from_micros(300)).await;
+        }
+    }
+    drop(client);
+    server.await.unwrap();
+    rounds
+}

@@ -1,0 +1,193 @@
+//! Whole runtimes on every mechanism: connections on which tasks read, write, give up, look, wait and end as a seed says, some
+//! of them on another thread. Every byte must come in its order, every end after the last one, and every task must end.
+
+mod support;
+
+use reveille::backend::BackendKind;
+use reveille::net::TcpStream;
+use reveille::time::{Duration, sleep, timeout};
+use reveille::{Builder, Runtime, spawn, yield_now};
+use std::io::ErrorKind;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::thread;
+use support::{Random, guarded, pair, wait};
+
+const CONNECTIONS: u64 = 10;
+
+/// The byte at a place of a stream.
+fn byte(at: usize) -> u8 {
+    (at % 251) as u8
+}
+
+/// Writes as many bytes as that, and ends the side.
+async fn write(stream: Arc<TcpStream>, length: usize, seed: u64, is_here: bool) {
+    let mut random = Random(seed | 1);
+    let mut at = 0;
+    while at < length {
+        let most = (random.next() as usize % 30_000 + 1).min(length - at);
+        let chunk: Vec<u8> = (at..at + most).map(byte).collect();
+        at += match random.next() % 5 {
+            0 => {
+                stream.writable().await.unwrap();
+                match stream.try_write(&chunk) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            1 => {
+                stream.write_all(&chunk).await.unwrap();
+                most
+            }
+            2 if is_here => {
+                // Given up, it has written nothing.
+                let short = Duration::from_micros(random.next() % 200);
+                let written = timeout(short, stream.write(&chunk)).await;
+                written.map_or(0, |count| count.unwrap())
+            }
+            _ => stream.write(&chunk).await.unwrap(),
+        };
+        if is_here && random.next() % 8 == 0 {
+            yield_now().await;
+        }
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+}
+
+/// Reads to the end; how many bytes there were.
+async fn read(stream: Arc<TcpStream>, seed: u64, is_here: bool) -> usize {
+    let mut random = Random(seed | 1);
+    let (mut at, mut buffer) = (0, vec![0; 40_000]);
+    loop {
+        let most = random.next() as usize % buffer.len() + 1;
+        let buffer = &mut buffer[..most];
+        let count = match random.next() % 6 {
+            0 => {
+                stream.readable().await.unwrap();
+                match stream.try_read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                    read => read.unwrap(),
+                }
+            }
+            1 => {
+                let count = stream.peek(buffer).await.unwrap();
+                check(&buffer[..count], at);
+                continue;
+            }
+            2 if is_here => {
+                let short = Duration::from_micros(random.next() % 200);
+                match timeout(short, stream.read(buffer)).await {
+                    Ok(read) => read.unwrap(),
+                    Err(_given_up) => continue,
+                }
+            }
+            3 if is_here => {
+                sleep(Duration::from_micros(random.next() % 100)).await;
+                continue;
+            }
+            _ => stream.read(buffer).await.unwrap(),
+        };
+        check(&buffer[..count], at);
+        at += count;
+        if count == 0 {
+            return at;
+        }
+    }
+}
+
+fn check(bytes: &[u8], at: usize) {
+    let wrong = bytes
+        .iter()
+        .enumerate()
+        .position(|(i, b)| *b != byte(at + i));
+    assert_eq!(wrong, None, "at {at}");
+}
+
+/// Two streams of bytes against each other, each with a writer and a reader.
+async fn converse(seed: u64) {
+    let mut random = Random(seed | 1);
+    let (client, server) = pair().await;
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    let lengths = [
+        random.next() as usize % 600_000,
+        random.next() as usize % 3_000,
+    ];
+    let is_far = random.next() % 3 == 0;
+    let far = is_far.then(|| {
+        let (stream, seed) = (server.clone(), random.next());
+        thread::spawn(move || {
+            wait(write(stream.clone(), lengths[1], seed, false));
+            wait(read(stream, seed, false))
+        })
+    });
+    let near = spawn(write(client.clone(), lengths[0], random.next(), true));
+    let reader = spawn(read(client.clone(), random.next(), true));
+    // A second one, which waits for the same and ends with it.
+    let second = client.clone();
+    let second = spawn(async move { second.readable().await.map(drop) });
+    if far.is_none() {
+        let writer = spawn(write(server.clone(), lengths[1], random.next(), true));
+        let count = read(server.clone(), random.next(), true).await;
+        assert_eq!(count, lengths[0]);
+        writer.await.unwrap();
+    }
+    near.await.unwrap();
+    assert_eq!(reader.await.unwrap(), lengths[1]);
+    second.await.unwrap().unwrap();
+    if let Some(far) = far {
+        while !far.is_finished() {
+            sleep(Duration::from_micros(300)).await;
+        }
+        assert_eq!(far.join().unwrap(), lengths[0]);
+    }
+}
+
+/// One side stops to read in the middle; the others must not wait for ever.
+async fn break_off(seed: u64) {
+    let (client, server) = pair().await;
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    let waiting = client.clone();
+    let waiting = spawn(async move { waiting.read(&mut [0; 1]).await.unwrap() });
+    let writer = spawn(write(server, 100_000, seed, true));
+    let count = waiting.await.unwrap();
+    assert_eq!(count, 1);
+    let other = client.clone();
+    // Another reader waits, or has read, when this side ends.
+    let other = spawn(async move { while other.read(&mut [0; 512]).await.unwrap() > 0 {} });
+    yield_now().await;
+    writer.await.unwrap();
+    client.shutdown(Shutdown::Both).ok();
+    other.await.unwrap();
+}
+
+fn play(runtime: &Runtime, seed: u64) {
+    runtime.block_on(async {
+        let all: Vec<_> = (0..CONNECTIONS)
+            .map(|number| {
+                let seed = (seed * 1000 + number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                spawn(async move {
+                    converse(seed).await;
+                    break_off(seed).await;
+                })
+            })
+            .collect();
+        for one in all {
+            one.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn every_byte_comes_in_its_order_and_every_task_ends() {
+    for kind in BackendKind::ALL {
+        for (seed, precise, capacity) in [(1, false, 1024), (2, true, 2)] {
+            let builder = Builder::new().backend(kind).precise_timers(precise);
+            match builder.event_capacity(capacity).build() {
+                Ok(runtime) => guarded(kind.name(), || play(&runtime, seed)),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                Err(error) => panic!("{kind}: {error}"),
+            }
+        }
+    }
+}
