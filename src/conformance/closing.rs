@@ -134,6 +134,8 @@ fn connect_result(bench: &mut Bench) -> Verdict {
     let error = socket.take_error()?;
     ensure!(error.is_none(), "{error:?} when connected");
 
+    // Its number may be the next socket's.
+    bench.remove(added)?;
     drop((listener, socket));
     let socket = match lab::connect(address) {
         Ok(socket) => socket,
