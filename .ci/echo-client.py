@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Drives the echo example with a real client over loopback.
+"""Drives an echo example with a real client over loopback.
 
-    echo-client.py full      --example echo --backend NAME --connections N
-    echo-client.py emfile    --example echo --backend NAME --connections N
-    echo-client.py arguments --example echo --backend NAME
-    echo-client.py command   'cargo run --release --example echo'
+    echo-client.py full       --example echo --backend NAME --connections N
+    echo-client.py emfile     --example echo --backend NAME --connections N
+    echo-client.py idle-close --example callback_echo --backend NAME --connections N
+    echo-client.py arguments  --example echo --backend NAME
+    echo-client.py command    'cargo run --release --example echo'
 
 `full` starts the example and echoes through it in every way that has broken servers: many connections,
 slow readers, half-close, resets, clients that vanish. `emfile` gives it 64 descriptors and more clients than
-that. `arguments` looks at its command line. `command` starts a given command line and echoes once.
+that. `idle-close` starts it with `--idle-ms`: silent connections are closed, not too early, and busy ones never.
+`arguments` looks at its command line. `command` starts a given command line and echoes once.
 
 The example prints `listening on IP:PORT backend=NAME` as its first line. `--server 'COMMAND'` starts another
 server than the example; it gets `--addr 127.0.0.1:0 --backend NAME` appended.
@@ -39,6 +41,7 @@ import time
 MIB = 1 << 20
 POOL = random.Random(20).randbytes(3 * MIB)
 BUILD_SECONDS = 540
+IDLE_MS = 2000
 LISTENING = re.compile(r"^listening on (127\.0\.0\.1):(\d+)\b(?:.*\bbackend=(\S+))?")
 
 
@@ -553,6 +556,112 @@ def emfile(options):
     return 0
 
 
+# --- the check of `idle-close` --------------------------------------------------------------------
+
+
+class Timed:
+    """A connection to a server that closes idle ones, and when it was written to and was closed."""
+
+    def __init__(self, s, sent):
+        self.socket = s
+        self.sent = sent            # just before the last write: the server cannot have read it earlier
+        self.longest = 0.0          # between the ends of two writes
+        self.written = time.monotonic()
+        self.owed = 0
+        self.closed = None
+
+    def write(self):
+        before = time.monotonic()
+        self.socket.send(POOL[:8])
+        self.owed += 8
+        after = time.monotonic()
+        self.longest = max(self.longest, after - self.written)
+        self.sent, self.written = before, after
+
+    def read(self):
+        data = self.socket.recv(65536)
+        if data:
+            expect(len(data) <= self.owed, "more came back than was sent")
+            self.owed -= len(data)
+        else:
+            self.closed = time.monotonic()
+
+
+def idle_close(options):
+    """Half of the connections fall silent; the others write on for four times the limit, then fall silent too."""
+    limit = IDLE_MS / 1000
+    with Server(server_command(options) + ["--idle-ms", str(IDLE_MS)]) as server:
+        print(f"{server.lines[0]} (pid {server.pid}, idle after {IDLE_MS} ms)")
+        server.settle()
+        timed = []
+        with selectors.EpollSelector() as selector:
+            # Opening all of them must not take those that are open to their limit: they write between the waves.
+            for wave in range(0, options.connections, 64):
+                for c in timed:
+                    c.write()
+                for _ in range(wave, min(wave + 64, options.connections)):
+                    sent = time.monotonic()
+                    timed.append(Timed(connected(server.address), sent))
+                    selector.register(timed[-1].socket, selectors.EVENT_READ, timed[-1])
+                listen_to(selector, 0)
+            bad = idle_rounds(selector, timed[0::2], timed[1::2], limit)
+        for c in timed:
+            c.socket.close()
+        descriptors_return(server, None)
+        still_serves(server, None)
+    return bad
+
+
+def listen_to(selector, seconds):
+    for key, _ in selector.select(seconds):
+        c = key.data
+        try:
+            c.read()
+        except ConnectionResetError:
+            # It was closed while bytes of ours were under way.
+            c.closed = time.monotonic()
+        if c.closed:
+            selector.unregister(c.socket)
+
+
+def idle_rounds(selector, silent, busy, limit):
+    end = time.monotonic() + 4 * limit
+    while time.monotonic() < end:
+        for c in busy:
+            if not c.closed:
+                try:
+                    c.write()
+                except (BrokenPipeError, ConnectionResetError):
+                    c.closed = time.monotonic()
+        again = time.monotonic() + limit / 8
+        while time.monotonic() < again:
+            listen_to(selector, max(0, again - time.monotonic()))
+    # One that this client itself left alone for too long, on a busy machine, proves nothing.
+    judged = [c for c in busy if c.longest < limit]
+    wrong = [c for c in judged if c.closed]
+    print(f"{len(judged)} of {len(busy)} busy connections judged, the longest pause of one is "
+          f"{max(c.longest for c in busy):.2f} s")
+    expect(judged, "this client was too slow to keep one connection busy: no verdict")
+    expect(not wrong, f"{len(wrong)} of {len(judged)} busy connections were closed")
+    wait_closed(selector, silent, "silent from the beginning")
+    print(f"ok      {len(silent)} silent connections closed, {len(judged)} busy ones served for {4 * limit:.0f} s")
+    wait_closed(selector, busy, "silent in the end")
+    early = [c for c in silent + judged if c.closed - c.sent < limit]
+    expect(not early, f"{len(early)} connections closed within {limit} s of their last byte")
+    owed = [c for c in judged if c.owed]
+    expect(not owed, f"{len(owed)} busy connections did not get all their bytes back")
+    print(f"ok      the others closed after they fell silent, none within {limit} s of its last byte")
+    return 0
+
+
+def wait_closed(selector, connections, which):
+    end = time.monotonic() + 60
+    while not all(c.closed for c in connections):
+        left = sum(not c.closed for c in connections)
+        expect(time.monotonic() < end, f"{left} of {len(connections)} connections, {which}, are open after 60 s")
+        listen_to(selector, 0.5)
+
+
 # --- the checks of `arguments` and `command` ------------------------------------------------------
 
 
@@ -616,7 +725,7 @@ def server_command(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["full", "emfile", "arguments", "command"])
+    parser.add_argument("mode", choices=["full", "emfile", "idle-close", "arguments", "command"])
     parser.add_argument("command_line", nargs="?")
     parser.add_argument("--example", default="echo")
     parser.add_argument("--backend")
@@ -629,7 +738,8 @@ def main():
     wanted = max(soft, min(hard, 65536)) if hard != resource.RLIM_INFINITY else max(soft, 65536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     try:
-        bad = {"full": full, "emfile": emfile, "arguments": arguments, "command": command}[options.mode](options)
+        modes = {"full": full, "emfile": emfile, "idle-close": idle_close, "arguments": arguments, "command": command}
+        bad = modes[options.mode](options)
     except (Failed, OSError, subprocess.SubprocessError) as error:
         print(f"FAILED  {options.mode}: {error}")
         bad = 1

@@ -2,23 +2,24 @@
 //!
 //! The runtime fills the budget before each poll; every leaf future that is about to succeed takes one unit from it
 //! with [`charge`]. When it is used up, `charge` wakes the task and answers `Pending`, so a task whose sockets are
-//! always ready still lets the others run. Off a runtime the cell holds [`UNLIMITED`], which is not counted down.
+//! always ready still lets the others run. Off a runtime the cell holds [`UNLIMITED`], which no thread counts down to the
+//! end of.
 
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
-/// Never counted down: what a thread has that runs no runtime.
-pub(crate) const UNLIMITED: u32 = u32::MAX;
+/// What a thread has that runs no runtime: centuries of operations.
+pub(crate) const UNLIMITED: u64 = u64::MAX;
 
 thread_local! {
-    static LEFT: Cell<u32> = const { Cell::new(UNLIMITED) };
+    static LEFT: Cell<u64> = const { Cell::new(UNLIMITED) };
 }
 
 /// Sets what is left and returns what was left before, to be put back by whoever nests.
 #[inline]
-pub(crate) fn refill(units: u32) -> u32 {
+pub(crate) fn refill(units: u64) -> u64 {
     LEFT.with(|left| left.replace(units))
 }
 
@@ -27,7 +28,7 @@ pub(crate) fn refill(units: u32) -> u32 {
 pub(crate) fn charge(cx: &Context<'_>) -> Poll<()> {
     let left = check(cx);
     if left.is_ready() {
-        spend();
+        spend_checked();
     }
     left
 }
@@ -49,14 +50,18 @@ pub(crate) fn is_spent() -> bool {
     LEFT.with(Cell::get) == 0
 }
 
-/// Takes the unit that [`check`] saw.
+/// Takes the unit that [`check`] saw, unless what ran in between has taken it.
 #[inline]
 pub(crate) fn spend() {
+    LEFT.with(|left| left.set(left.get().saturating_sub(1)));
+}
+
+/// Takes the unit that [`check`] saw, when nothing in between can have taken it: one instruction.
+#[inline]
+pub(crate) fn spend_checked() {
     LEFT.with(|left| {
-        let units = left.get();
-        if units != UNLIMITED {
-            left.set(units.saturating_sub(1));
-        }
+        debug_assert!(left.get() != 0);
+        left.set(left.get().wrapping_sub(1));
     });
 }
 

@@ -58,13 +58,17 @@
 //!
 //! # Platforms
 //!
-//! epoll and poll on Linux are tested by every run of the checks. On FreeBSD, macOS and illumos the crate passes the
-//! compiler with poll as its only mechanism, and has not been run. kqueue, event ports, /dev/poll, select, real-time
-//! signals and io_uring have names ([`backend::BackendKind`]) and are not built yet: asking for one is an error that
-//! says so. [`backend::available`] tells what there is.
+//! | mechanism | where | how it is tested |
+//! |---|---|---|
+//! | epoll, poll, select, real-time signals, io_uring | Linux | run by every run of the checks |
+//! | poll, select | other Unixes | passes the compiler for the BSDs, macOS, illumos and Solaris, never run there |
+//! | kqueue | the BSDs and macOS | over a fake kernel on Linux; passes the compiler for its home, never run there |
+//! | event ports, /dev/poll | illumos and Solaris | likewise |
 //!
 //! The mechanism is the one that [`Builder::backend`] names, else the one that the environment variable
-//! `REVEILLE_BACKEND` names, else the best that works here.
+//! `REVEILLE_BACKEND` names, else the first that works here of epoll, kqueue, event ports, /dev/poll, poll and select;
+//! io_uring and real-time signals are used only when asked for. [`backend::available`] tells what there is, and
+//! `docs/backends.md` what is special about each.
 
 #[cfg(not(unix))]
 compile_error!("reveille runs on Unix only");

@@ -104,6 +104,27 @@ fn the_clock_is_read_in_one_place() {
     assert_none(faults);
 }
 
+/// What would read a clock that can be set, so that timers could fire early, late, or all at once.
+const WALL_CLOCK: &[&str] = &[
+    "SystemTime",
+    "CLOCK_REALTIME",
+    "CLOCK_TAI",
+    "gettimeofday",
+    "libc::time",
+    "UNIX_EPOCH",
+];
+
+#[test]
+fn nobody_asks_the_wall_clock() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        for word in WALL_CLOCK {
+            faults.extend(file.find_word(word));
+        }
+    }
+    assert_none(faults);
+}
+
 #[test]
 fn socket_calls_are_made_in_one_place() {
     let mut faults = Vec::new();
@@ -170,6 +191,53 @@ fn the_table_of_unsafe_code_is_right() {
         }
     }
     assert!(!named.is_empty(), "docs/unsafe.md has no table");
+    assert_none(faults);
+}
+
+#[test]
+fn the_table_of_ancestors_is_whole_and_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    collect(&root.join("tests"), &mut files);
+    let sources: Vec<String> = files
+        .iter()
+        .map(|file| fs::read_to_string(file).expect("a source is readable"))
+        .collect();
+    let exists = |name: &str| {
+        let function = format!("fn {name}(");
+        sources.iter().any(|source| source.contains(&function))
+    };
+    let page = fs::read_to_string(root.join("docs/ancestors.md")).expect("the page is there");
+    let (mut faults, mut rows) = (Vec::new(), Vec::new());
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let is_row = cells[0].starts_with(|c: char| c.is_ascii_uppercase());
+        let tests = match cells.len() {
+            5 => cells[3],
+            3 => cells[2],
+            count => {
+                faults.push(format!("{}: {count} cells", cells[0]));
+                continue;
+            }
+        };
+        if cells.len() == 5 && is_row {
+            rows.push(cells[0].to_owned());
+        }
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        let is_head = matches!(cells[0], "row" | "fault");
+        if names.is_empty() && !is_head {
+            faults.push(format!("{}: no test is named", cells[0]));
+        }
+        let missing = names.into_iter().filter(|name| !exists(name));
+        faults.extend(missing.map(|name| format!("{}: there is no fn {name}", cells[0])));
+    }
+    let polled = (1..=36).filter(|number| *number != 19);
+    let wanted = polled.map(|number| format!("A{number}"));
+    let wanted: Vec<String> = wanted
+        .chain((1..=25).map(|number| format!("FD{number}")))
+        .collect();
+    assert_eq!(rows, wanted, "rows found, and rows wanted");
     assert_none(faults);
 }
 

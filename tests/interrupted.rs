@@ -196,10 +196,10 @@ fn a_foreign_wake_is_heard_under_fire() {
 struct Alarms;
 
 impl Alarms {
-    fn set(micros: libc::suseconds_t) {
+    fn set(micros: i32) {
         let interval = libc::timeval {
             tv_sec: 0,
-            tv_usec: micros,
+            tv_usec: micros as _,
         };
         let timer = libc::itimerval {
             it_interval: interval,

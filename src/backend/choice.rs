@@ -1,6 +1,7 @@
 //! Which mechanism: names, aliases, the automatic order, and the reason why one is not to be had.
 
 use super::Backend;
+use super::notifier::is_refused;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -258,9 +259,8 @@ fn open_named(
         return kind.open(capacity).map_err(|error| refused(kind, error));
     }
     let Some(name) = variable.filter(|name| !name.is_empty()) else {
-        return open_first(&BackendKind::ALL[..BackendKind::AUTOMATIC], |kind| {
-            kind.open(capacity)
-        });
+        let order = &BackendKind::ALL[..BackendKind::AUTOMATIC];
+        return open_first(order, |kind| kind.open(capacity)).map_err(nothing_works);
     };
     let invalid = |error| {
         let text = format!("{VARIABLE}: {error}; {}", Host);
@@ -287,7 +287,28 @@ fn refused(kind: BackendKind, error: io::Error) -> io::Error {
         "the {kind} backend is refused by the system: {error}; {}",
         Host
     );
-    io::Error::new(error.kind(), text)
+    io::Error::new(kind_of(&error), text)
+}
+
+/// Whoever forbids a call, and by whichever number: the mechanism is not to be had.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    if is_refused(error) {
+        io::ErrorKind::Unsupported
+    } else {
+        error.kind()
+    }
+}
+
+/// Says what could be asked for, when nothing of the automatic order is to be had; a shortage keeps its number.
+fn nothing_works(error: io::Error) -> io::Error {
+    if is_shortage(&error) {
+        return error;
+    }
+    let text = format!(
+        "no backend of the automatic order is to be had: {error}; {}",
+        Host
+    );
+    io::Error::new(kind_of(&error), text)
 }
 
 /// The first that opens. A process that is out of fds or memory gets that error, not a worse mechanism.
@@ -473,5 +494,16 @@ mod tests {
         let starving = |_| Err(io::Error::from_raw_os_error(libc::EMFILE));
         let starved = open_first(&order, starving).unwrap_err();
         assert_eq!(starved.raw_os_error(), Some(libc::EMFILE));
+        assert_eq!(
+            nothing_works(starved).raw_os_error(),
+            Some(libc::EMFILE),
+            "a shortage is no matter of choice"
+        );
+        for code in [libc::EPERM, libc::ENOSYS] {
+            let error = refused(PRESENT, io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{error}");
+        }
+        let text = nothing_works(none).to_string();
+        assert!(text.contains("(os error 38); this host has "), "{text}");
     }
 }

@@ -432,5 +432,5 @@ impl<S: Sys> fmt::Debug for DevPoll<S> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

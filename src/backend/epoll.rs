@@ -227,6 +227,15 @@ impl Epoll {
     }
 }
 
+/// Whether epoll refuses a file, which it does when the file's driver has no notion of being ready.
+pub(super) fn refuses(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let probe = Epoll::new(1)?;
+    match probe.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), IN, 0) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(true),
+        added => added.map(|()| false),
+    }
+}
+
 fn create() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointer.
     let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -251,6 +260,7 @@ impl Backend for Epoll {
             priority: true,
             unasked: true,
             exclusive: true,
+            refuses_files: true,
             ..Capabilities::none()
         }
     }
@@ -479,114 +489,4 @@ impl fmt::Debug for Epoll {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
-
-    #[test]
-    fn an_interest_becomes_its_mask() {
-        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        assert_eq!(mask(all, Trigger::Edge), IN | RDHUP | OUT | PRI | EDGE);
-        assert_eq!(mask(Interest::READABLE, Trigger::Level), IN | RDHUP);
-        assert_eq!(mask(Interest::WRITABLE, Trigger::Oneshot), OUT | ONESHOT);
-        assert_eq!(mask(Interest::ERROR, Trigger::Level), 0);
-        assert_eq!(mask(Interest::NONE, Trigger::Edge), EDGE);
-    }
-
-    #[test]
-    fn bits_become_readiness() {
-        let both = Readiness::READABLE | Readiness::WRITABLE;
-        let hangup = both | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
-        assert_eq!(readiness(IN), Readiness::READABLE);
-        assert_eq!(readiness(OUT), Readiness::WRITABLE);
-        assert_eq!(readiness(PRI), Readiness::PRIORITY);
-        assert_eq!(readiness(ERR), both | Readiness::ERROR);
-        assert_eq!(readiness(HUP), hangup);
-        assert_eq!(
-            readiness(IN | RDHUP),
-            Readiness::READABLE | Readiness::READ_CLOSED
-        );
-    }
-
-    /// The kernels and sandboxes that this one is not.
-    #[test]
-    fn conforms_without_pwait2_and_without_eventfd() {
-        crate::conformance::run(&mut || {
-            let epoll = Epoll::build(64, NotifyFd::pipe()?, false)?;
-            Ok(Box::new(epoll))
-        })
-        .assert_ok();
-    }
-
-    #[test]
-    fn is_notified_when_the_counter_is_full() {
-        let notify = NotifyFd::new().unwrap();
-        let mut counter = std::fs::File::from(notify.as_fd().try_clone_to_owned().unwrap());
-        let mut epoll = Epoll::build(4, notify, true).unwrap();
-        let mut events = Events::with_capacity(4);
-        counter.write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
-        epoll.wait(&mut events, None).unwrap();
-        epoll.notifier().notify().unwrap();
-        epoll.wait(&mut events, None).unwrap();
-    }
-
-    #[test]
-    fn a_disarmed_level_registration_still_exists() {
-        let mut epoll = Epoll::new(4).unwrap();
-        let mut events = Events::with_capacity(4);
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (token, other) = (Token::new(1, 1), Token::new(2, 1));
-        epoll
-            .add(theirs.as_fd(), token, Interest::READABLE, Trigger::Level)
-            .unwrap();
-        drop(ours);
-        epoll.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        assert_eq!(events.as_slice().len(), 1);
-        let twice = epoll.add(theirs.as_fd(), other, Interest::READABLE, Trigger::Level);
-        assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        epoll.remove(theirs.as_raw_fd(), token).unwrap();
-        assert!(epoll.levels.is_empty());
-    }
-
-    #[test]
-    fn an_exclusive_registration_leaves_nothing_behind() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut epoll = Epoll::new(4).unwrap();
-        let (token, other) = (Token::new(1, 1), Token::new(2, 1));
-        epoll.add_exclusive(listener.as_fd(), token).unwrap();
-        let modified = epoll.modify(
-            listener.as_raw_fd(),
-            token,
-            Interest::READABLE,
-            Trigger::Edge,
-        );
-        // Said here, not by the kernel.
-        assert_eq!(modified.unwrap_err().raw_os_error(), None);
-        let (_peer, plain) = UnixStream::pair().unwrap();
-        epoll
-            .add(plain.as_fd(), other, Interest::READABLE, Trigger::Edge)
-            .unwrap();
-        epoll
-            .modify(plain.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
-            .unwrap();
-        epoll.remove(plain.as_raw_fd(), other).unwrap();
-        epoll.remove(listener.as_raw_fd(), token).unwrap();
-        assert!(epoll.exclusives.is_empty());
-        epoll.add_exclusive(listener.as_fd(), token).unwrap();
-        let (_ours, theirs) = UnixStream::pair().unwrap();
-        crate::sys::lab::replace(listener.as_fd(), theirs.as_fd()).unwrap();
-        let fd = listener.as_fd();
-        epoll
-            .add(fd, other, Interest::READABLE, Trigger::Edge)
-            .unwrap();
-        assert!(epoll.exclusives.is_empty());
-        epoll
-            .modify(fd.as_raw_fd(), other, Interest::WRITABLE, Trigger::Edge)
-            .unwrap();
-        epoll.remove(fd.as_raw_fd(), other).unwrap();
-        epoll.add_exclusive(fd, token).unwrap();
-        epoll.after_fork().unwrap();
-        assert!(epoll.exclusives.is_empty());
-    }
-}
+mod tests;

@@ -106,6 +106,8 @@ mod pollset;
 mod rtsig;
 mod select;
 mod table;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod uring;
 
@@ -113,6 +115,18 @@ pub(crate) use choice::open;
 pub use choice::{Availability, BackendKind, ParseBackendKindError, available};
 pub use notifier::{Notifier, Notify, NotifyFd};
 pub(crate) use pollset::look;
+
+/// Whether no kernel mechanism reports a device, because it is always ready: /dev/null is one. Where this cannot be asked,
+/// what the mechanism says counts.
+pub(crate) fn is_never_reported(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return epoll::refuses(fd);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = fd;
+        Ok(false)
+    }
+}
 
 /// How a registration repeats itself; see the [contract](self#the-contract).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -156,6 +170,9 @@ pub struct Capabilities {
     pub unasked: bool,
     /// Of several loops that watch one listener, one is woken: `add_exclusive` works.
     pub exclusive: bool,
+    /// `add` refuses whatever is always ready: regular files, directories, devices such as /dev/null. Without it they may be
+    /// taken, and the callback loop asks what kind of file an fd is before it adds it.
+    pub refuses_files: bool,
     /// The largest fd number that can be registered, if there is a limit of the mechanism's own.
     pub max_fd: Option<RawFd>,
 }
@@ -175,6 +192,7 @@ impl Capabilities {
             priority: false,
             unasked: false,
             exclusive: false,
+            refuses_files: false,
             max_fd: None,
         }
     }

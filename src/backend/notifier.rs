@@ -197,8 +197,7 @@ impl fmt::Debug for NotifyFd {
 
 /// Whether a call is missing or forbidden here, so that its elder has to do.
 pub(super) fn is_refused(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Unsupported
-        || matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+    error.kind() == io::ErrorKind::Unsupported || sys::syscall::is_refused(error)
 }
 
 #[cfg(test)]

@@ -16,11 +16,12 @@
 //! delivery and put back by `rearm` or `modify`; a hang-up or an error takes the whole fd out. It begins each batch
 //! where the last one had no more room. `POLLNVAL` is reported once and forgotten.
 //!
-//! **Versions.** Everywhere; `ppoll` on Linux, Android and the BSDs but NetBSD.
+//! **Versions.** Everywhere; `ppoll` on Linux, Android and the BSDs but NetBSD. Where a sandbox refuses `ppoll`, `poll` does.
 
 use super::pollset::{HAS_RDHUP, PollSet};
 use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
 use crate::sys;
+use crate::sys::syscall::retry;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -33,6 +34,8 @@ pub(super) struct Poll {
 
 impl Poll {
     pub(super) fn new(capacity: usize) -> io::Result<Poll> {
+        // A sandbox that forbids the call should be known before anybody relies on it.
+        retry(|| sys::poll::poll(&mut [], Some(Duration::ZERO)))?;
         Ok(Poll::build(capacity, NotifyFd::new()?))
     }
 

@@ -148,6 +148,10 @@ fn regular_file(bench: &mut Bench) -> Verdict {
     let file = File::open(std::env::current_exe()?)?;
     match bench.add(&file, Interest::READABLE) {
         Ok(added) => {
+            ensure!(
+                !bench.capabilities.refuses_files,
+                "a regular file is taken, in spite of the capabilities"
+            );
             let seen = bench.next(added)?;
             ensure!(seen.is_readable(), "{seen:?} for a regular file");
             bench.remove(added)?;

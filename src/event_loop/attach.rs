@@ -1,10 +1,11 @@
 //! Registrations: attaching, changing, pausing, replacing and detaching fds.
 
 use super::EventLoop;
-use super::source::{AttachError, Callback, Cause, Handler, Held, Pauses, Source, Timeout, Value};
+use super::source::{AttachError, Callback, Cause, Handler, Held, Pauses, Source, Value};
 use super::timers::Due;
 use crate::backend::{self, Interest, Readiness, Token, Trigger};
-use crate::reactor::table::Terms;
+use crate::reactor::table::{Terms, Watched};
+use crate::sys::{self, fd::FileKind};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +14,8 @@ use std::rc::Rc;
 impl<D: 'static> EventLoop<D> {
     /// Registers an fd, which the loop owns from now on, and calls `handler` whenever it has become ready for `interest`, with
     /// the loop, the fd's name and the reason. With [`Interest::NONE`] it is known and not watched, but for hang-ups and
-    /// errors.
+    /// errors; with select and kqueue it hears not even of those
+    /// ([`Capabilities::unasked`](crate::backend::Capabilities::unasked)).
     ///
     /// An fd that does not block is what handlers expect: nobody makes it so here.
     ///
@@ -38,7 +40,10 @@ impl<D: 'static> EventLoop<D> {
         });
         let handler = Rc::new(RefCell::new(callback));
         match self.attach_any(Value::new(fd), interest, trigger, handler) {
-            Ok(token) => Ok(Source::new(token, owner)),
+            Ok(token) => {
+                self.mind_marks();
+                Ok(Source::new(token, owner))
+            }
             Err((error, value)) => Err(AttachError {
                 error,
                 fd: value.into_inner(),
@@ -59,15 +64,7 @@ impl<D: 'static> EventLoop<D> {
             trigger,
             sole: false,
         };
-        let mut always_ready = false;
-        let watched = match self.table.watch(value.fd(), terms) {
-            Err(error) if is_always_ready(&error, value.fd()) => {
-                always_ready = true;
-                self.table.watch_nothing(value.fd(), terms)
-            }
-            watched => watched,
-        };
-        let watched = match watched {
+        let (watched, always_ready) = match self.watch(value.fd(), terms) {
             Ok(watched) => watched,
             Err(error) => return Err((error, value)),
         };
@@ -78,15 +75,33 @@ impl<D: 'static> EventLoop<D> {
             wanted: interest,
             mask: Readiness::from_interest(interest),
             pauses: Pauses::NONE,
+            resumes: None,
+            is_spent: false,
             always_ready,
+            is_listed: false,
             told_the_end: false,
         };
         let token = self.table.keep(watched, held);
         if always_ready {
             self.is_ready_always(token);
         }
-        self.mind_marks();
         Ok(token)
+    }
+
+    /// Has the mechanism watch an fd, unless it is always ready, as the second one says then. What a mechanism makes of such an fd
+    /// differs; one that refuses it spares us the question.
+    fn watch(&mut self, fd: BorrowedFd<'_>, terms: Terms) -> io::Result<(Watched, bool)> {
+        let capabilities = self.table.capabilities();
+        let takes_files = !capabilities.refuses_files && capabilities.supports(terms.trigger);
+        if takes_files && is_always_ready(fd)? {
+            return Ok((self.table.watch_nothing(fd, terms)?, true));
+        }
+        match self.table.watch(fd, terms) {
+            Err(error) if is_refusal(&error) && is_always_ready(fd)? => {
+                Ok((self.table.watch_nothing(fd, terms)?, true))
+            }
+            watched => Ok((watched?, false)),
+        }
     }
 
     /// Asks for another interest, and arms what a one-shot trigger or a hang-up has disarmed.
@@ -105,10 +120,12 @@ impl<D: 'static> EventLoop<D> {
             return Ok(());
         }
         let before = std::mem::replace(&mut held.wanted, interest);
+        let was_spent = std::mem::take(&mut held.is_spent);
         held.refresh();
         let applied = self.apply(token);
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.wanted = before;
+            entry.state.is_spent = was_spent;
             entry.state.refresh();
         }
         applied
@@ -124,16 +141,17 @@ impl<D: 'static> EventLoop<D> {
         if !self.table.capabilities().supports(trigger) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.always.retain(|always| *always != token);
         let Some(entry) = self.table.get(token) else {
             return Err(not_attached());
         };
-        let (interest, always_ready) = (entry.state.effective(), entry.state.always_ready);
-        entry.state.told_the_end = false;
+        let interest = entry.state.effective();
         self.table.modify(token, interest, trigger)?;
-        if always_ready {
-            self.is_ready_always(token);
+        if let Some(entry) = self.table.get(token) {
+            entry.state.told_the_end = false;
+            entry.state.is_spent = false;
+            entry.state.refresh();
         }
+        self.is_ready_always(token);
         Ok(())
     }
 
@@ -145,17 +163,27 @@ impl<D: 'static> EventLoop<D> {
     /// As [`modify`](EventLoop::modify).
     pub fn pause<T>(&mut self, source: Source<T>) -> io::Result<()> {
         let token = self.live(source)?;
-        self.set_pauses(token, |pauses| pauses.with(Pauses::ASKED))
+        self.set_pauses(token, |pauses| pauses.with(Pauses::ASKED))?;
+        self.cancel_resume(token);
+        Ok(())
     }
 
-    /// Watches again what was [paused](EventLoop::pause); what is ready by now is told.
+    /// Watches again what was [paused](EventLoop::pause); what is ready by now is told, also by a one-shot trigger that had
+    /// fired before the pause.
     ///
     /// # Errors
     ///
     /// As [`modify`](EventLoop::modify).
     pub fn resume<T>(&mut self, source: Source<T>) -> io::Result<()> {
         let token = self.live(source)?;
-        self.set_pauses(token, |pauses| pauses.without(Pauses::ASKED))
+        self.resume_any(token)
+    }
+
+    /// Ends a pause that was asked for.
+    pub(super) fn resume_any(&mut self, token: Token) -> io::Result<()> {
+        self.set_pauses(token, |pauses| pauses.without(Pauses::ASKED))?;
+        self.cancel_resume(token);
+        Ok(())
     }
 
     /// Whether the fd is not watched just now: it was [paused](EventLoop::pause), or its
@@ -175,15 +203,19 @@ impl<D: 'static> EventLoop<D> {
     /// `NotFound` when nothing is attached under that name any more.
     pub fn detach<T: 'static>(&mut self, source: Source<T>) -> io::Result<T> {
         let token = self.live(source)?;
-        self.detach_any(token)
-            .map(Value::into_inner)
-            .ok_or_else(not_attached)
+        let value = self.detach_any(token).ok_or_else(not_attached)?;
+        self.mind_marks();
+        Ok(value.into_inner())
     }
 
     /// Detaches the fd and drops it, which closes it if it is owned; false when that had been done before.
     pub fn close<T>(&mut self, source: Source<T>) -> bool {
         match self.live(source) {
-            Ok(token) => self.detach_any(token).is_some(),
+            Ok(token) => {
+                let value = self.detach_any(token);
+                self.mind_marks();
+                value.is_some()
+            }
             Err(_) => false,
         }
     }
@@ -215,10 +247,12 @@ impl<D: 'static> EventLoop<D> {
             error,
             fd: value.into_inner(),
         })?;
+        // A refusal leaves it watched: better than lost.
         let _ = self.set_pauses(token, |_| pauses);
         self.move_timeout(source.token, token);
         let old = self.detach_any(source.token);
         let old = old.expect("it was live, and nothing foreign ran since");
+        self.mind_marks();
         Ok((Source::new(token, self.id), old.into_inner()))
     }
 
@@ -271,19 +305,16 @@ impl<D: 'static> EventLoop<D> {
             return Ok(());
         };
         let (interest, trigger) = (entry.state.effective(), entry.trigger);
-        let always_ready = entry.state.always_ready;
         self.table.modify(token, interest, trigger)?;
         if let Some(entry) = self.table.get(token) {
             entry.state.told_the_end = false;
         }
-        if always_ready && trigger != Trigger::Level {
-            self.is_ready_always(token);
-        }
+        self.is_ready_always(token);
         Ok(())
     }
 
     /// Changes the reasons why a source is paused, and tells the backend if that makes a difference. On failure nothing has
-    /// changed.
+    /// changed. The end of a pause that was asked for arms a one-shot; water marks do not.
     pub(super) fn set_pauses(
         &mut self,
         token: Token,
@@ -292,9 +323,11 @@ impl<D: 'static> EventLoop<D> {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
-        let before = entry.state.pauses;
+        let (before, was_spent) = (entry.state.pauses, entry.state.is_spent);
         let after = change(before);
         entry.state.pauses = after;
+        let is_resumed = before.contains(Pauses::ASKED) && !after.contains(Pauses::ASKED);
+        entry.state.is_spent &= !is_resumed;
         entry.state.refresh();
         if (before == Pauses::NONE) == (after == Pauses::NONE) {
             return Ok(());
@@ -302,37 +335,37 @@ impl<D: 'static> EventLoop<D> {
         let applied = self.apply(token);
         if let (Err(_), Some(entry)) = (&applied, self.table.get(token)) {
             entry.state.pauses = before;
+            entry.state.is_spent = was_spent;
             entry.state.refresh();
         }
         applied
     }
 
-    /// Sees to it that what is always ready is delivered: in every turn, or once if its trigger says so.
+    /// Sees to it that an fd which is always ready is delivered: in every turn, or once if its trigger says so.
     fn is_ready_always(&mut self, token: Token) {
         let Some(entry) = self.table.get(token) else {
             return;
         };
-        if entry.trigger == Trigger::Level {
+        if entry.state.always_ready && !std::mem::replace(&mut entry.state.is_listed, true) {
             self.always.push(token);
-        } else if !entry.state.effective().is_none() {
-            let readiness = ready_now(entry.state.effective());
-            self.pending.push((token, readiness));
         }
     }
 
     fn detach_any(&mut self, token: Token) -> Option<Value> {
         let (held, _removed) = self.table.deregister(token, false)?;
-        let (value, timeout) = (held.value.take(), held.timeout.take());
-        if held.always_ready {
+        let (value, timeout, resumes) = (held.value.take(), held.timeout.take(), held.resumes);
+        if held.is_listed {
             self.always.retain(|always| *always != token);
         }
         if let Some(timeout) = timeout {
             self.timers.cancel(timeout.key);
         }
+        if let Some(key) = resumes {
+            self.timers.cancel(key);
+        }
         if !self.running {
             self.table.release();
         }
-        self.mind_marks();
         value
     }
 
@@ -341,21 +374,22 @@ impl<D: 'static> EventLoop<D> {
         let Some(entry) = self.table.get(from) else {
             return;
         };
-        let timeout = entry.state.timeout.take();
-        let moved = timeout.map(|Timeout { after, key }| {
-            let tick = self.timers.deadline(key);
-            self.timers.cancel(key);
-            let key = match tick {
-                Some(tick) => self.timers.insert(tick, Due::Source(to)),
-                None => key,
-            };
-            Timeout { after, key }
-        });
+        let (timeout, resumes) = (entry.state.timeout.take(), entry.state.resumes.take());
+        for (key, due) in [
+            (timeout.map(|timeout| timeout.key), Due::Source(to)),
+            (resumes, Due::Resume(to)),
+        ] {
+            // The wheel calls who is new there. A key that is stale stays what it is.
+            if let Some(value) = key.and_then(|key| self.timers.get_mut(key)) {
+                *value = due;
+            }
+        }
         for marked in &mut self.marked {
             marked.follow(from, to);
         }
         if let Some(entry) = self.table.get(to) {
-            entry.state.timeout = moved;
+            entry.state.timeout = timeout;
+            entry.state.resumes = resumes;
         }
     }
 }
@@ -365,17 +399,22 @@ pub(super) fn ready_now(interest: Interest) -> Readiness {
     Readiness::from_interest(interest) & (Readiness::READABLE | Readiness::WRITABLE)
 }
 
-/// Whether an fd that the mechanism refuses is one that no mechanism need watch, a regular file or a directory: poll(2) calls it
-/// ready for everything.
-fn is_always_ready(error: &io::Error, fd: BorrowedFd<'_>) -> bool {
-    use std::os::fd::AsRawFd;
-    let both = Interest::READABLE | Interest::WRITABLE;
-    let refused = matches!(
+/// Whether the mechanism says that it cannot watch an fd.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
         error.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
-    );
-    let ready = Readiness::READABLE | Readiness::WRITABLE;
-    refused && backend::look(fd.as_raw_fd(), both).is_ok_and(|seen| seen == ready)
+    )
+}
+
+/// Whether an fd is one that poll(2) calls ready whatever happens: a regular file, a directory, or a device without a
+/// notion of being ready, such as /dev/null.
+fn is_always_ready(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match sys::fd::file_kind(fd)? {
+        FileKind::Regular => Ok(true),
+        FileKind::Device => backend::is_never_reported(fd),
+        FileKind::Socket | FileKind::Pipe | FileKind::Other => Ok(false),
+    }
 }
 
 /// What a name is answered by that names nothing any more.

@@ -201,13 +201,21 @@ impl<D: 'static> EventLoop<D> {
     fn handle_messages(&mut self) {
         let mut channels = std::mem::take(&mut self.channels);
         let mut caught = Caught::default();
+        self.forgets_messages = false;
         for channel in &mut channels {
             channel.0.take_up();
-            while caught.call(|| channel.0.handle(self)) == Some(true) {}
+            while !self.forgets_messages && caught.call(|| channel.0.handle(self)) == Some(true) {}
             if caught.is_panic() {
                 // The rest is handled in the next turn.
                 self.notified = true;
+            }
+            if caught.is_panic() || self.forgets_messages {
                 break;
+            }
+        }
+        if std::mem::take(&mut self.forgets_messages) {
+            for channel in &mut channels {
+                channel.clear();
             }
         }
         channels.retain(|channel| !channel.0.is_over());

@@ -64,9 +64,10 @@
 //! `Level` calls the handler in every turn as long as there is something to do; a hang-up or an error that the fd does not
 //! ask to read is told once, until [`modify`](EventLoop::modify). `Oneshot` calls it once, until `modify`. `Edge` tells a change once, so the handler goes on until
 //! the call would block; mechanisms that know no edges (poll, select and their kin) tell it again after the handler has
-//! returned if something is left, so ask for WRITABLE only while there is something to write.
+//! returned if something is left, so ask for WRITABLE only while there is something to write, and read to the end when
+//! READ_CLOSED is told, which is told once.
 //!
-//! Regular files and directories are always ready, on every mechanism.
+//! Regular files, directories, and devices such as /dev/null are always ready, on every mechanism.
 //!
 //! Where to read on: `attach.rs` for registrations, `turn.rs` for the loop, `timers.rs`, `messages.rs` for other
 //! threads, `marks.rs` for listeners that pause.
@@ -127,12 +128,12 @@ pub struct EventLoop<D = ()> {
     hooks: Hooks<D>,
     /// What is to be done after the batch.
     deferred: Vec<Deferred<D>>,
-    /// Events that no kernel reports: of what is always ready, and of what a fork has lost.
+    /// Events that no kernel reports: of what the mechanism has refused to watch any longer.
     pending: Vec<(Token, Readiness)>,
-    /// Events of `pending` that are being delivered, and how far.
+    /// Events of `pending` and of what is always ready that are being delivered, and how far.
     batch: Vec<(Token, Readiness)>,
     next_of_batch: usize,
-    /// Sources that are always ready, with a level trigger.
+    /// Sources that are always ready and armed.
     always: Vec<Token>,
     /// How far the kernel's batch has been delivered.
     next_event: usize,
@@ -144,6 +145,8 @@ pub struct EventLoop<D = ()> {
     running: bool,
     /// Something was sent that has not been looked at.
     notified: bool,
+    /// The messages that are being handled are another process's: a handler has made this one by a fork.
+    forgets_messages: bool,
 }
 
 /// Something to be done once, with the loop.
@@ -195,7 +198,8 @@ impl<D: 'static> EventLoop<D> {
     ///
     /// # Errors
     ///
-    /// `Unsupported` on a mechanism without a kernel object.
+    /// `Unsupported` on a mechanism without a kernel object, as [`Runtime::as_fd`](crate::Runtime::as_fd) lists them; what it
+    /// says of duplicates holds here, too.
     pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         self.table.backend().as_fd()
     }
@@ -215,7 +219,8 @@ impl<D: 'static> EventLoop<D> {
     /// parent's, and dropped here.
     ///
     /// The fds themselves are shared with the parent, as always after a fork: who goes on using a connection is for the
-    /// two to agree on. A child that does not call this gets an error from [`run`](EventLoop::run) and may drop the loop.
+    /// two to agree on. A thread that is sending at the moment of the fork does not exist in the child, and holds its queue's lock
+    /// there for ever: fork when nobody sends. A child that does not call this gets an error from [`run`](EventLoop::run) and may drop the loop.
     ///
     /// An fd that cannot be registered any more gets one event with
     /// [`INVALID`](crate::backend::Readiness::INVALID).
@@ -225,12 +230,14 @@ impl<D: 'static> EventLoop<D> {
     /// `Unsupported` where the mechanism cannot do this, and what opening it says. The loop is of no use then.
     pub fn after_fork(&mut self) -> io::Result<()> {
         let lost = self.table.after_fork(Held::fd)?;
+        // The kernel's batch is the parent's. What no kernel reports is delivered here too.
         self.next_event = 0;
-        self.next_of_batch = self.batch.len();
         self.unparker.wake_up();
         for channel in &mut self.channels {
             channel.clear();
         }
+        // Those that are being handled are not among them.
+        self.forgets_messages = self.running;
         for (token, _refusal) in lost {
             self.lost(token);
         }
@@ -294,5 +301,6 @@ fn assemble<D>(
         calls: 0,
         running: false,
         notified: false,
+        forgets_messages: false,
     }
 }

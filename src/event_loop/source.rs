@@ -181,8 +181,14 @@ pub(super) struct Held<D> {
     /// What of an event is delivered besides hang-ups and errors: what was asked for, nothing while paused.
     pub(super) mask: Readiness,
     pub(super) pauses: Pauses,
+    /// When the pause ends that was asked for, unless it is stale.
+    pub(super) resumes: Option<TimerKey>,
+    /// A one-shot that was delivered and not armed since; what comes all the same is not delivered.
+    pub(super) is_spent: bool,
     /// No kernel watches it: it is ready whenever it is asked for.
     pub(super) always_ready: bool,
+    /// It stands in the list of those that are always ready.
+    pub(super) is_listed: bool,
     /// A hang-up or an error was delivered since it was armed last: the backend has disarmed it.
     pub(super) told_the_end: bool,
 }
@@ -195,7 +201,16 @@ impl<D> Held<D> {
 
     /// Takes over a change of what was asked for or of the pauses.
     pub(super) fn refresh(&mut self) {
-        self.mask = Readiness::from_interest(self.effective());
+        self.mask = match self.is_spent {
+            true => Readiness::EMPTY,
+            false => Readiness::from_interest(self.effective()),
+        };
+    }
+
+    /// A one-shot has been delivered: nothing more is, until it is armed.
+    pub(super) fn spend(&mut self) {
+        self.is_spent = true;
+        self.mask = Readiness::EMPTY;
     }
 
     /// What is to be watched: nothing while paused, for whatever reason.
@@ -222,6 +237,10 @@ impl Pauses {
     #[must_use]
     pub(super) fn with(self, other: Pauses) -> Pauses {
         Pauses(self.0 | other.0)
+    }
+
+    pub(super) fn contains(self, other: Pauses) -> bool {
+        self.0 & other.0 == other.0
     }
 
     #[must_use]

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     Source(Token),
+    /// The end of a source's pause.
+    Resume(Token),
     /// A place among the free timers.
     Free(u32),
 }
@@ -101,7 +103,8 @@ impl<D: 'static> EventLoop<D> {
     /// Calls `handler` once when `after` has passed. The handler may arm it again with [`reset_timer`](EventLoop::reset_timer),
     /// and so make it a periodic one; else it is dropped.
     ///
-    /// Timers do not keep [`run`](EventLoop::run) from stopping. One that is due in the turn in which it was set fires in the next.
+    /// Timers do not keep [`run`](EventLoop::run) from stopping. One that the handler of a timer or a timeout sets fires in the
+    /// next turn at the earliest.
     pub fn set_timer(
         &mut self,
         after: Duration,
@@ -171,22 +174,36 @@ impl<D: 'static> EventLoop<D> {
     }
 
     /// Stops watching an fd, as [`pause`](EventLoop::pause), and resumes after a while: what an `accept` calls for that found no
-    /// descriptor left.
+    /// descriptor left. A call of `pause`, `resume` or this one takes the place of an earlier one.
     ///
     /// # Errors
     ///
     /// As [`pause`](EventLoop::pause).
-    pub fn pause_for<T: 'static>(
-        &mut self,
-        source: Source<T>,
-        a_while: Duration,
-    ) -> io::Result<()> {
+    pub fn pause_for<T>(&mut self, source: Source<T>, a_while: Duration) -> io::Result<()> {
         self.pause(source)?;
-        self.set_timer(a_while, move |event_loop, _| {
-            // It may have been detached meanwhile.
-            let _ = event_loop.resume(source);
-        });
+        let tick = self.clock.tick_after(Moment::after(a_while));
+        let key = self.timers.insert(tick, Due::Resume(source.token));
+        if let Some(entry) = self.table.get(source.token) {
+            entry.state.resumes = Some(key);
+        }
         Ok(())
+    }
+
+    fn end_pause(&mut self, token: Token) {
+        if self.resume_any(token).is_err() {
+            self.lost(token);
+        }
+    }
+
+    /// Forgets when a pause was to end.
+    pub(super) fn cancel_resume(&mut self, token: Token) {
+        let key = self
+            .table
+            .get(token)
+            .and_then(|entry| entry.state.resumes.take());
+        if let Some(key) = key {
+            self.timers.cancel(key);
+        }
     }
 
     /// How long it is until the next timer, if there is one.
@@ -212,6 +229,7 @@ impl<D: 'static> EventLoop<D> {
         for _ in 0..EXPIRIES_PER_TURN {
             match self.timers.pop_expired() {
                 Some((_, Due::Source(token))) => self.time_out(token),
+                Some((_, Due::Resume(token))) => self.end_pause(token),
                 Some((_, Due::Free(place))) => self.fire_free(place),
                 None => break,
             }

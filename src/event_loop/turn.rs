@@ -127,7 +127,7 @@ impl<D: 'static> EventLoop<D> {
             || self.is_stopped()
             || self.always.iter().any(|token| {
                 let entry = self.table.peek(*token);
-                entry.is_some_and(|entry| !entry.state.effective().is_none())
+                entry.is_some_and(|entry| !ready_now(entry.state.effective()).is_empty())
             })
     }
 
@@ -149,14 +149,12 @@ impl<D: 'static> EventLoop<D> {
         if parked {
             self.notified |= self.unparker.wake_up();
         }
-        match waited {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                // There is no batch: nothing of an old one may be taken for it.
-                self.next_event = self.table.events().len();
+        if let Err(error) = waited {
+            // There is no batch: nothing of an old one may be taken for it.
+            self.next_event = self.table.events().len();
+            if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
-            Ok(()) => {}
         }
         self.take_pending();
         Ok(())
@@ -167,12 +165,19 @@ impl<D: 'static> EventLoop<D> {
         self.batch.clear();
         self.next_of_batch = 0;
         self.batch.append(&mut self.pending);
-        for token in &self.always {
-            if let Some(entry) = self.table.peek(*token) {
-                self.batch
-                    .push((*token, ready_now(entry.state.effective())));
+        let (table, batch) = (&mut self.table, &mut self.batch);
+        self.always.retain(|token| {
+            let Some(entry) = table.get(*token) else {
+                return false;
+            };
+            let ready = ready_now(entry.state.effective());
+            if !ready.is_empty() {
+                batch.push((*token, ready));
+                // Told once, unless its trigger is the level; armed again by what arms it.
+                entry.state.is_listed = entry.trigger == Trigger::Level;
             }
-        }
+            entry.state.is_listed
+        });
     }
 
     fn deliver(&mut self) {
@@ -199,12 +204,29 @@ impl<D: 'static> EventLoop<D> {
         if seen.is_empty() {
             return;
         }
-        let is_edge = entry.trigger == Trigger::Edge;
-        let handler = entry.state.handler.clone();
-        self.call(token, &handler, Cause::Ready(seen));
-        if is_edge && self.table.capabilities().rearm {
-            self.arm_again(token, seen);
+        let (trigger, handler) = (entry.trigger, entry.state.handler.clone());
+        match trigger {
+            Trigger::Level => {}
+            Trigger::Oneshot => entry.state.spend(),
+            Trigger::Edge if self.table.capabilities().rearm => {
+                return self.dispatch_and_rearm(token, &handler, seen);
+            }
+            Trigger::Edge => {}
         }
+        self.call(token, &handler, Cause::Ready(seen));
+    }
+
+    /// As `dispatch`, on a mechanism that knows no edges: looks again for what was delivered, also after a panic, or what is left
+    /// would not be told.
+    #[cold]
+    fn dispatch_and_rearm(&mut self, token: Token, handler: &Handler<D>, seen: Readiness) {
+        let mut caught = Caught::default();
+        caught.call(|| self.call(token, handler, Cause::Ready(seen)));
+        let armed = self.rearm(token, seen);
+        if armed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            self.lost(token);
+        }
+        caught.resume();
     }
 
     /// As `dispatch`, for what is told whatever was asked for.
@@ -213,10 +235,18 @@ impl<D: 'static> EventLoop<D> {
         let Some(entry) = self.table.get(token) else {
             return;
         };
+        if entry.state.is_spent && !seen.is_invalid() {
+            return;
+        }
         entry.state.told_the_end = true;
+        if entry.trigger == Trigger::Oneshot {
+            entry.state.spend();
+        }
         let handler = entry.state.handler.clone();
-        self.call(token, &handler, Cause::Ready(seen));
+        let mut caught = Caught::default();
+        caught.call(|| self.call(token, &handler, Cause::Ready(seen)));
         self.after_the_end(token, seen);
+        caught.resume();
     }
 
     /// A hang-up or an error was delivered, so the backend reports this fd no more. It is armed again when the error has been
@@ -252,15 +282,8 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
-    /// After an edge-triggered handler on a mechanism that knows no edges: looks again for what was delivered.
-    #[cold]
-    fn arm_again(&mut self, token: Token, seen: Readiness) {
-        let armed = self.rearm(token, seen);
-        if armed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            self.lost(token);
-        }
-    }
-
+    /// A reading side that has ended is not armed again: nothing more comes there, and a mechanism that knows no edges would tell
+    /// the end for ever.
     fn rearm(&mut self, token: Token, seen: Readiness) -> io::Result<()> {
         let entry = self.table.get(token);
         let Some(entry) = entry.filter(|entry| entry.trigger == Trigger::Edge) else {
@@ -269,7 +292,8 @@ impl<D: 'static> EventLoop<D> {
         let mut interest = Interest::ERROR;
         for direction in [Interest::READABLE, Interest::WRITABLE, Interest::PRIORITY] {
             let was_seen = seen.intersects(Readiness::from_interest(direction));
-            if was_seen && entry.watched.contains(direction) {
+            let has_ended = direction == Interest::READABLE && seen.is_read_closed();
+            if was_seen && !has_ended && entry.watched.contains(direction) {
                 interest |= direction;
             }
         }

@@ -6,6 +6,7 @@ mod imp {
     use super::super::clock::Moment;
     use crate::backend::{Backend, Trigger};
     use crate::interest::Interest;
+    use crate::sys::syscall::is_refused;
     use crate::sys::timerfd::TimerFd;
     use crate::token::Token;
     use std::io;
@@ -24,9 +25,13 @@ mod imp {
     const TOKEN: Token = Token::new(super::super::table::RESERVED_INDEX, 1);
 
     impl Alarm {
-        /// An alarm that is not set, registered with the backend.
+        /// An alarm that is not set, registered with the backend. `None` where the kernel has no timer fds, or a sandbox
+        /// forbids them: the waits end by their timeouts then.
         pub(crate) fn new(backend: &mut dyn Backend) -> io::Result<Option<Alarm>> {
-            let timer = TimerFd::new()?;
+            let timer = match TimerFd::new() {
+                Err(error) if is_refused(&error) => return Ok(None),
+                timer => timer?,
+            };
             backend.add(timer.as_fd(), TOKEN, Interest::READABLE, Trigger::Edge)?;
             Ok(Some(Alarm { timer, set: None }))
         }

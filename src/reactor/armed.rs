@@ -19,7 +19,7 @@ use super::registration::NO_RUNTIME;
 use super::remote::Message;
 use crate::timer::TimerKey;
 use crate::token::RuntimeId;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// A timer that may be armed on some runtime. Dropping it takes it off there.
 #[derive(Debug)]
@@ -66,28 +66,54 @@ impl Timer {
         if self.done {
             return Poll::Ready(());
         }
-        let polled = CURRENT.with(|driver| match (driver, self.armed) {
-            (Some(driver), None) => self.arm(driver, deadline, cx),
-            (Some(driver), Some(armed)) if driver.id() == armed.runtime => {
-                self.poll_here(driver, armed, deadline, cx)
-            }
-            (_, Some(armed)) => self.poll_elsewhere(armed, deadline, cx),
-            (None, None) => panic!("{NO_RUNTIME}"),
-        });
-        self.done = polled.is_ready();
-        polled
+        self.poll_wheel(deadline, cx.waker())
+    }
+
+    /// One call for all of it, so that what is inlined into a future is short.
+    #[inline(never)]
+    fn poll_wheel(&mut self, deadline: Moment, waker: &Waker) -> Poll<()> {
+        CURRENT.with(|driver| match self.armed {
+            None => match driver {
+                Some(driver) => self.arm(driver, deadline, waker),
+                None => panic!("{NO_RUNTIME}"),
+            },
+            Some(armed) => self.poll_armed(driver, armed, deadline, waker),
+        })
     }
 
     #[inline]
-    fn arm(&mut self, driver: &Driver, deadline: Moment, cx: &Context<'_>) -> Poll<()> {
-        let runtime = driver.id();
-        self.armed = driver
-            .arm_timer(deadline, cx.waker())
-            .map(|key| Armed { key, runtime });
-        match self.armed {
-            Some(_) => Poll::Pending,
-            None => Poll::Ready(()),
+    fn arm(&mut self, driver: &Driver, deadline: Moment, waker: &Waker) -> Poll<()> {
+        match driver.arm_timer(deadline, waker) {
+            Some(key) => {
+                let runtime = driver.id();
+                self.armed = Some(Armed { key, runtime });
+                Poll::Pending
+            }
+            None => {
+                self.armed = None;
+                self.done = true;
+                Poll::Ready(())
+            }
         }
+    }
+
+    // Apart, for the first poll is the one that every timer has.
+    #[inline(never)]
+    fn poll_armed(
+        &mut self,
+        driver: Option<&Driver>,
+        armed: Armed,
+        deadline: Moment,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let polled = match driver {
+            Some(driver) if driver.id() == armed.runtime => {
+                self.poll_here(driver, armed, deadline, waker)
+            }
+            _ => self.poll_elsewhere(armed, deadline, waker),
+        };
+        self.done = polled.is_ready();
+        polled
     }
 
     #[inline]
@@ -96,19 +122,19 @@ impl Timer {
         driver: &Driver,
         armed: Armed,
         deadline: Moment,
-        cx: &Context<'_>,
+        waker: &Waker,
     ) -> Poll<()> {
         self.catch_up(driver);
-        match driver.poll_timer(armed.key, cx.waker()) {
+        match driver.poll_timer(armed.key, waker) {
             Poll::Pending => Poll::Pending,
             // It has fired. That is the end of it, unless a foreign reset to later came after the expiry: then it is
             // armed again.
-            Poll::Ready(()) => self.arm(driver, deadline, cx),
+            Poll::Ready(()) => self.arm(driver, deadline, waker),
         }
     }
 
     #[cold]
-    fn poll_elsewhere(&mut self, armed: Armed, deadline: Moment, cx: &Context<'_>) -> Poll<()> {
+    fn poll_elsewhere(&mut self, armed: Armed, deadline: Moment, waker: &Waker) -> Poll<()> {
         if Moment::now() >= deadline {
             return Poll::Ready(());
         }
@@ -116,7 +142,7 @@ impl Timer {
         let message = Message::Timer {
             key: armed.key,
             deadline,
-            waker: cx.waker().clone(),
+            waker: waker.clone(),
         };
         let sent = REMOTES
             .get(armed.runtime)
@@ -171,22 +197,25 @@ impl Timer {
 impl Drop for Timer {
     #[inline]
     fn drop(&mut self) {
-        let Some(armed) = self.armed else { return };
-        CURRENT.with(|driver| match driver {
-            Some(driver) if driver.id() == armed.runtime && !self.sent => {
-                driver.cancel_timer(armed.key);
-            }
-            // Also here when messages are under way: behind them, or they would arm what is not there any more.
-            _ => armed.cancel_elsewhere(),
-        });
+        if let Some(Armed { key, runtime }) = self.armed {
+            disarm(key, runtime, self.sent);
+        }
     }
 }
 
-impl Armed {
-    #[cold]
-    fn cancel_elsewhere(self) {
-        if let Some(remote) = REMOTES.get(self.runtime) {
-            let _ = remote.push(Message::Cancel { key: self.key });
-        }
+/// Takes a timer off. `sent`: messages about it may be under way.
+#[inline(never)]
+fn disarm(key: TimerKey, runtime: RuntimeId, sent: bool) {
+    CURRENT.with(|driver| match driver {
+        Some(driver) if driver.id() == runtime && !sent => driver.cancel_timer(key),
+        // Also here when messages are under way: behind them, or they would arm what is not there any more.
+        _ => cancel_elsewhere(key, runtime),
+    });
+}
+
+#[cold]
+fn cancel_elsewhere(key: TimerKey, runtime: RuntimeId) {
+    if let Some(remote) = REMOTES.get(runtime) {
+        let _ = remote.push(Message::Cancel { key });
     }
 }

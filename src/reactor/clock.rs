@@ -145,14 +145,24 @@ pub(crate) struct Clock {
     start: u64,
     /// A tick is `1 << shift` nanoseconds.
     shift: u32,
+    /// And `low + 1` as well.
+    low: u64,
+    /// What is later is never: rounded up, it would overflow.
+    last: Moment,
 }
 
 impl Clock {
     /// A clock that starts now, with ticks of the power of two of nanoseconds nearest below `tick` (1 ns to 1.07 s).
     pub(crate) fn new(tick: Duration) -> Clock {
+        Clock::starting_at(monotonic_nanos(), nanos(tick).max(1).ilog2().min(30))
+    }
+
+    fn starting_at(start: u64, shift: u32) -> Clock {
         Clock {
-            start: monotonic_nanos(),
-            shift: nanos(tick).max(1).ilog2().min(30),
+            start,
+            shift,
+            low: (1 << shift) - 1,
+            last: Moment(u64::MAX - (1 << shift)),
         }
     }
 
@@ -164,12 +174,20 @@ impl Clock {
     /// The first tick that does not begin before `moment`: for deadlines.
     #[inline]
     pub(crate) fn tick_after(&self, moment: Moment) -> u64 {
-        if moment == Moment::NEVER {
+        if moment > self.last {
             return NEVER_TICK;
         }
-        let nanos = moment.0.saturating_sub(self.start);
-        let low = (1 << self.shift) - 1;
-        (nanos >> self.shift) + u64::from(nanos & low != 0)
+        (moment.0.saturating_sub(self.start) + self.low) >> self.shift
+    }
+
+    /// The same for a moment that is known not to be before the start.
+    #[inline]
+    pub(crate) fn tick_after_start(&self, moment: Moment) -> u64 {
+        debug_assert!(moment.0 >= self.start);
+        if moment > self.last {
+            return NEVER_TICK;
+        }
+        (moment.0.wrapping_sub(self.start) + self.low) >> self.shift
     }
 
     /// The last tick that does not begin after `moment`: for the present.
@@ -194,10 +212,7 @@ mod tests {
 
     #[test]
     fn deadlines_round_up_and_the_present_rounds_down() {
-        let clock = Clock {
-            start: 1000,
-            shift: 10,
-        };
+        let clock = Clock::starting_at(1000, 10);
         let at = |nanos| Moment(1000 + nanos);
         assert_eq!(
             (clock.tick_after(at(1024)), clock.tick_before(at(1024))),

@@ -96,6 +96,8 @@ pub(crate) struct IoState {
     pub(super) readiness: Readiness,
     /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
     pub(super) short_proves: bool,
+    /// The mechanism reports again what it is asked to look for again: then a short read or write always proves that.
+    pub(super) rearm: bool,
     /// The directions whose inline slot is taken.
     waiting: Interest,
     /// The turn of the last merge.
@@ -123,10 +125,16 @@ const SHORT_PROVES_NOTHING_AFTER: Readiness = Readiness::READ_CLOSED
 const MOST_WAITERS: usize = 4096;
 
 impl IoState {
-    pub(super) fn new(readiness: Readiness, short_proves: bool, round: u32) -> IoState {
+    pub(super) fn new(
+        readiness: Readiness,
+        short_proves: bool,
+        rearm: bool,
+        round: u32,
+    ) -> IoState {
         IoState {
             readiness,
             short_proves,
+            rearm,
             waiting: Interest::NONE,
             round,
             slots: [WakerSlot::EMPTY; 4],
@@ -290,10 +298,10 @@ impl IoState {
         cleared
     }
 
-    /// Whether a read or write that moved less than asked proves that nothing is left, on an edge-triggered backend.
+    /// Whether a read or write that moved less than asked proves that nothing is left.
     #[inline]
     pub(super) fn short_proves(&self) -> bool {
-        self.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)
+        (self.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)) || self.rearm
     }
 }
 

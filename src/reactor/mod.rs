@@ -40,11 +40,10 @@ use crate::token::Token;
 use io_state::{Direction, EVERYTHING, IoState};
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::task::Poll;
 use std::time::Duration;
-use table::{RESERVED_INDEX, Table, Terms};
+use table::{Entry, RESERVED_INDEX, Table, Terms};
 use wake_list::WakeList;
-use waker_slot::{WakerSlot, Wakers};
+use waker_slot::Wakers;
 
 /// What kind of fd is registered; decides the mask and what may be assumed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,7 +139,8 @@ impl Reactor {
 
     /// Registers an fd. On failure nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
-        let state = IoState::new(watch.readiness(), watch.short_proves(), self.round);
+        let rearm = self.table.capabilities().rearm;
+        let state = IoState::new(watch.readiness(), watch.short_proves(), rearm, self.round);
         let mut terms = watch.terms();
         terms.interest = self.heard(terms.interest);
         let watched = match watch {
@@ -161,19 +161,6 @@ impl Reactor {
         } else {
             interest | either
         }
-    }
-
-    /// Stores the waiter of a `poll_` method if that is a matter of one word; see [`IoState::store_key`].
-    #[inline]
-    pub(crate) fn store_key(
-        &mut self,
-        token: Token,
-        direction: Direction,
-        slot: WakerSlot,
-    ) -> bool {
-        self.table.get(token).is_some_and(|entry| {
-            entry.watched.contains(direction.interest()) && entry.state.store_key(direction, slot)
-        })
     }
 
     /// What is known of a live registration.
@@ -253,69 +240,20 @@ impl Reactor {
         }
     }
 
-    /// Runs a read or write of at most `len` bytes if the direction is ready, and clears what it proves. `Pending`: it was
-    /// not ready, or is not any more.
-    ///
-    /// The call is one of `sys`, which runs no foreign code: it is made with the reactor borrowed, so nothing can be
-    /// merged meanwhile and the round needs no look.
+    /// A live registration.
     #[inline]
-    pub(crate) fn try_call(
-        &mut self,
-        token: Token,
-        direction: Direction,
-        len: usize,
-        mut call: impl FnMut() -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        let rearm = self.table.capabilities().rearm;
-        let bit = direction.bit();
-        let Some(state) = self.get(token) else {
-            return Poll::Ready(Err(deregistered()));
-        };
-        if !state.readiness.intersects(bit) {
-            return Poll::Pending;
-        }
-        let result = loop {
-            match call() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
-        let (done, drained) = match result {
-            // Nothing done is the end of the stream, and stays true.
-            Ok(done) => (
-                Poll::Ready(Ok(done)),
-                done < len && done != 0 && (rearm || state.short_proves()),
-            ),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Poll::Pending, true),
-            Err(error) => (Poll::Ready(Err(error)), false),
-        };
-        if drained {
-            state.readiness = state.readiness - bit;
-            if rearm {
-                return self.rearm_after(token, bit, done);
-            }
-        }
-        done
+    fn entry(&mut self, token: Token) -> Option<&mut Entry<IoState>> {
+        self.table.get(token)
     }
 
-    /// Arms a direction again whose call has answered `done`. On failure the bit stays, and what was done is not lost: the
-    /// next call will find that nothing is left, and the same failure.
-    fn rearm_after(
-        &mut self,
-        token: Token,
-        bit: Readiness,
-        done: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let Err(error) = self.rearm(token, bit) else {
-            return done;
-        };
-        if let Some(state) = self.get(token) {
+    /// Arms a direction again whose bit was just cleared. On failure the bit comes back.
+    #[cold]
+    fn rearm_cleared(&mut self, token: Token, bit: Readiness) -> io::Result<()> {
+        let armed = self.rearm(token, bit);
+        if let (Err(_), Some(state)) = (&armed, self.get(token)) {
             state.readiness |= bit;
         }
-        match done {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending => Poll::Ready(Err(error)),
-        }
+        armed
     }
 
     /// Makes sure that the backend looks for `interest`, which the first mask may have left out.

@@ -136,15 +136,22 @@ impl<S> Table<S> {
         })
     }
 
-    /// As `watch`, for an fd that no kernel needs to watch because it is always ready.
+    /// As `watch`, for an fd that no kernel needs to watch because it is always ready. A number that is registered so already is
+    /// found by a walk over all registrations: these are few, and rare.
     pub(crate) fn watch_nothing(
         &mut self,
         fd: BorrowedFd<'_>,
         terms: Terms,
     ) -> io::Result<Watched> {
+        self.check_forked()?;
+        let fd = fd.as_raw_fd();
+        let mut entries = self.entries.iter();
+        if entries.any(|(_, entry)| !entry.backed && entry.generation != 0 && entry.fd == fd) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         Ok(Watched {
             token: self.next_token()?,
-            fd: fd.as_raw_fd(),
+            fd,
             terms,
             backed: false,
         })

@@ -148,8 +148,8 @@ impl Builder {
     }
 
     /// Lets a timer fd end the waits (Linux). It has neither the 50 microseconds of slack nor the 0.1 % that the kernel
-    /// adds to a wait's timeout, and costs one more system call whenever the earliest deadline changes. Elsewhere it
-    /// does nothing.
+    /// adds to a wait's timeout, and costs one more system call whenever the earliest deadline changes. Elsewhere, and in a
+    /// sandbox that forbids timer fds, it does nothing.
     pub fn precise_timers(mut self, precise: bool) -> Builder {
         self.precise_timers = precise;
         self

@@ -12,7 +12,7 @@ use crate::budget;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
-use crate::task::{Outcome, Payload, RootKey, Tasks};
+use crate::task::{Outcome, Payload, RootKey, Runner, Tasks};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -45,7 +45,7 @@ impl Local {
     pub(super) fn drive<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         let root = Root::new(&self.tasks);
         loop {
-            let polled = self.batch(|| self.tasks.poll_root(root.key(), future.as_mut()));
+            let polled = self.batch(|runner| runner.poll_root(root.key(), future.as_mut()));
             if let Poll::Ready(output) = polled {
                 return output;
             }
@@ -57,10 +57,12 @@ impl Local {
     /// Runs the loop until someone asks it to stop.
     pub(super) fn run(&self) -> io::Result<()> {
         loop {
-            let _no_root: Poll<()> = self.batch(|| Poll::Pending);
+            let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
             // Before the flag is looked at: whoever sets it after that ends the sleep.
             self.catch_up();
             if self.shared.take_stop() {
+                // What was sent before the stop is the runtime's: a spawn that came since the look above is queued.
+                self.catch_up();
                 return Ok(());
             }
             self.pass(None)?;
@@ -69,9 +71,9 @@ impl Local {
 
     /// One turn for a host: what is runnable, one look at the driver of at most `limit`, and what that made runnable.
     pub(super) fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
-        let _no_root: Poll<()> = self.batch(|| Poll::Pending);
+        let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
         self.look(limit)?;
-        let _no_root: Poll<()> = self.batch(|| Poll::Pending);
+        let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
         if self.driver.take_notified() {
             self.handle_messages();
         }
@@ -80,18 +82,19 @@ impl Local {
 
     /// Polls what is runnable, up to the bounds of a batch. `root` polls the root future when its turn has come.
     #[inline]
-    fn batch<T>(&self, mut root: impl FnMut() -> Poll<T>) -> Poll<T> {
+    fn batch<T>(&self, mut root: impl FnMut(&Runner<'_>) -> Poll<T>) -> Poll<T> {
+        let runner = self.tasks.runner();
         let mut left = self.event_interval;
         let mut started = None;
         while left != 0 {
-            let polls = left.min(POLLS_PER_CLOCK);
+            let mut polls = left.min(POLLS_PER_CLOCK);
             left -= polls;
-            for _ in 0..polls {
-                match self.tasks.run_next() {
-                    Outcome::Pending | Outcome::Finished => {}
+            loop {
+                match runner.run(&mut polls) {
+                    Outcome::Done => break,
                     Outcome::Idle => return Poll::Pending,
                     Outcome::Root => {
-                        if let Poll::Ready(output) = root() {
+                        if let Poll::Ready(output) = root(&runner) {
                             return Poll::Ready(output);
                         }
                     }

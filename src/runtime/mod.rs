@@ -220,9 +220,13 @@ impl Runtime {
     /// The kernel object behind the loop, for a host to wait on: readable when a [`turn`](Runtime::turn) has something
     /// to do that is not a matter of time.
     ///
+    /// Watch this very fd rather than a duplicate of it: with event ports, to close any duplicate in this process ends
+    /// everything that is registered (`port_close`).
+    ///
     /// # Errors
     ///
-    /// `Unsupported` on a mechanism without a kernel object: of those that are built, epoll has one and poll has not. And when the system is out of descriptors.
+    /// `Unsupported` on a mechanism without a kernel object: epoll, kqueue, io_uring and event ports have one; poll, select,
+    /// real-time signals and /dev/poll have not. And when the system is out of descriptors.
     pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if let Some(fd) = self.host_fd.get() {
             return Ok(fd.as_fd());
@@ -296,7 +300,7 @@ impl Runtime {
 /// Marks the loop as not running any more and gives the host its budget back, also on unwind.
 struct Leave<'a> {
     local: &'a Local,
-    budget: u32,
+    budget: u64,
 }
 
 impl Drop for Leave<'_> {

@@ -79,6 +79,7 @@ pub(crate) fn identify(fd: RawFd) -> io::Result<(FileId, FileKind)> {
         libc::S_IFREG | libc::S_IFDIR => FileKind::Regular,
         libc::S_IFSOCK => FileKind::Socket,
         libc::S_IFIFO => FileKind::Pipe,
+        libc::S_IFCHR | libc::S_IFBLK => FileKind::Device,
         _ => FileKind::Other,
     };
     Ok((id, kind))
@@ -93,7 +94,9 @@ pub(crate) enum FileKind {
     Socket,
     /// A pipe, with a name or without.
     Pipe,
-    /// A terminal, a device, an anonymous inode.
+    /// A device: a terminal, which is waited for as a socket is, or one that is always ready, as /dev/null.
+    Device,
+    /// An anonymous inode.
     Other,
 }
 

@@ -1,6 +1,7 @@
-//! `poll(2)`, by its nanosecond form where the platform has one.
+//! `poll(2)`, by its nanosecond form where the platform has one and nothing forbids it.
 
 use super::syscall::check;
+use super::timeout::millis;
 use std::io;
 use std::time::Duration;
 
@@ -64,10 +65,22 @@ pub(crate) fn poll_on(
 ))]
 mod imp {
     use super::*;
+    use crate::sys::syscall::is_refused;
     use crate::sys::timeout::timespec;
     use std::ptr;
 
     pub(super) fn poll(
+        fds: &mut [libc::pollfd],
+        timeout: Option<Duration>,
+    ) -> io::Result<libc::c_int> {
+        match by_nanoseconds(fds, timeout) {
+            // Nothing was done. A sandbox may know the elder call only.
+            Err(error) if is_refused(&error) => by_milliseconds(fds, timeout),
+            waited => waited,
+        }
+    }
+
+    fn by_nanoseconds(
         fds: &mut [libc::pollfd],
         timeout: Option<Duration>,
     ) -> io::Result<libc::c_int> {
@@ -87,22 +100,44 @@ mod imp {
     target_os = "openbsd"
 )))]
 mod imp {
-    use super::*;
-    use crate::sys::timeout::millis;
-
-    pub(super) fn poll(
-        fds: &mut [libc::pollfd],
-        timeout: Option<Duration>,
-    ) -> io::Result<libc::c_int> {
-        // SAFETY: pointer and length are those of one slice that the call may write to.
-        check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, millis(timeout)) })
-    }
+    pub(super) use super::by_milliseconds as poll;
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+fn by_milliseconds(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<libc::c_int> {
+    // SAFETY: pointer and length are those of one slice that the call may write to.
+    check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, millis(timeout)) })
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
 
+    #[test]
+    fn both_forms_see_the_same_and_wait_as_long() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut entry = [libc::pollfd {
+            fd: here.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        }];
+        let forms = [imp::poll, by_milliseconds];
+        for poll in forms {
+            let (start, short) = (Instant::now(), Duration::from_micros(1500));
+            assert_eq!(poll(&mut entry, Some(short)).unwrap(), 0);
+            assert!(start.elapsed() >= short);
+        }
+        there.write_all(b"x").unwrap();
+        for poll in forms {
+            assert_eq!(poll(&mut entry, None).unwrap(), 1);
+            assert_eq!(entry[0].revents, libc::POLLIN);
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[test]
     fn what_is_left_of_a_timeout_is_told() {
         let longest = Duration::from_secs(1000);

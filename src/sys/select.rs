@@ -43,7 +43,7 @@ pub(crate) fn select(
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
     use super::*;
-    use crate::sys::syscall::check;
+    use crate::sys::syscall::{check, is_refused};
     use crate::sys::timeout::{KernelTimespec, timespec};
 
     /// What the kernel's bitmaps are made of (`__NFDBITS`).
@@ -68,9 +68,7 @@ mod imp {
     ) -> io::Result<libc::c_int> {
         match by_number(count, sets, timeout) {
             // Nothing was done. The C library knows what else there is.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                by_name(count, sets, timeout)
-            }
+            Err(error) if is_refused(&error) => by_name(count, sets, timeout),
             waited => waited,
         }
     }

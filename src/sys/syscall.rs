@@ -22,6 +22,11 @@ pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     }
 }
 
+/// Whether a call is missing in this kernel, or a sandbox forbids it or hides it, so that its elder has to do.
+pub(crate) fn is_refused(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
 /// Repeats a call as long as a signal interrupts it: for calls that do not block, where only the work is left to do.
 #[inline]
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

@@ -33,7 +33,7 @@ pub(super) struct Blocks {
 }
 
 /// The layout in which a `T` is allocated: rounded up to a size that is kept, if it is small enough.
-pub(super) const fn layout_of<T>() -> Layout {
+const fn layout_of<T>() -> Layout {
     let exact = Layout::new::<T>();
     if exact.size() > GRAIN * CLASSES || exact.align() > GRAIN {
         return exact;
@@ -44,13 +44,25 @@ pub(super) const fn layout_of<T>() -> Layout {
     }
 }
 
-/// The list of a layout of [`layout_of`]; `None` for what is not kept.
-#[inline]
-const fn class(layout: Layout) -> Option<usize> {
-    if !RECYCLE || layout.align() != GRAIN || layout.size() > GRAIN * CLASSES {
-        return None;
+/// What [`Blocks::release`] has to know of memory: its layout and, worked out when the program is compiled, its list.
+pub(super) struct Size {
+    layout: Layout,
+    /// `CLASSES` for what is not kept.
+    class: usize,
+}
+
+impl Size {
+    /// Of the memory for a `T`.
+    pub(super) const fn of<T>() -> Size {
+        let layout = layout_of::<T>();
+        let kept = RECYCLE && layout.align() == GRAIN && layout.size() <= GRAIN * CLASSES;
+        let class = if kept {
+            layout.size() / GRAIN - 1
+        } else {
+            CLASSES
+        };
+        Size { layout, class }
     }
-    Some(layout.size() / GRAIN - 1)
 }
 
 impl Blocks {
@@ -65,7 +77,8 @@ impl Blocks {
     #[inline]
     pub(super) fn allocate<T>(&self) -> NonNull<T> {
         const { assert!(size_of::<T>() != 0) };
-        if let Some(class) = const { class(layout_of::<T>()) } {
+        let class = const { Size::of::<T>().class };
+        if class < CLASSES {
             if let Some(block) = self.lists[class].get() {
                 // SAFETY: a block in a list is at least one grain large, belongs to the list alone and begins with the
                 // link that `release` wrote.
@@ -83,10 +96,12 @@ impl Blocks {
     ///
     /// # Safety
     ///
-    /// It came from [`allocate`](Blocks::allocate), of these or of other blocks, in this layout, and nobody uses it any more.
+    /// It came from [`allocate`](Blocks::allocate), of these or of other blocks, for a type of this size, and nobody uses
+    /// it any more.
     #[inline]
-    pub(super) unsafe fn release(&self, block: NonNull<u8>, layout: Layout) {
-        if let Some(class) = class(layout) {
+    pub(super) unsafe fn release(&self, block: NonNull<u8>, size: &Size) {
+        let class = size.class;
+        if class < CLASSES {
             let count = self.counts[class].get();
             if count < KEEP {
                 let block = block.cast::<Free>();
@@ -98,7 +113,7 @@ impl Blocks {
             }
         }
         // SAFETY: the caller says that `allocate` gave the memory out, which gets it from `alloc` in this layout.
-        unsafe { alloc::dealloc(block.as_ptr(), layout) };
+        unsafe { alloc::dealloc(block.as_ptr(), size.layout) };
     }
 }
 
@@ -130,7 +145,7 @@ mod tests {
         unsafe {
             memory.write(value);
             drop(memory.read());
-            blocks.release(memory.cast(), layout_of::<T>());
+            blocks.release(memory.cast(), &Size::of::<T>());
         }
     }
 
@@ -156,7 +171,7 @@ mod tests {
         let many: Vec<_> = (0..100).map(|_| blocks.allocate::<[u64; 5]>()).collect();
         for memory in &many {
             // SAFETY: each was just allocated in this layout and is not used again.
-            unsafe { blocks.release(memory.cast(), layout_of::<[u64; 5]>()) };
+            unsafe { blocks.release(memory.cast(), &Size::of::<[u64; 5]>()) };
         }
         let kept = usize::from(blocks.counts[2].get());
         assert_eq!(kept, if RECYCLE { usize::from(KEEP) } else { 0 });
@@ -167,7 +182,7 @@ mod tests {
                 "48 bytes are one size"
             );
             // SAFETY: it was just allocated in this layout and is not used again.
-            unsafe { blocks.release(again.cast(), layout_of::<[u64; 6]>()) };
+            unsafe { blocks.release(again.cast(), &Size::of::<[u64; 6]>()) };
         }
     }
 }

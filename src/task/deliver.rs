@@ -6,7 +6,7 @@ use super::error::JoinError;
 use super::raw::Raw;
 use super::remote::{Batch, Message};
 use super::reply::ReplyTo;
-use super::slab::{Found, Origin};
+use super::slab::{Joined, Origin};
 use super::tasks::Tasks;
 use super::waker::Key;
 
@@ -40,23 +40,21 @@ impl Tasks {
 
     /// Connects a task with its handle on another thread.
     fn attach(&self, key: Key, reply: ReplyTo) {
-        let panic = match self.join(key) {
-            Found::Done(task) => {
+        let panic = match self.join(key, 0) {
+            Joined::Done(task) => {
                 // SAFETY: the task has ended, so the stage holds the output, of the handle's type and hence of the
-                // reply's. The slot is released: the memory is ours; the waker is taken out before it is freed.
+                // reply's. The slot is released: the memory is ours.
                 unsafe {
-                    let waker = task.waker().take();
                     let panic = reply.complete(task.output());
                     task.free(self.blocks());
-                    self.guard(|| drop(waker));
                     panic
                 }
             }
-            Found::Live(task) => {
-                self.put_reply(key, task, reply);
+            Joined::Live(_) | Joined::Waiting => {
+                self.put_reply(key, reply);
                 None
             }
-            Found::Missing => reply.fail(JoinError::gone()),
+            Joined::Missing => reply.fail(JoinError::gone()),
         };
         panic.into_iter().for_each(|payload| self.stray(payload));
     }
@@ -64,9 +62,8 @@ impl Tasks {
     /// A handle was dropped on another thread.
     fn detach_unseen(&self, key: Key) {
         match self.detach(key) {
-            Found::Done(task) => {
-                // SAFETY: `detach` has released the slot of a task that has ended: its memory and output are ours, and
-                // its waker was woken, which took it out.
+            Joined::Done(task) => {
+                // SAFETY: `detach` has released the slot of a task that has ended: its memory and output are ours.
                 let panic = unsafe {
                     let panic = task.drop_output();
                     task.free(self.blocks());
@@ -74,9 +71,8 @@ impl Tasks {
                 };
                 panic.into_iter().for_each(|payload| self.stray(payload));
             }
-            // SAFETY: `Live` says that the join field holds a waker or nothing; it is moved out, then dropped.
-            Found::Live(task) => self.guard(|| drop(unsafe { task.waker().take() })),
-            Found::Missing => {}
+            Joined::Live(join) => self.guard(|| drop(self.others.take_waker(join))),
+            Joined::Waiting | Joined::Missing => {}
         }
     }
 
@@ -88,19 +84,18 @@ impl Tasks {
         if self.closed.get() {
             return;
         }
-        let (key, task) = self.insert(Raw::new(future, self.blocks()), origin);
+        let key = self.insert(Raw::new(future, self.blocks()), origin);
         let aborted = reply.arrive(key);
-        self.put_reply(key, task, reply);
+        self.put_reply(key, reply);
         if aborted {
             self.abort(key);
         }
     }
 
     /// Puts a reply into a live task.
-    fn put_reply(&self, key: Key, task: Raw, reply: ReplyTo) {
-        self.with_slab(|slab| slab.mark_reply(key));
-        // SAFETY: both callers know that the task is alive and has had no reply; its bit is set now.
-        let waker = unsafe { task.put_reply(reply) };
-        self.guard(|| drop(waker));
+    fn put_reply(&self, key: Key, reply: ReplyTo) {
+        let reply = self.others.keep_reply(reply);
+        let former = self.with_slab(|slab| slab.attach_reply(key, reply));
+        self.guard(|| drop(self.others.take_waker(former)));
     }
 }

@@ -35,9 +35,9 @@ use super::raw::{Raw, discard};
 use super::registry;
 use super::remote::Message;
 use super::reply::{AbortStep, Reply, ReplyRef, ReplyTo, Sink};
-use super::slab::Found;
+use super::slab::Joined;
 use super::tasks::{CURRENT, Tasks};
-use super::waker::{Key, key_of, waker_of};
+use super::waker::{Key, key_of};
 use crate::budget;
 use crate::token::RuntimeId;
 
@@ -183,59 +183,68 @@ impl<T> JoinHandle<T> {
         })
     }
 
-    /// Polls inside the runtime. `None` when this is not inside the runtime.
-    #[inline]
-    fn poll_local(&self, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
-        CURRENT.with(|tasks| {
-            let tasks = tasks.filter(|tasks| tasks.id() == self.runtime)?;
-            if budget::check(cx).is_pending() {
-                return Some(Poll::Pending);
+    /// Polls where there is more to it than taking the output, or leaving word with one's own runtime.
+    #[cold]
+    #[inline(never)]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+        assert!(
+            !self.taken,
+            "JoinHandle polled after it returned its output"
+        );
+        let here = on_owner(self.runtime, |tasks| self.poll_here(tasks, cx));
+        let answer = match here {
+            Some(Some(answer)) => answer,
+            _ => self.reply().poll(cx),
+        };
+        self.taken = answer.is_ready();
+        answer
+    }
+
+    /// Polls inside the runtime. `None`: there is a reply, which is to be asked.
+    fn poll_here(&self, tasks: &Tasks, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
+        if self.reply.get().is_some() {
+            return None;
+        }
+        if budget::check(cx).is_pending() {
+            return Some(Poll::Pending);
+        }
+        Some(match tasks.join(self.key, 0) {
+            Joined::Done(task) => {
+                budget::spend();
+                Poll::Ready(self.take(tasks, task))
             }
-            Some(match tasks.join(self.key) {
-                Found::Done(task) => {
-                    budget::spend();
-                    // SAFETY: the slot said that the task has ended, so the stage holds the output, of type `T` (head
-                    // of this file); the slot is released and does not lead to the memory any more, so it is ours.
-                    Poll::Ready(unsafe { task.take_output::<T>(tasks.blocks()) })
+            Joined::Live(join) => {
+                if !tasks.others.will_wake(join, cx.waker()) {
+                    self.store_foreign(tasks, cx);
                 }
-                Found::Live(task) => self.store_waker(tasks, task, cx),
-                Found::Missing => Poll::Ready(Err(JoinError::gone())),
-            })
+                Poll::Pending
+            }
+            Joined::Waiting | Joined::Missing => Poll::Ready(Err(JoinError::gone())),
         })
     }
 
-    /// Stores the waker in a task that `find` called `Live`.
+    /// The output of a task that `join` or `detach` called `Done`.
     #[inline]
-    fn store_waker(
-        &self,
-        tasks: &Tasks,
-        task: Raw,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<T, JoinError>> {
-        // SAFETY: `Live` says that the join field holds a waker or nothing. The reference is not used any more when
-        // `store_foreign` is called, and nothing else here runs foreign code.
-        let known = unsafe { task.waker() };
-        match (&*known, key_of(cx.waker())) {
-            // One of ours takes the place of nothing or of one of ours: no foreign code runs.
-            (None, Some(key)) => *known = Some(waker_of(key)),
-            (Some(former), Some(key)) if key_of(former).is_some() => *known = Some(waker_of(key)),
-            (Some(former), _) if former.will_wake(cx.waker()) => {}
-            _ => self.store_foreign(tasks, cx),
-        }
-        Poll::Pending
+    fn take(&self, tasks: &Tasks, task: Raw) -> Result<T, JoinError> {
+        // SAFETY: the slot said that the task has ended, so the stage holds the output, of type `T` (head of this file);
+        // the slot is released and does not lead to the memory any more, so it is ours.
+        unsafe { task.take_output::<T>(tasks.blocks()) }
     }
 
-    /// Stores a waker whose clone is foreign code: the task is looked up again after it.
-    #[cold]
+    /// Stores a waker whose clone is foreign code, or in the place of such a one: the task is looked up after it.
     fn store_foreign(&self, tasks: &Tasks, cx: &mut Context<'_>) {
         let waker = cx.waker().clone();
-        if let Found::Live(task) = tasks.find(self.key) {
-            // SAFETY: as in `store_waker`; the former waker is dropped after the reference is gone.
-            let former = unsafe { task.waker().replace(waker) };
-            drop(former);
-        } else {
-            // The clone has ended the task or the runtime: come again.
-            waker.wake();
+        let word = match key_of(&waker) {
+            Some(key) => key,
+            None => tasks.others.keep_waker(waker),
+        };
+        match tasks.with_slab(|slab| slab.swap_join(self.key, word)) {
+            Some(former) => drop(tasks.others.take_waker(former)),
+            None => {
+                // The clone has ended the task or the runtime: come again.
+                drop(tasks.others.take_waker(word));
+                cx.waker().wake_by_ref();
+            }
         }
     }
 
@@ -246,10 +255,9 @@ impl<T> JoinHandle<T> {
             return self.close_reply(reply);
         }
         let detached = on_owner(self.runtime, |tasks| match tasks.detach(self.key) {
-            Found::Done(task) => JoinHandle::<T>::discard_local(tasks, task),
-            // SAFETY: `Live` says that the join field holds a waker or nothing; it is moved out, then dropped.
-            Found::Live(task) => drop(unsafe { task.waker().take() }),
-            Found::Missing => {}
+            Joined::Done(task) => self.discard_local(tasks, task),
+            Joined::Live(join) => drop(tasks.others.take_waker(join)),
+            Joined::Waiting | Joined::Missing => {}
         });
         if detached.is_none() {
             send(self.runtime, Message::Detach(self.key));
@@ -257,10 +265,8 @@ impl<T> JoinHandle<T> {
     }
 
     /// Drops what a handle on the owner's thread leaves behind.
-    fn discard_local(tasks: &Tasks, task: Raw) {
-        // SAFETY: `detach` answered `Done`: the stage holds the output, of type `T`, and the slot is released.
-        let output = unsafe { task.take_output::<T>(tasks.blocks()) };
-        match output {
+    fn discard_local(&self, tasks: &Tasks, task: Raw) {
+        match self.take(tasks, task) {
             Ok(value) => drop(value),
             Err(error) => {
                 if let Ok(payload) = error.try_into_panic() {
@@ -290,20 +296,30 @@ impl<T> Future for JoinHandle<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        assert!(
-            !self.taken,
-            "JoinHandle polled after it returned its output"
-        );
-        let local = match self.reply.get() {
-            None => self.poll_local(cx),
-            Some(_) => None,
-        };
-        let answer = match local {
-            Some(answer) => answer,
-            None => self.reply().poll(cx),
-        };
-        self.taken = answer.is_ready();
-        answer
+        CURRENT.with(|tasks| {
+            let waiter = key_of(cx.waker());
+            let (Some(tasks), Some(waiter), false) = (tasks, waiter, budget::is_spent()) else {
+                return self.poll_other(cx);
+            };
+            if tasks.id() != self.runtime {
+                return self.poll_other(cx);
+            }
+            // Once there is a reply only that is asked.
+            let waiter = if self.reply.get().is_none() {
+                waiter
+            } else {
+                0
+            };
+            match tasks.join(self.key, waiter) {
+                Joined::Waiting => Poll::Pending,
+                Joined::Done(task) => {
+                    budget::spend();
+                    self.taken = true;
+                    Poll::Ready(self.take(tasks, task))
+                }
+                Joined::Live(_) | Joined::Missing => self.poll_other(cx),
+            }
+        })
     }
 }
 

@@ -252,5 +252,6 @@ fn loom_remote_spawn_against_shutdown_is_answered() {
 
 fn run(tasks: &Tasks) {
     tasks.drain_remote();
-    while tasks.run_next() != Outcome::Idle {}
+    let runner = tasks.runner();
+    while runner.run(&mut 1) != Outcome::Idle {}
 }

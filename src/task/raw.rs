@@ -3,35 +3,23 @@
 //! [`Raw`] is a plain copyable pointer. It knows neither whether the memory is alive nor what is in the stage: the
 //! slot's state says so, and each `unsafe fn` here names what the caller must have read out of it.
 
-use std::alloc::Layout;
 use std::any::Any;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use super::blocks::{Blocks, layout_of};
+use super::blocks::{Blocks, Size};
 use super::error::JoinError;
-use super::reply::ReplyTo;
 
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send + 'static>;
 
-/// What every task's memory begins with.
+/// What every task's memory begins with: what the type of the future decides. All else is in the slot.
 struct Header {
-    /// What the type of the future decides.
     vtable: &'static VTable,
-    /// Who wants to know the output.
-    join: Join,
-}
-
-/// Who wants to know the output: a waker if somebody polled the `JoinHandle` on the owner's thread, a reply if the
-/// handle waits on another thread. The slot's bit `REPLY` says which of the two is stored.
-union Join {
-    waker: ManuallyDrop<Option<Waker>>,
-    reply: ManuallyDrop<ReplyTo>,
 }
 
 /// What the code for one type of future looks like to the rest.
@@ -40,7 +28,7 @@ struct VTable {
     cancel: unsafe fn(Raw, JoinError),
     drop_output: unsafe fn(Raw) -> Option<Payload>,
     /// Of the whole allocation.
-    layout: Layout,
+    size: Size,
     /// Where the stage begins in it.
     stage: usize,
 }
@@ -83,19 +71,16 @@ impl<F: Future> TaskCell<F> {
         poll: poll::<F>,
         cancel: cancel::<F>,
         drop_output: drop_output::<F>,
-        layout: layout_of::<TaskCell<F>>(),
+        size: Size::of::<TaskCell<F>>(),
         stage: mem::offset_of!(TaskCell<F>, stage),
     };
 }
 
 impl Raw {
-    /// Allocates a task. Its stage holds the future; its join field is an empty waker.
+    /// Allocates a task. Its stage holds the future.
     #[inline]
     pub(super) fn new<F: Future + 'static>(future: F, blocks: &Blocks) -> Raw {
         let cell = blocks.allocate::<TaskCell<F>>();
-        let join = Join {
-            waker: ManuallyDrop::new(None),
-        };
         let vtable = &TaskCell::<F>::VTABLE;
         let stage = Stage {
             future: ManuallyDrop::new(future),
@@ -103,7 +88,7 @@ impl Raw {
         // SAFETY: the memory was allocated for a `TaskCell<F>` and nobody else knows it.
         unsafe {
             cell.write(TaskCell {
-                header: Header { vtable, join },
+                header: Header { vtable },
                 stage,
             });
         }
@@ -162,15 +147,15 @@ impl Raw {
         unsafe { self.0.cast::<()>().byte_add(self.vtable().stage) }
     }
 
-    /// Gives the memory back, without dropping what may be in the stage or the join field.
+    /// Gives the memory back, without dropping what may be in the stage.
     ///
     /// # Safety
     ///
     /// The memory is alive and nobody uses it after this.
     #[inline]
     pub(super) unsafe fn free(self, blocks: &Blocks) {
-        // SAFETY: `Raw::new` got the memory from `Blocks` in the layout that is kept in the table.
-        unsafe { blocks.release(self.0.cast(), self.vtable().layout) }
+        // SAFETY: `Raw::new` got the memory from `Blocks` for a type of the size that is kept in the table.
+        unsafe { blocks.release(self.0.cast(), &self.vtable().size) }
     }
 
     /// Takes the output out and gives the memory back.
@@ -186,53 +171,6 @@ impl Raw {
             self.free(blocks);
             output
         }
-    }
-
-    /// The join waker's place.
-    ///
-    /// # Safety
-    ///
-    /// The memory is alive, the slot's `REPLY` is not set, and what is returned is not held across foreign code.
-    #[inline]
-    pub(super) unsafe fn waker<'a>(self) -> &'a mut Option<Waker> {
-        // SAFETY: without REPLY the field holds the waker; only the owner's thread gets here, and the caller lets go of
-        // the reference before anything else could make a second one.
-        unsafe { &mut *ptr::from_mut(&mut (*self.0.as_ptr()).join.waker).cast::<Option<Waker>>() }
-    }
-
-    /// Puts a reply in the place of the waker, which is returned to be dropped.
-    ///
-    /// # Safety
-    ///
-    /// The memory is alive and `REPLY` was not set before; it is from now on.
-    pub(super) unsafe fn put_reply(self, reply: ReplyTo) -> Option<Waker> {
-        let reply = ManuallyDrop::new(reply);
-        // SAFETY: the field holds the waker, which is moved out before it is overwritten.
-        unsafe {
-            let waker = mem::take(self.waker());
-            (*self.0.as_ptr()).join.reply = reply;
-            waker
-        }
-    }
-
-    /// Takes the reply out.
-    ///
-    /// # Safety
-    ///
-    /// The memory is alive, `REPLY` is set, and the join field is not read again.
-    pub(super) unsafe fn take_reply(self) -> ReplyTo {
-        // SAFETY: with REPLY the field holds a reply, which is read once.
-        unsafe { ManuallyDrop::take(&mut (*self.0.as_ptr()).join.reply) }
-    }
-
-    /// The reply's name for the task.
-    ///
-    /// # Safety
-    ///
-    /// The memory is alive and `REPLY` is set.
-    pub(super) unsafe fn reply_id(self) -> Option<super::Id> {
-        // SAFETY: with REPLY the field holds a reply; asking for its id runs no foreign code.
-        unsafe { (*self.0.as_ptr()).join.reply.id() }
     }
 }
 
@@ -280,11 +218,8 @@ unsafe fn cancel<F: Future>(task: Raw, error: JoinError) {
 #[inline]
 unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>) {
     if mem::needs_drop::<F>() {
-        let dropped = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
-            unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
-        }));
-        if let Err(payload) = dropped {
+        // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
+        if let Err(payload) = unsafe { drop_future::<F>(task) } {
             output = worse(output, payload);
         }
     }
@@ -294,6 +229,19 @@ unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>
             .cast::<Result<F::Output, JoinError>>()
             .write(output);
     }
+}
+
+/// Drops the future. A call of its own, so that a poll that is pending need not save what only a drop uses.
+///
+/// # Safety
+///
+/// The stage holds an `F`, and nobody else touches it any more.
+#[inline(never)]
+unsafe fn drop_future<F: Future>(task: Raw) -> Result<(), Payload> {
+    catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the caller says what is there.
+        unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
+    }))
 }
 
 /// The drop of a future has panicked: that is the task's result, unless it had panicked before.

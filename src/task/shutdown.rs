@@ -17,12 +17,13 @@ impl Tasks {
     /// If called from inside a task of this runtime.
     pub(crate) fn shutdown(&self) {
         assert!(
-            !self.is_polling(),
+            !self.is_running(),
             "a runtime is shut down from inside one of its own tasks"
         );
         if self.closed.get() {
             return;
         }
+        let _nobody_else = self.runner();
         self.closed.set(true);
         self.drop_futures();
         // Outputs that other threads ask for go out while there are any.
@@ -44,18 +45,19 @@ impl Tasks {
     }
 
     fn end_task(&self, index: u32, task: Raw) {
-        // SAFETY: `start_shutdown` says that the stage holds the future and has set RUNNING, so nobody else touches it.
+        // SAFETY: `start_shutdown` says that the stage holds the future, and the runner is ours: nobody else touches it.
         unsafe { task.cancel(JoinError::gone()) };
-        let has_reply = self.with_slab(|slab| slab.finish_shutdown(index));
-        // SAFETY: the slot is released, so the memory is ours; its stage holds an error, and in the join field is what
-        // the slot said.
+        let (has_reply, join) = self.with_slab(|slab| slab.finish_shutdown(index));
+        // SAFETY: the slot is released, so the memory is ours; its stage holds an error.
         let panic = unsafe {
-            let panic = if has_reply {
-                task.take_reply().complete(task.output())
-            } else {
-                let waker = task.waker().take();
-                self.guard(|| waker.into_iter().for_each(|waker| waker.wake()));
-                task.drop_output()
+            let panic = match has_reply.then(|| self.others.take_reply(join)).flatten() {
+                Some(reply) => reply.complete(task.output()),
+                None => {
+                    if join != 0 && !self.wake_local(join) {
+                        self.wake_join(join);
+                    }
+                    task.drop_output()
+                }
             };
             task.free(self.blocks());
             panic
@@ -68,13 +70,10 @@ impl Tasks {
         for index in 0..self.with_slab(|slab| slab.len()) {
             self.with_slab(|slab| slab.release_root(index));
             if let Some(task) = self.with_slab(|slab| slab.take_done(index)) {
-                // SAFETY: the task has ended and its slot is released: the memory is ours, the stage holds the output,
-                // and the waker was taken out when it was woken, or is now.
+                // SAFETY: the task has ended and its slot is released: the memory is ours, and the stage holds the output.
                 let panic = unsafe {
-                    let waker = task.waker().take();
                     let panic = task.drop_output();
                     task.free(self.blocks());
-                    self.guard(|| drop(waker));
                     panic
                 };
                 panic.into_iter().for_each(|payload| self.stray(payload));

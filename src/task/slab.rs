@@ -3,21 +3,26 @@
 //! Everything in here is numbers and bare pointers. No method runs foreign code (a future, a waker, an output, a
 //! payload), which is why [`Tasks`](super::Tasks) may lend the whole thing out by `&mut` for the length of a call.
 
+use std::mem;
 use std::panic::Location;
 
 use super::queue::RunQueue;
 use super::raw::Raw;
-use super::state::{Finish, NONE, Next, Release, State};
-use super::waker::{Key, MAX_INDEX, index_of, same_generation};
+use super::state::{Finish, Next, NextOther, Release, State};
+use super::waker::{Key, MAX_INDEX, MIN_KEY, index_of, pack, pack_place};
 
 /// Where a task was spawned, if anybody noted it.
 pub(crate) type Origin = Option<&'static Location<'static>>;
 
-/// One place for a task: 16 bytes on 64-bit targets.
+/// One place for a task: 32 bytes on 64-bit targets, all that is known of it but its future and output.
 struct Slot {
+    /// The packed key of the task's wakers; in a free slot the next free index, which is smaller than any key.
+    key: usize,
     /// The task's memory; `None` for a root, a vacant and a free slot.
     task: Option<Raw>,
-    /// How often the slot has been given back. Odd or even, what a key holds is compared with this alone.
+    /// Who wants to know the output: 0 for nobody, a packed key, or (smaller) an entry of `Tasks::others`.
+    join: usize,
+    /// How often the slot has been given back. Odd or even, what a handle holds is compared with this alone.
     generation: u32,
     state: State,
 }
@@ -26,25 +31,37 @@ struct Slot {
 #[cfg(test)]
 pub(super) const SLOT_SIZE: usize = size_of::<Slot>();
 
+/// The end of the free list. Not an index, and smaller than any key.
+const NONE: usize = MAX_INDEX as usize;
+
+/// From here on the slots grow by an eighth at a time: what is not in use yet is a small part of what is.
+const MANY: usize = 64;
+
 /// What `Tasks` keeps in its cell.
 pub(super) struct Slab {
+    /// Never gets shorter.
     slots: Vec<Slot>,
+    /// Indices into `slots`.
     queue: RunQueue,
     /// The first free slot, or `NONE`.
-    free: u32,
+    free: usize,
     /// How many slots hold a task or root, ended ones included.
     live: u32,
+    /// The runtime's place, as it stands in a packed key.
+    place: usize,
     /// The cold column: where each task was spawned. Absent unless inspection is on.
     origins: Option<Vec<Origin>>,
 }
 
 /// The answer to a `JoinHandle` that looks for its task.
-pub(super) enum Found {
-    /// There is no such task: the runtime has shut down.
+pub(super) enum Joined {
+    /// There is no such task: the runtime has shut down. Or it has a reply already.
     Missing,
-    /// It has not ended; its join field holds a waker or nothing.
-    Live(Raw),
-    /// It has ended and the stage holds the output. The slot is still taken.
+    /// It has not ended. The join word.
+    Live(usize),
+    /// It has not ended, and knows who waits.
+    Waiting,
+    /// It has ended and the stage holds the output. The slot is released.
     Done(Raw),
 }
 
@@ -52,12 +69,12 @@ pub(super) enum Found {
 pub(super) enum Turn {
     /// The run queue is empty.
     Idle,
-    /// Poll this task: its stage is the caller's.
-    Poll(Key, Raw),
-    /// Drop the future of this one: its stage is the caller's.
-    Cancel(u32, Raw),
+    /// Poll this task, of this index and packed key: its stage is the caller's.
+    Poll(u32, usize, Raw),
     /// A root is to be polled.
     Root,
+    /// Ask `next_other` about this index.
+    Other(u32),
 }
 
 /// What there is to say about one live task; see [`Runtime::tasks`](crate::Runtime::tasks).
@@ -96,12 +113,13 @@ impl TaskInfo {
 }
 
 impl Slab {
-    pub(super) fn new(inspect: bool) -> Slab {
+    pub(super) fn new(place: u16, inspect: bool) -> Slab {
         Slab {
             slots: Vec::new(),
             queue: RunQueue::new(),
             free: NONE,
             live: 0,
+            place: pack_place(place),
             origins: inspect.then(Vec::new),
         }
     }
@@ -114,56 +132,81 @@ impl Slab {
         state: State,
         origin: Origin,
     ) -> Option<Key> {
-        let index = self.free;
-        if index == NONE || self.origins.is_some() {
+        if self.free == NONE || self.origins.is_some() {
             return self.insert_slow(task, state, origin);
         }
-        Some(self.fill(index, task, state))
+        Some(self.fill(task, state))
     }
 
     #[cold]
+    #[inline(never)]
     fn insert_slow(&mut self, task: Option<Raw>, state: State, origin: Origin) -> Option<Key> {
         if self.free == NONE {
-            let index = u32::try_from(self.slots.len())
-                .ok()
-                .filter(|&index| index <= MAX_INDEX)?;
+            let index = self.slots.len();
+            if index >= NONE {
+                return None;
+            }
+            self.grow();
             self.slots.push(Slot {
+                key: NONE,
                 task: None,
+                join: 0,
                 generation: 0,
-                state: State::free(NONE),
+                state: State::NOBODY,
             });
-            self.queue.reserve(self.slots.len());
             self.free = index;
         }
         let index = self.free;
         if let Some(origins) = &mut self.origins {
             origins.resize(self.slots.len(), None);
-            origins[index as usize] = origin;
+            origins[index] = origin;
         }
-        Some(self.fill(index, task, state))
+        Some(self.fill(task, state))
+    }
+
+    /// Makes room for one more slot.
+    fn grow(&mut self) {
+        let len = self.slots.len();
+        if len == self.slots.capacity() {
+            let more = if len < MANY { len.max(4) } else { len / 8 };
+            self.slots.reserve_exact(more);
+        }
+        self.queue.reserve(len + 1);
     }
 
     /// Fills the free slot at the head of the free list.
     #[inline]
-    fn fill(&mut self, index: u32, task: Option<Raw>, state: State) -> Key {
-        let slot = &mut self.slots[index as usize];
-        self.free = slot.state.next_free();
-        slot.task = task;
-        slot.state = state;
+    fn fill(&mut self, task: Option<Raw>, state: State) -> Key {
+        let at = self.free;
+        let slot = &mut self.slots[at];
+        let (index, generation) = (at as u32, slot.generation);
+        self.free = slot.key;
+        *slot = Slot {
+            key: pack(self.place, Key { index, generation }),
+            task,
+            join: 0,
+            generation,
+            state,
+        };
         self.live += 1;
-        let generation = slot.generation;
         self.queue.push(index);
         Key { index, generation }
     }
 
-    /// Edge 2 for a packed key.
+    /// Edge 2 for a packed key. False: it is of another runtime, or stale.
     #[inline]
-    pub(super) fn wake_packed(&mut self, data: usize) {
-        let index = index_of(data);
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            if same_generation(data, slot.generation) && slot.state.wake() {
-                self.queue.push(index);
+    #[must_use]
+    pub(super) fn wake_packed(&mut self, key: usize) -> bool {
+        let index = index_of(key);
+        match self.slots.get_mut(index as usize) {
+            // One comparison for place, generation and index.
+            Some(slot) if slot.key == key => {
+                if slot.state.wake() {
+                    self.queue.push(index);
+                }
+                true
             }
+            _ => false,
         }
     }
 
@@ -176,99 +219,90 @@ impl Slab {
         }
     }
 
-    /// Edge 3: takes the next index out of the run queue that has something to run.
+    /// Edge 3: takes the next index out of the run queue.
     #[inline]
     pub(super) fn next(&mut self) -> Turn {
         let Some(index) = self.queue.pop() else {
             return Turn::Idle;
         };
-        let slot = &mut self.slots[index as usize];
-        match (slot.state.next(), slot.task) {
-            (Next::Poll, Some(task)) => {
-                let generation = slot.generation;
-                Turn::Poll(Key { index, generation }, task)
-            }
-            (next, _) => self.next_other(index, next),
+        // SAFETY: what is pushed to the queue is the index of a slot that was just looked at, and slots are never taken
+        // away. (Measured: the check is 3 of 100 instructions per switch of tasks.)
+        let slot = unsafe { self.slots.get_unchecked_mut(index as usize) };
+        match slot.state.next() {
+            // SAFETY: what is to be polled has memory, unlike a root: it got this state with the task, by `insert`, and `release`, which
+            // takes the task out, puts another state in its place.
+            Next::Poll => Turn::Poll(index, slot.key, unsafe { slot.task.unwrap_unchecked() }),
+            Next::Root => Turn::Root,
+            Next::Other => Turn::Other(index),
         }
     }
 
-    /// What is not a plain poll. Apart, because a loop in `next` costs the hot path ten instructions.
-    #[cold]
-    #[inline(never)]
-    fn next_other(&mut self, mut index: u32, mut next: Next) -> Turn {
-        loop {
-            let slot = &mut self.slots[index as usize];
-            let generation = slot.generation;
-            match (next, slot.task) {
-                (Next::Poll, Some(task)) => return Turn::Poll(Key { index, generation }, task),
-                (Next::Cancel, Some(task)) => return Turn::Cancel(index, task),
-                (Next::Root, _) => return Turn::Root,
-                (Next::Free, _) => self.link_free(index),
-                _ => {}
-            }
-            match self.queue.pop() {
-                Some(following) => index = following,
-                None => return Turn::Idle,
-            }
-            next = self.slots[index as usize].state.next();
+    /// Edge 3 for what is neither to be polled nor a root. With a task its future is to be dropped: the stage is the
+    /// caller's.
+    pub(super) fn next_other(&mut self, index: u32) -> Option<Raw> {
+        let slot = &mut self.slots[index as usize];
+        match slot.state.next_other() {
+            NextOther::Cancel => return slot.task,
+            NextOther::Free => self.link_free(index),
+            NextOther::Skip => {}
         }
+        None
     }
 
     /// Edge 3 at the runtime's end.
     pub(super) fn start_shutdown(&mut self, index: u32) -> Option<Raw> {
+        let slot = &self.slots[index as usize];
+        slot.task.filter(|_| slot.state.start_shutdown())
+    }
+
+    /// Edge 4; with `Discard` and `Reply` edge 5 as well: the caller alone knows the memory from then on.
+    ///
+    /// Who waits for the output, in this runtime, is woken; the number is that of a reply or of any other waiter, for the
+    /// caller to take care of, or 0.
+    #[inline]
+    pub(super) fn finish(&mut self, index: u32) -> (Finish, usize) {
         let slot = &mut self.slots[index as usize];
-        if slot.state.start_shutdown() {
-            slot.task
-        } else {
-            None
-        }
-    }
-
-    /// Edge 4.
-    #[inline]
-    pub(super) fn suspend(&mut self, index: u32) {
-        self.slots[index as usize].state.suspend();
-    }
-
-    /// Edge 5; with `Discard` and `Reply` edge 6 as well: the caller alone knows the memory from then on.
-    #[inline]
-    pub(super) fn finish(&mut self, index: u32) -> Finish {
-        let finish = self.slots[index as usize].state.finish();
+        let join = mem::take(&mut slot.join);
+        let finish = slot.state.finish();
         if finish != Finish::Keep {
             self.release(index);
+            return (finish, join);
         }
-        finish
+        let told = join == 0 || self.wake_packed(join);
+        (finish, if told { 0 } else { join })
     }
 
-    /// Edges 5 and 6 at the runtime's end: true when the join field holds a reply.
-    pub(super) fn finish_shutdown(&mut self, index: u32) -> bool {
-        let has_reply = self.slots[index as usize].state.has_reply();
+    /// Edges 4 and 5 at the runtime's end: the join word, and whether it names a reply.
+    pub(super) fn finish_shutdown(&mut self, index: u32) -> (bool, usize) {
+        let slot = &mut self.slots[index as usize];
+        let (has_reply, join) = (slot.state.has_reply(), mem::take(&mut slot.join));
         self.release(index);
-        has_reply
+        (has_reply, join)
     }
 
-    /// Edge 6: takes the task out of the slot. Its memory belongs to the caller.
+    /// Edge 5: takes the task out of the slot. Its memory belongs to the caller.
     #[inline]
     pub(super) fn release(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.join == 0, "somebody still waits");
         slot.task = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.live -= 1;
-        if slot.state.release() == Release::Free {
-            self.link_free(index);
+        match slot.state.release() {
+            Release::Free => self.link_free(index),
+            Release::Later => slot.key = NONE,
         }
     }
 
-    /// Edge 7. A slot that has used up its generations is not used again: memory safety rests on keys being unique.
+    /// Edge 6. A slot that has used up its generations is not used again: memory safety rests on keys being unique.
     #[inline]
     fn link_free(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        if slot.generation == 0 {
-            slot.state = State::free(NONE);
-            return;
+        slot.state = State::NOBODY;
+        slot.key = self.free;
+        if slot.generation != 0 {
+            self.free = index as usize;
         }
-        slot.state = State::free(self.free);
-        self.free = index;
     }
 
     /// The occupied slot of a key.
@@ -278,47 +312,62 @@ impl Slab {
         (slot.generation == key.generation && slot.state.is_occupied()).then_some(slot)
     }
 
-    /// Finds a `JoinHandle`'s task.
+    /// The slot of a `JoinHandle`'s task, and its memory.
     #[inline]
-    pub(super) fn find(&mut self, key: Key) -> Found {
+    fn task(&mut self, key: Key) -> Option<(&mut Slot, Raw)> {
         // A slot has a task exactly if one lives there.
-        match self.slots.get(key.index as usize) {
-            Some(&Slot {
-                task: Some(task),
-                generation,
-                state,
-            }) if generation == key.generation => {
-                if state.is_done() {
-                    Found::Done(task)
-                } else if state.has_reply() {
-                    Found::Missing
-                } else {
-                    Found::Live(task)
-                }
-            }
-            _ => Found::Missing,
+        match self.slots.get_mut(key.index as usize) {
+            Some(slot) if slot.generation == key.generation => slot.task.map(|task| (slot, task)),
+            _ => None,
         }
     }
 
-    /// Finds a `JoinHandle`'s task to take its output: as `find`, but `Done` comes with edge 6, so that the memory belongs
-    /// to the caller.
+    /// Finds a `JoinHandle`'s task, to take its output (then edge 5 is done, and the memory belongs to the caller) or to
+    /// leave word who waits for it: `waiter` is a packed key, or 0.
+    ///
+    /// `Live` says that the word was not left: there is none, or another kind of waiter is in its place.
     #[inline]
-    pub(super) fn join(&mut self, key: Key) -> Found {
-        let found = self.find(key);
-        if matches!(found, Found::Done(_)) {
+    pub(super) fn join(&mut self, key: Key, waiter: usize) -> Joined {
+        let Some((slot, task)) = self.task(key) else {
+            return Joined::Missing;
+        };
+        if slot.state.is_done() {
             self.release(key.index);
+            return Joined::Done(task);
         }
-        found
+        if slot.state.has_reply() {
+            return Joined::Missing;
+        }
+        if waiter == 0 || slot.join != 0 && slot.join < MIN_KEY {
+            return Joined::Live(slot.join);
+        }
+        slot.join = waiter;
+        Joined::Waiting
     }
 
-    /// The `JoinHandle` is gone. `Done` comes with edge 6: the memory belongs to the caller.
+    /// Puts a new join word into the place of the former one, which is returned. None: the task has ended.
+    pub(super) fn swap_join(&mut self, key: Key, join: usize) -> Option<usize> {
+        let (slot, _) = self.task(key)?;
+        let replaceable = !slot.state.is_done() && !slot.state.has_reply();
+        replaceable.then(|| mem::replace(&mut slot.join, join))
+    }
+
+    /// The `JoinHandle` is gone. `Done` comes with edge 5: the memory belongs to the caller. With `Live` comes the join
+    /// word, which is taken out.
     #[inline]
-    pub(super) fn detach(&mut self, key: Key) -> Found {
-        let found = self.find(key);
-        if !matches!(found, Found::Missing) && self.slots[key.index as usize].state.detach() {
-            self.release(key.index);
+    pub(super) fn detach(&mut self, key: Key) -> Joined {
+        let Some((slot, task)) = self.task(key) else {
+            return Joined::Missing;
+        };
+        if slot.state.has_reply() {
+            return Joined::Missing;
         }
-        found
+        let join = mem::take(&mut slot.join);
+        if slot.state.detach() {
+            self.release(key.index);
+            return Joined::Done(task);
+        }
+        Joined::Live(join)
     }
 
     /// Marks a task as to be dropped by `run`.
@@ -330,10 +379,14 @@ impl Slab {
         }
     }
 
-    /// From now on the task's join field holds a reply.
-    pub(super) fn mark_reply(&mut self, key: Key) {
-        if let Some(slot) = self.slot(key) {
-            slot.state.attach_reply();
+    /// The join word names a reply from now on; the former one is returned.
+    pub(super) fn attach_reply(&mut self, key: Key, reply: usize) -> usize {
+        match self.slot(key) {
+            Some(slot) => {
+                slot.state.attach_reply();
+                mem::replace(&mut slot.join, reply)
+            }
+            None => reply,
         }
     }
 
@@ -342,15 +395,12 @@ impl Slab {
         self.slot(key).is_none_or(|slot| slot.state.is_done())
     }
 
-    /// Takes the task out of a slot whose output nobody has joined (edge 6), at the runtime's end.
+    /// Takes the task out of a slot whose output nobody has joined (edge 5), at the runtime's end.
     pub(super) fn take_done(&mut self, index: u32) -> Option<Raw> {
         let slot = &self.slots[index as usize];
-        if !slot.state.is_done() {
-            return None;
-        }
-        let task = slot.task;
+        let task = slot.task.filter(|_| slot.state.is_done())?;
         self.release(index);
-        task
+        Some(task)
     }
 
     /// Releases a root's slot, if it is one.
@@ -360,13 +410,13 @@ impl Slab {
         }
     }
 
-    /// The task of an index as its key, and its memory when a reply is attached (which knows its name).
-    pub(super) fn name(&self, index: u32) -> Option<(Key, Option<Raw>)> {
+    /// The task of an index as its key, and its join word when that names a reply (which knows its name).
+    pub(super) fn name(&self, index: u32) -> Option<(Key, Option<usize>)> {
         let slot = self.slots.get(index as usize)?;
         let generation = slot.generation;
         slot.state.is_occupied().then(|| {
-            let replying = slot.task.filter(|_| slot.state.has_reply());
-            (Key { index, generation }, replying)
+            let reply = slot.state.has_reply().then_some(slot.join);
+            (Key { index, generation }, reply)
         })
     }
 

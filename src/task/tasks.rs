@@ -1,24 +1,24 @@
-//! [`Tasks`]: what the owner's thread holds; spawn, wake, run.
+//! [`Tasks`]: what the owner's thread holds; spawn, wake, join. Who runs them: `runner.rs`.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use super::Id;
 use super::blocks::Blocks;
 use super::error::JoinError;
 use super::join::JoinHandle;
-use super::raw::{Payload, Polled, Raw, drop_caught};
+use super::others::Others;
+use super::raw::{Payload, Raw, drop_caught};
 use super::registry;
 use super::remote::{Batch, Remote};
-use super::slab::{Found, Origin, Slab, TaskInfo, Turn};
-use super::state::{Finish, State};
-use super::waker::{Key, key_of, pack, place_of, wake_foreign, waker_of};
-use crate::budget;
+use super::runner::Runner;
+use super::slab::{Joined, Origin, Slab, TaskInfo};
+use super::state::State;
+use super::waker::{Key, pack, pack_place, wake_elsewhere};
 use crate::sync::Arc;
 use crate::sys::scoped::scoped;
 use crate::token::RuntimeId;
@@ -29,7 +29,7 @@ scoped! {
 }
 
 /// No slot: nothing is being polled.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The tasks of one runtime, on the thread that owns them. Neither `Send` nor `Sync`.
 pub(crate) struct Tasks {
@@ -38,10 +38,14 @@ pub(crate) struct Tasks {
     /// Set by `shutdown`: nothing is spawned any more.
     pub(super) closed: Cell<bool>,
     /// The slot whose future or root is being polled, or `NOBODY`.
-    current: Cell<u32>,
+    pub(super) current: Cell<u32>,
+    /// There is a `Runner`.
+    pub(super) running: Cell<bool>,
     /// How many leaf operations a poll may make.
-    poll_budget: u32,
+    pub(super) poll_budget: u32,
     remote: Arc<Remote>,
+    /// Those who wait for a task and are not tasks of this runtime.
+    pub(super) others: Others,
     /// Memory of ended tasks.
     blocks: Blocks,
     /// Vectors of `drain_remote`, kept for their capacity.
@@ -82,27 +86,17 @@ impl Lent<Slab> {
     }
 }
 
-/// What came of [`Tasks::run_next`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub(crate) enum Outcome {
-    /// The run queue is empty.
-    Idle,
-    /// The task waits.
-    Pending,
-    /// The task has ended and whoever cares has been told.
-    Finished,
-    /// This is the future of `block_on`: its owner polls it with [`Tasks::poll_root`].
-    Root,
-    /// The task has ended with a panic and nobody holds its handle: [`Tasks::take_panic`] has it.
-    DetachedPanic,
-}
-
 /// The place in the run queue of a future that is pinned in a frame of `block_on`. Give it to
 /// [`Tasks::remove_root`] at the end, also on unwind.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct RootKey(Key);
+
+impl RootKey {
+    pub(super) fn key(&self) -> Key {
+        self.0
+    }
+}
 
 impl Tasks {
     /// Makes the tasks of a new runtime and registers their remote part. `unpark` ends the owner's park, from any
@@ -124,12 +118,14 @@ impl Tasks {
         inspect: bool,
     ) -> Tasks {
         Tasks {
-            slab: Lent::new(Slab::new(inspect)),
+            slab: Lent::new(Slab::new(id.place(), inspect)),
             id,
             closed: Cell::new(false),
             current: Cell::new(NOBODY),
+            running: Cell::new(false),
             poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
+            others: Others::default(),
             blocks: Blocks::new(),
             scratch: Cell::default(),
             strays: RefCell::default(),
@@ -141,11 +137,6 @@ impl Tasks {
     #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.id
-    }
-
-    #[inline]
-    pub(super) fn place(&self) -> u16 {
-        self.id.place()
     }
 
     /// Where tasks get their memory.
@@ -165,7 +156,7 @@ impl Tasks {
     ///
     /// # Panics
     ///
-    /// If there are 2^28 tasks (2^22 on 32-bit targets).
+    /// If there are 2^28 - 1 tasks (2^22 - 1 on 32-bit targets).
     #[inline]
     pub(crate) fn spawn<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
     where
@@ -175,17 +166,17 @@ impl Tasks {
         if self.closed.get() {
             return JoinHandle::keyed(self.id, Key::NONE);
         }
-        let (key, _) = self.insert(Raw::new(future, &self.blocks), origin);
+        let key = self.insert(Raw::new(future, &self.blocks), origin);
         JoinHandle::keyed(self.id, key)
     }
 
     #[inline]
-    pub(super) fn insert(&self, task: Raw, origin: Origin) -> (Key, Raw) {
+    pub(super) fn insert(&self, task: Raw, origin: Origin) -> Key {
         match self
             .slab
             .with(|slab| slab.insert(Some(task), State::NEW, origin))
         {
-            Some(key) => (key, task),
+            Some(key) => key,
             None => too_many(task, &self.blocks),
         }
     }
@@ -196,96 +187,30 @@ impl Tasks {
         self.slab.with(|slab| slab.queued())
     }
 
-    /// Runs the next task of the run queue: polls it once, or drops it if it was aborted. Tells whoever waits for it
-    /// when it ends.
-    // Always inlined: the loop around it then keeps its registers.
-    #[inline(always)]
-    pub(crate) fn run_next(&self) -> Outcome {
-        let (key, task) = match self.slab.with(Slab::next) {
-            Turn::Poll(key, task) => (key, task),
-            Turn::Idle => return Outcome::Idle,
-            Turn::Root => return Outcome::Root,
-            Turn::Cancel(index, task) => return self.cancel(index, task),
-        };
-        let waker = ManuallyDrop::new(waker_of(pack(self.place(), key)));
-        budget::refill(self.poll_budget);
-        self.current.set(key.index);
-        // SAFETY: `next` says that the stage holds the future and has set RUNNING, so that nobody else touches the
-        // stage, frees it or gets it by `next` again before `suspend` or `finish`.
-        let polled = unsafe { task.poll(&mut Context::from_waker(&waker)) };
-        self.current.set(NOBODY);
-        if polled == Polled::Pending {
-            self.slab.with(|slab| slab.suspend(key.index));
-            return Outcome::Pending;
-        }
-        self.finish(key.index, task)
+    /// What runs tasks. There is one at a time: this is what makes a task's stage belong to the call that polls it.
+    ///
+    /// # Panics
+    ///
+    /// If there is one already: the caller is inside of something that it runs.
+    #[inline]
+    pub(crate) fn runner(&self) -> Runner<'_> {
+        Runner::new(self)
     }
 
-    /// Drops the future of an aborted task.
+    /// Wakes who waits for a task and is not a task of this runtime.
     #[cold]
-    #[inline(never)]
-    fn cancel(&self, index: u32, task: Raw) -> Outcome {
-        self.current.set(index);
-        // SAFETY: as in `run_next`: the answer was `Cancel`.
-        unsafe { task.cancel(JoinError::cancelled()) };
-        self.current.set(NOBODY);
-        self.finish(index, task)
-    }
-
-    /// The stage holds the output: passes it on.
-    #[inline]
-    fn finish(&self, index: u32, task: Raw) -> Outcome {
-        match self.slab.with(|slab| slab.finish(index)) {
-            Finish::Keep => {
-                self.wake_join(task);
-                Outcome::Finished
-            }
-            finish => self.finish_released(task, finish),
+    pub(super) fn wake_join(&self, join: usize) {
+        match self.others.take_waker(join) {
+            Some(waker) => self.guard(|| waker.wake()),
+            None => wake_elsewhere(join),
         }
     }
 
-    /// The slot is released: nobody will ask for the output, or a reply takes it.
-    #[inline(never)]
-    fn finish_released(&self, task: Raw, finish: Finish) -> Outcome {
-        // SAFETY: the slot is released, so the memory is ours, and `finish` says what the join field holds. The stage
-        // is read or dropped once. Without a reply the join field holds no waker: `detach` has taken it.
-        let panic = unsafe {
-            let panic = if finish == Finish::Reply {
-                task.take_reply().complete(task.output())
-            } else {
-                task.drop_output()
-            };
-            task.free(&self.blocks);
-            panic
-        };
-        match panic {
-            None => Outcome::Finished,
-            Some(payload) => {
-                self.stray(payload);
-                Outcome::DetachedPanic
-            }
-        }
-    }
-
-    /// Wakes who waits for a task that has just ended and kept its output.
+    /// Wakes the task of a packed key. False: the key is of another runtime, or stale.
     #[inline]
-    fn wake_join(&self, task: Raw) {
-        // SAFETY: DONE without REPLY: the memory is alive and the join field holds a waker or nothing. It is moved out
-        // before it is woken.
-        match unsafe { task.waker().take() } {
-            None => {}
-            Some(waker) => match key_of(&waker) {
-                Some(key) if place_of(key) == self.place() => self.wake_local(key),
-                Some(key) => wake_foreign(key),
-                None => self.guard(|| waker.wake()),
-            },
-        }
-    }
-
-    /// Wakes the task of a packed key of this runtime.
-    #[inline]
-    pub(super) fn wake_local(&self, data: usize) {
-        self.slab.with(|slab| slab.wake_packed(data));
+    #[must_use]
+    pub(super) fn wake_local(&self, data: usize) -> bool {
+        self.slab.with(|slab| slab.wake_packed(data))
     }
 
     /// Marks a task to be dropped by `run_next`.
@@ -294,17 +219,12 @@ impl Tasks {
     }
 
     #[inline]
-    pub(super) fn find(&self, key: Key) -> Found {
-        self.slab.with(|slab| slab.find(key))
+    pub(super) fn join(&self, key: Key, waiter: usize) -> Joined {
+        self.slab.with(|slab| slab.join(key, waiter))
     }
 
     #[inline]
-    pub(super) fn join(&self, key: Key) -> Found {
-        self.slab.with(|slab| slab.join(key))
-    }
-
-    #[inline]
-    pub(super) fn detach(&self, key: Key) -> Found {
+    pub(super) fn detach(&self, key: Key) -> Joined {
         self.slab.with(|slab| slab.detach(key))
     }
 
@@ -318,9 +238,9 @@ impl Tasks {
         self.slab.with(f)
     }
 
-    /// Whether something of this runtime is being polled right now.
-    pub(super) fn is_polling(&self) -> bool {
-        self.current.get() != NOBODY
+    /// Whether there is a [`Runner`], which may be polling something right now.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.get()
     }
 
     /// Gives the future of `block_on` a place in the run queue; it is queued for its first poll.
@@ -335,30 +255,15 @@ impl Tasks {
         }
     }
 
-    /// Polls a root's future, as `run_next` polls a task. A panic goes through.
-    #[inline]
-    pub(crate) fn poll_root<F: Future>(
-        &self,
-        root: &RootKey,
-        future: Pin<&mut F>,
-    ) -> Poll<F::Output> {
-        struct Leave<'a>(&'a Cell<u32>);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.set(NOBODY);
-            }
-        }
-        let waker = ManuallyDrop::new(waker_of(pack(self.place(), root.0)));
-        budget::refill(self.poll_budget);
-        self.current.set(root.0.index);
-        let _leave = Leave(&self.current);
-        future.poll(&mut Context::from_waker(&waker))
-    }
-
     /// A waker of the root, for what the runtime itself waits for.
     #[cfg(test)]
     pub(crate) fn root_waker(&self, root: &RootKey) -> Waker {
-        waker_of(pack(self.place(), root.0))
+        super::waker::waker_of(self.pack(root.0))
+    }
+
+    /// The packed key.
+    pub(super) fn pack(&self, key: Key) -> usize {
+        pack(pack_place(self.id.place()), key)
     }
 
     /// Gives the root's slot back.
@@ -408,10 +313,9 @@ impl Tasks {
     }
 
     fn name(&self, index: u32) -> Option<Id> {
-        let (key, replying) = self.slab.with(|slab| slab.name(index))?;
-        match replying {
-            // SAFETY: the slot says that the task is alive and has a reply.
-            Some(task) => unsafe { task.reply_id() },
+        let (key, reply) = self.slab.with(|slab| slab.name(index))?;
+        match reply {
+            Some(reply) => self.others.reply_id(reply),
             None => Some(Id::local(key)),
         }
     }
@@ -429,7 +333,7 @@ impl Tasks {
 #[cold]
 #[inline(never)]
 fn too_many(task: Raw, blocks: &Blocks) -> ! {
-    // SAFETY: the task got no slot, so it is ours; its stage holds the future and its join field nothing.
+    // SAFETY: the task got no slot, so it is ours; its stage holds the future.
     let panic = unsafe {
         task.cancel(JoinError::cancelled());
         let panic = task.drop_output();

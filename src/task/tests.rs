@@ -61,7 +61,7 @@ impl Bed {
     fn step(&self) -> Option<Outcome> {
         self.enter(|tasks| {
             tasks.drain_remote();
-            let outcome = tasks.run_next();
+            let outcome = tasks.runner().run(&mut 1);
             (outcome != Outcome::Idle).then_some(outcome)
         })
     }
@@ -170,9 +170,9 @@ fn sizes() {
     assert_eq!(size_of::<JoinError>(), 2 * size_of::<usize>());
     assert_eq!(size_of::<Result<(), JoinError>>(), 2 * size_of::<usize>());
     if size_of::<usize>() == 8 {
-        assert_eq!(slab::SLOT_SIZE, 16);
-        assert_eq!(raw::size_of_task(&async {}), 40);
-        assert_eq!(raw::size_of_task(&future::ready([0_u8; 63])), 24 + 64);
+        assert_eq!(slab::SLOT_SIZE, 32);
+        assert_eq!(raw::size_of_task(&async {}), 24);
+        assert_eq!(raw::size_of_task(&future::ready([0_u8; 63])), 8 + 64);
         assert_eq!(size_of::<JoinHandle<String>>(), 32);
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// No task's key: its index is beyond [`MAX_INDEX`].
+    /// No task's key: no index is that large.
     pub(super) const NONE: Key = Key {
         index: u32::MAX,
         generation: 0,
@@ -46,20 +46,24 @@ const GENERATION_BITS: u32 = 0;
 const PLACE_SHIFT: u32 = INDEX_BITS + GENERATION_BITS;
 const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 
-/// The largest index a slot may have.
+/// No index is as large as this.
 pub(super) const MAX_INDEX: u32 = (1 << INDEX_BITS) - 1;
 /// The largest place a runtime may have.
 pub(super) const MAX_PLACE: usize = usize::MAX >> PLACE_SHIFT;
 /// No key is smaller, so numbers below are free for those who store a waker as one word.
 pub(crate) const MIN_KEY: usize = 1 << PLACE_SHIFT;
 
-/// A key as a number.
+/// A runtime's place as it stands in its packed keys.
 #[inline]
-pub(super) fn pack(place: u16, key: Key) -> usize {
-    debug_assert!(place != 0 && usize::from(place) <= MAX_PLACE && key.index <= MAX_INDEX);
+pub(super) const fn pack_place(place: u16) -> usize {
     (place as usize) << PLACE_SHIFT
-        | ((key.generation & GENERATION_MASK) as usize) << INDEX_BITS
-        | key.index as usize
+}
+
+/// A key as a number; `place` comes from [`pack_place`].
+#[inline]
+pub(super) fn pack(place: usize, key: Key) -> usize {
+    debug_assert!(place >= MIN_KEY && key.index <= MAX_INDEX);
+    place | ((key.generation & GENERATION_MASK) as usize) << INDEX_BITS | key.index as usize
 }
 
 /// The runtime's place in a packed key.
@@ -74,39 +78,28 @@ pub(super) fn index_of(data: usize) -> u32 {
     data as u32 & MAX_INDEX
 }
 
-/// Whether a packed key may mean the slot that has this generation now.
-#[inline]
-#[allow(
-    clippy::bad_bit_mask,
-    reason = "a key of 32 bits has no room for a generation, so any will do"
-)]
-pub(super) fn same_generation(data: usize, generation: u32) -> bool {
-    ((data >> INDEX_BITS) as u32 ^ generation) & GENERATION_MASK == 0
-}
-
 /// Wakes the task behind a packed key, from any thread.
 ///
 /// On the thread and inside the runtime it belongs to: finds the slot and queues it. Elsewhere: leaves word with the
 /// runtime, if there still is one.
 #[inline]
 pub(crate) fn wake_key(data: usize) {
-    let place = place_of(data);
-    let woken = CURRENT.with(|tasks| match tasks {
-        Some(tasks) if tasks.place() == place => {
-            tasks.wake_local(data);
-            true
-        }
-        _ => false,
+    CURRENT.with(|tasks| match tasks {
+        Some(tasks) if tasks.wake_local(data) => {}
+        _ => wake_elsewhere(data),
     });
-    if !woken {
-        wake_foreign(data);
-    }
 }
 
-/// Leaves word with another runtime than the current one.
+/// Wakes behind a packed key that the current runtime, if there is one, does not know: leaves word with another one. A
+/// stale key of the current runtime wakes nobody.
 #[cold]
-pub(super) fn wake_foreign(data: usize) {
-    if let Some(remote) = registry::at(place_of(data)) {
+#[inline(never)]
+pub(super) fn wake_elsewhere(data: usize) {
+    let place = place_of(data);
+    if CURRENT.with(|tasks| tasks.is_some_and(|tasks| tasks.id().place() == place)) {
+        return;
+    }
+    if let Some(remote) = registry::at(place) {
         remote.wake(index_of(data));
     }
 }

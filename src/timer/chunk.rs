@@ -123,35 +123,36 @@ impl Chunks {
     pub(super) fn pop_first(&mut self, queue: &mut Queue) {
         let chunk = queue.first / CELLS;
         queue.first += 1;
-        if queue.first == queue.end {
-            queue.first = chunk * CELLS + HEADER;
-            queue.end = queue.first;
-        } else if queue.first % CELLS == 0 {
+        if queue.first != queue.end && queue.first % CELLS == 0 {
             queue.first = self.cell(chunk * CELLS + NEXT) * CELLS + HEADER;
             self.release(chunk);
         }
     }
 
-    /// Takes out the index in `cell`, which the last one of the queue replaces.
+    /// Takes out the index in `cell`, which the last one of the queue replaces. Whether the queue is empty now.
     #[inline]
-    pub(super) fn remove<T>(&mut self, queue: &mut Queue, cell: u32, entries: &mut Entries<T>) {
+    pub(super) fn remove<T: Copy>(
+        &mut self,
+        queue: &mut Queue,
+        cell: u32,
+        entries: &mut Entries<T>,
+    ) -> bool {
         let last = queue.end - 1;
         if cell != last {
             self.move_last(last, cell, entries);
         }
         queue.end = last;
-        if queue.first == last {
-            queue.first = last / CELLS * CELLS + HEADER;
-            queue.end = queue.first;
-        } else if last % CELLS == HEADER {
+        let emptied = queue.first == last;
+        if !emptied && last % CELLS == HEADER {
             self.retreat(queue);
         }
+        emptied
     }
 
     /// Moves the index in the cell `last` to `cell`. Out of line, for it is rare to cancel any but the newest of a
     /// slot and the usual way is shorter without its registers.
     #[inline(never)]
-    fn move_last<T>(&mut self, last: u32, cell: u32, entries: &mut Entries<T>) {
+    fn move_last<T: Copy>(&mut self, last: u32, cell: u32, entries: &mut Entries<T>) {
         let moved = self.cell(last);
         *self.cell_mut(cell) = moved;
         entries[moved].cell = cell;
@@ -200,9 +201,14 @@ impl Chunks {
         &self.list[(cells.start / CELLS) as usize].0[from..from + cells.len()]
     }
 
-    /// Adds a chunk to the end of a queue: it has none, or its last one is full.
+    /// Makes room at the end of a queue: it has no chunk, or its last one is full, or was and all of it has been read.
     #[cold]
     fn extend(&mut self, queue: &mut Queue) {
+        if queue.is_empty() && queue.end != 0 {
+            queue.first = queue.last_chunk() * CELLS + HEADER;
+            queue.end = queue.first;
+            return;
+        }
         let chunk = self.claim();
         let start = chunk * CELLS + HEADER;
         if queue.is_empty() {

@@ -1,7 +1,7 @@
 //! One armed timer, and the slab all of them live in.
 //!
-//! An entry is named from outside by a [`TimerKey`] (index and generation), from inside by its bare index: the lists
-//! of the [`level`](super::level)s hold indices, and an entry knows the cell that holds its own, so nothing here is a
+//! An entry is named from outside by a [`TimerKey`] (index and generation), from inside by its bare index: the queues
+//! of the [slots](super::slots) hold indices, and an entry knows the cell that holds its own, so nothing here is a
 //! pointer. The slab knows nothing of time; where an entry is filed is the business of the [`wheel`](super::wheel).
 
 #![forbid(unsafe_code)]
@@ -56,31 +56,26 @@ impl fmt::Debug for TimerKey {
     }
 }
 
-/// Whether a place of the slab is taken.
-#[derive(Debug)]
-enum State<T> {
-    Free,
-    Armed {
-        /// The slot the timer is filed in.
-        slot: u16,
-        value: T,
-    },
-}
-
 /// One place of the slab.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
     /// The tick to fire at. May be later than the slot it is filed in: see [`Timers::reset`](super::Timers::reset).
     pub(super) deadline: u64,
+    /// What a free entry held last means nothing.
+    value: T,
     /// The cell of the slot's queue that holds this entry's index; in a free entry the next free one.
     pub(super) cell: u32,
     /// The generation of the armed timer, or of the next one. [`SPENT`] when there will be none.
     generation: NonZeroU32,
-    state: State<T>,
+    /// The slot the timer is filed in, or `NOWHERE` in a free entry.
+    pub(super) slot: u16,
 }
 
 // Two entries to a cache line: what a cascade costs is the lines it touches. (Where a u64 is aligned to 4 it is less.)
 const _: () = assert!(size_of::<Entry<u64>>() <= 32);
+
+/// No slot: the entry is free.
+const NOWHERE: u16 = u16::MAX;
 
 /// The generation of an index that is used no more: 32 bytes for every 2^32 timers, and a key kept for ever can
 /// still not reach another's timer.
@@ -90,22 +85,21 @@ const SPENT: NonZeroU32 = NonZeroU32::MAX;
 const FEW: u32 = 64;
 
 impl<T> Entry<T> {
-    /// The slot the entry is filed in.
+    /// Arms the timer.
     #[inline]
-    pub(super) fn slot(&self) -> u16 {
-        match self.state {
-            State::Armed { slot, .. } => slot,
-            State::Free => unreachable!("a free entry is in no slot"),
-        }
+    pub(super) fn fill(&mut self, deadline: u64, slot: u16, cell: u32, value: T) {
+        self.deadline = deadline;
+        self.value = value;
+        self.cell = cell;
+        self.slot = slot;
     }
 
-    /// Notes where the entry is filed from now on.
+    /// The timer's key; the entry's index is known to who found it.
     #[inline]
-    pub(super) fn set_place(&mut self, filed: u16, cell: u32) {
-        self.cell = cell;
-        match &mut self.state {
-            State::Armed { slot, .. } => *slot = filed,
-            State::Free => unreachable!("a free entry is filed nowhere"),
+    pub(super) fn key(&self, index: u32) -> TimerKey {
+        TimerKey {
+            generation: self.generation,
+            index,
         }
     }
 }
@@ -133,7 +127,7 @@ pub(super) struct Entries<T> {
     armed: u32,
 }
 
-impl<T> Entries<T> {
+impl<T: Copy> Entries<T> {
     /// An empty slab; allocates nothing.
     pub(super) const fn new() -> Entries<T> {
         Entries {
@@ -150,22 +144,19 @@ impl<T> Entries<T> {
         self.armed as usize
     }
 
-    /// Takes a place for a new timer; [`fill`](Entries::fill) comes next.
+    /// Takes a place that has become free, to be filled.
     #[inline]
-    pub(super) fn claim(&mut self) -> u32 {
+    pub(super) fn claim(&mut self) -> Option<(u32, &mut Entry<T>)> {
         let index = self.free;
-        match self.list.get(index as usize) {
-            Some(entry) => {
-                self.free = entry.cell;
-                index
-            }
-            None => self.claim_unused(),
-        }
+        let entry = self.list.get_mut(index as usize)?;
+        self.free = entry.cell;
+        self.armed += 1;
+        Some((index, entry))
     }
 
-    /// The same when the chain of free places is empty.
-    #[inline(never)]
-    fn claim_unused(&mut self) -> u32 {
+    /// The same when there is none; a new one holds `value` until it is filled.
+    pub(super) fn claim_unused(&mut self, value: T) -> u32 {
+        self.armed += 1;
         loop {
             let index = self.unused;
             assert!(
@@ -177,12 +168,12 @@ impl<T> Entries<T> {
                 Some(entry) if entry.generation == SPENT => {}
                 Some(_) => return index,
                 None => {
-                    let generation = NonZeroU32::MIN;
                     self.list.push(Entry {
                         deadline: 0,
+                        value,
                         cell: NIL,
-                        generation,
-                        state: State::Free,
+                        generation: NonZeroU32::MIN,
+                        slot: NOWHERE,
                     });
                     return index;
                 }
@@ -190,52 +181,36 @@ impl<T> Entries<T> {
         }
     }
 
-    /// Arms the timer in a claimed place that is filed in `cell` of `slot`.
-    #[inline]
-    pub(super) fn fill(
-        &mut self,
-        index: u32,
-        deadline: u64,
-        slot: u16,
-        cell: u32,
-        value: T,
-    ) -> TimerKey {
-        let entry = &mut self.list[index as usize];
-        entry.deadline = deadline;
-        entry.cell = cell;
-        entry.state = State::Armed { slot, value };
-        self.armed += 1;
-        TimerKey {
-            generation: entry.generation,
-            index,
-        }
-    }
-
     /// Gives back the place of an armed timer; its keys are stale from here on.
     #[inline]
     pub(super) fn release(&mut self, index: u32) -> Released<T> {
         let entry = &mut self.list[index as usize];
-        let (generation, cell) = (entry.generation, entry.cell);
-        let State::Armed { slot, value } = std::mem::replace(&mut entry.state, State::Free) else {
-            unreachable!("only an armed entry is released");
+        let released = Released {
+            key: entry.key(index),
+            slot: entry.slot,
+            cell: entry.cell,
+            value: entry.value,
         };
-        let key = TimerKey { generation, index };
-        entry.generation = generation.saturating_add(1);
-        if entry.generation != SPENT {
-            entry.cell = self.free;
-            self.free = index;
+        debug_assert!(entry.slot != NOWHERE, "only an armed entry is released");
+        entry.slot = NOWHERE;
+        match NonZeroU32::new(entry.generation.get() + 1) {
+            Some(next) if next < SPENT => {
+                entry.generation = next;
+                entry.cell = self.free;
+                self.free = index;
+            }
+            _ => entry.generation = SPENT,
         }
         self.armed -= 1;
+        released
+    }
+
+    /// When none is armed: starts over in the order of memory, for the chain has become the order in which timers fired.
+    #[inline]
+    pub(super) fn tidy(&mut self) {
         if self.armed == 0 && self.unused > FEW {
-            // Start over in the order of memory: the chain has become the order in which timers fired.
             self.free = NIL;
             self.unused = 0;
-        }
-        Released {
-            key,
-            slot,
-            cell,
-            value,
         }
     }
 
@@ -259,27 +234,18 @@ impl<T> Entries<T> {
     /// The value behind a key; `None` when the key is stale.
     #[inline]
     pub(super) fn value_mut(&mut self, key: TimerKey) -> Option<&mut T> {
-        match &mut self.find_mut(key)?.state {
-            State::Armed { value, .. } => Some(value),
-            State::Free => None,
-        }
+        Some(&mut self.find_mut(key)?.value)
     }
 
     /// Every armed timer, in no order of time.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
-        (0..)
+        let armed = (0..)
             .zip(&self.list)
-            .filter_map(|(index, entry)| match &entry.state {
-                State::Armed { value, .. } => Some((
-                    TimerKey {
-                        generation: entry.generation,
-                        index,
-                    },
-                    entry.deadline,
-                    value,
-                )),
-                State::Free => None,
-            })
+            .filter(|(_, entry)| entry.slot != NOWHERE);
+        armed.map(|(index, entry)| {
+            let generation = entry.generation;
+            (TimerKey { generation, index }, entry.deadline, &entry.value)
+        })
     }
 
     /// Uses up the generations of an index but the last two.
@@ -289,7 +255,7 @@ impl<T> Entries<T> {
     }
 }
 
-impl<T> std::ops::Index<u32> for Entries<T> {
+impl<T: Copy> std::ops::Index<u32> for Entries<T> {
     type Output = Entry<T>;
 
     #[inline]
@@ -298,7 +264,7 @@ impl<T> std::ops::Index<u32> for Entries<T> {
     }
 }
 
-impl<T> std::ops::IndexMut<u32> for Entries<T> {
+impl<T: Copy> std::ops::IndexMut<u32> for Entries<T> {
     #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Entry<T> {
         &mut self.list[index as usize]

@@ -31,7 +31,7 @@
 //!
 //! When the position enters a slot above level 0, its timers are filed again, further down (a cascade); when it
 //! comes to a slot of level 0, they fire. Empty slots cost nothing, however many the position passes at once. Where
-//! to read on: `wheel.rs` for placing and moving, `level.rs` for the slots, `chunk.rs` for
+//! to read on: `wheel.rs` for placing and moving, `slots.rs` for the slots, `chunk.rs` for
 //! what a slot is made of, `entry.rs` for the slab.
 //!
 //! # Two liberties
@@ -45,7 +45,7 @@
 
 mod chunk;
 mod entry;
-mod level;
+mod slots;
 mod wheel;
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ pub struct Timers<T> {
     wheel: Wheel,
 }
 
-impl<T> Timers<T> {
+impl<T: Copy> Timers<T> {
     /// Makes an empty set at tick 0. Nothing is allocated before the first timer.
     pub const fn new() -> Timers<T> {
         Timers {
@@ -89,34 +89,53 @@ impl<T> Timers<T> {
     /// # Panics
     ///
     /// When 2^32 - 1 timers are armed already.
-    #[inline]
+    // Always inlined, as `cancel`: a timer is mostly armed and disarmed without more, each in one call.
+    #[inline(always)]
     pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
-        let index = self.entries.claim();
         let slot = self.slot_for(deadline);
+        let Some((index, entry)) = self.entries.claim() else {
+            return self.insert_unused(deadline, slot, value);
+        };
         let cell = self.wheel.push(slot, index, deadline);
-        self.entries.fill(index, deadline, slot, cell, value)
+        entry.fill(deadline, slot, cell, value);
+        entry.key(index)
+    }
+
+    /// The same where no place has become free.
+    #[cold]
+    #[inline(never)]
+    fn insert_unused(&mut self, deadline: u64, slot: u16, value: T) -> TimerKey {
+        let index = self.entries.claim_unused(value);
+        let cell = self.wheel.push(slot, index, deadline);
+        let entry = &mut self.entries[index];
+        entry.fill(deadline, slot, cell, value);
+        entry.key(index)
     }
 
     /// Moves a timer to another tick; `false` when the key is stale, because it fired or was cancelled.
     ///
-    /// To a later tick this is one store, to an earlier one a removal and an [`insert`](Timers::insert), with the
-    /// same promise for a deadline that has passed. A timer that is due but was not yet handed out does not fire in
+    /// To a later tick this is one store, within the same slot two, and otherwise a removal and an
+    /// [`insert`](Timers::insert), with the same promise for a deadline that has passed. A timer that is due but was not yet handed out does not fire in
     /// the running pass when the new tick is after it.
     #[inline]
     pub fn reset(&mut self, key: TimerKey, deadline: u64) -> bool {
         let Some(entry) = self.entries.find_mut(key) else {
             return false;
         };
-        let lazily = deadline >= entry.deadline && entry.slot() < NEXT;
+        let (slot, lazily) = (entry.slot, deadline >= entry.deadline && entry.slot < NEXT);
         entry.deadline = deadline;
         if !lazily {
-            self.file_again(key.index());
+            if self.slot_for(deadline) == slot {
+                self.wheel.note_earlier(slot, deadline);
+            } else {
+                self.file_again(key.index());
+            }
         }
         true
     }
 
     /// Disarms a timer and gives its value back; `None` when the key is stale.
-    #[inline]
+    #[inline(always)]
     pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
         self.entries.find(key)?;
         let Released {
@@ -168,6 +187,7 @@ impl<T> Timers<T> {
     pub fn pop_expired(&mut self) -> Option<(TimerKey, T)> {
         let index = self.wheel.advance(&mut self.entries, self.now)?;
         let Released { key, value, .. } = self.entries.release(index);
+        self.entries.tidy();
         Some((key, value))
     }
 
@@ -200,7 +220,7 @@ impl<T> Timers<T> {
     #[inline(never)]
     fn file_again(&mut self, index: u32) {
         let entry = &self.entries[index];
-        let (slot, cell, deadline) = (entry.slot(), entry.cell, entry.deadline);
+        let (slot, cell, deadline) = (entry.slot, entry.cell, entry.deadline);
         self.wheel.remove(slot, cell, &mut self.entries);
         let slot = self.slot_for(deadline);
         self.wheel.file(&mut self.entries, index, slot);
@@ -217,7 +237,7 @@ impl<T> Timers<T> {
     }
 }
 
-impl<T> Default for Timers<T> {
+impl<T: Copy> Default for Timers<T> {
     fn default() -> Timers<T> {
         Timers::new()
     }

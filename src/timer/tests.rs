@@ -3,7 +3,7 @@
 use super::{TimerKey, Timers};
 
 /// The values of a whole pass.
-fn expire<T>(timers: &mut Timers<T>, now: u64) -> Vec<T> {
+fn expire<T: Copy>(timers: &mut Timers<T>, now: u64) -> Vec<T> {
     timers.begin_expiry(now);
     std::iter::from_fn(|| timers.pop_expired())
         .map(|(_, value)| value)
@@ -427,15 +427,23 @@ fn drain_gives_back_every_value() {
 }
 
 #[test]
-fn dropping_drops_the_values() {
-    let value = std::rc::Rc::new(());
+fn reset_within_its_slot_is_told_to_the_loop() {
+    // Slots of level 2 are 4,096 ticks wide: both deadlines are in the second.
     let mut timers = Timers::new();
-    timers.insert(5, value.clone());
-    let key = timers.insert(6, value.clone());
-    timers.cancel(key);
-    assert_eq!(std::rc::Rc::strong_count(&value), 2);
-    drop(timers);
-    assert_eq!(std::rc::Rc::strong_count(&value), 1);
+    let key = timers.insert(3 * 4096 - 1, 'a');
+    let other = timers.insert(3 * 4096 - 2, 'b');
+    timers.wheel.steps = 0;
+    assert!(timers.reset(key, 2 * 4096 + 5));
+    assert_eq!(
+        (timers.wheel.steps, timers.next_deadline()),
+        (0, Some(2 * 4096 + 5))
+    );
+    assert_eq!(timers.deadline(key), Some(2 * 4096 + 5));
+    assert!(expire(&mut timers, 2 * 4096 + 4).is_empty());
+    assert_eq!(expire(&mut timers, 2 * 4096 + 5), ['a']);
+    assert!(timers.reset(other, 2 * 4096 + 6));
+    assert_eq!(timers.next_deadline(), Some(2 * 4096 + 6));
+    assert_eq!(expire(&mut timers, 4 * 4096), ['b']);
 }
 
 #[test]

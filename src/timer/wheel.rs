@@ -17,7 +17,7 @@
 
 use super::chunk::{Chunks, ITEMS};
 use super::entry::Entries;
-use super::level::{Level, SLOTS};
+use super::slots::{ROWS, SLOTS, Slots, row_of};
 
 /// Bits of a tick that name a slot in one level.
 const BITS: u32 = SLOTS.trailing_zeros();
@@ -27,6 +27,7 @@ pub(super) const LEVELS: usize = 7;
 
 /// The lists that are not on the wheel, kept as slots of one more level so that linking needs no second way.
 const SHELF: usize = LEVELS;
+const _: () = assert!(SHELF + 1 == ROWS);
 
 /// Timers that differ from the position above the highest level. It comes after every slot of the wheel.
 const BEYOND: u16 = (SHELF * SLOTS) as u16;
@@ -39,9 +40,7 @@ pub(super) const NEXT: u16 = BEYOND + 1;
 pub(super) struct Wheel {
     /// The tick the wheel has come to; it never goes back.
     pub(super) position: u64,
-    /// A bit for each level with an occupied slot.
-    occupied: u8,
-    levels: [Level; LEVELS + 1],
+    slots: Slots,
     chunks: Chunks,
     /// Slots visited and entries filed, for the tests that assert what a pass costs.
     #[cfg(test)]
@@ -53,8 +52,7 @@ impl Wheel {
     pub(super) const fn new() -> Wheel {
         Wheel {
             position: 0,
-            occupied: 0,
-            levels: [Level::EMPTY; LEVELS + 1],
+            slots: Slots::EMPTY,
             chunks: Chunks::new(),
             #[cfg(test)]
             steps: 0,
@@ -65,7 +63,7 @@ impl Wheel {
     #[inline]
     pub(super) fn place(&self, deadline: u64) -> u16 {
         // `| 63` sends equal ticks to level 0 as well.
-        let highest = 63 - ((self.position ^ deadline) | (SLOTS as u64 - 1)).leading_zeros();
+        let highest = ((self.position ^ deadline) | (SLOTS as u64 - 1)).ilog2();
         let level = highest / BITS;
         if level as usize >= LEVELS {
             return BEYOND;
@@ -77,37 +75,34 @@ impl Wheel {
     #[inline]
     pub(super) fn push(&mut self, slot: u16, index: u32, deadline: u64) -> u32 {
         self.count_step();
-        let level = level_of(slot);
-        self.occupied |= 1 << level;
-        self.levels[level].push(slot, &mut self.chunks, index, deadline)
+        self.slots.push(slot, &mut self.chunks, index, deadline)
     }
 
     /// Puts an entry that is in no slot into one.
     #[inline]
-    pub(super) fn file<T>(&mut self, entries: &mut Entries<T>, index: u32, slot: u16) {
+    pub(super) fn file<T: Copy>(&mut self, entries: &mut Entries<T>, index: u32, slot: u16) {
         let cell = self.push(slot, index, entries[index].deadline);
-        entries[index].set_place(slot, cell);
+        let entry = &mut entries[index];
+        (entry.slot, entry.cell) = (slot, cell);
     }
 
     /// Takes out what is in `cell` of `slot`.
     #[inline]
-    pub(super) fn remove<T>(&mut self, slot: u16, cell: u32, entries: &mut Entries<T>) {
-        let level = level_of(slot);
-        self.levels[level].remove(slot, cell, &mut self.chunks, entries);
-        self.note_emptied(level);
+    pub(super) fn remove<T: Copy>(&mut self, slot: u16, cell: u32, entries: &mut Entries<T>) {
+        self.slots.remove(slot, cell, &mut self.chunks, entries);
+    }
+
+    /// Notes that a timer that stays in `slot` is due earlier than it was.
+    #[inline]
+    pub(super) fn note_earlier(&mut self, slot: u16, deadline: u64) {
+        self.slots.note_earlier(slot, deadline);
     }
 
     /// A tick before which nothing at all is due; `None` when no list holds anything.
     #[inline]
     pub(super) fn earliest(&self) -> Option<u64> {
-        if self.occupied == 0 {
-            return None;
-        }
-        let late = self.levels[SHELF].min(NEXT);
-        let first = self
-            .first_slot()
-            .map_or(u64::MAX, |slot| self.levels[level_of(slot)].min(slot));
-        Some(late.min(first))
+        let first = self.slots.first()?;
+        Some(self.slots.min(first).min(self.slots.min(NEXT)))
     }
 
     /// Puts what waits for the next pass onto the wheel: that pass begins.
@@ -115,8 +110,8 @@ impl Wheel {
     /// A tick the position has passed has no slot any more; its timers go to the position, which is the first slot
     /// the pass visits.
     #[inline]
-    pub(super) fn take_up_next<T>(&mut self, entries: &mut Entries<T>) {
-        if self.levels[SHELF].occupied() > 1 {
+    pub(super) fn take_up_next<T: Copy>(&mut self, entries: &mut Entries<T>) {
+        if self.slots.occupied(SHELF) > 1 {
             self.refile(entries, NEXT);
         }
     }
@@ -124,14 +119,14 @@ impl Wheel {
     /// Moves the position up to `bound`, or to the first tick before it at which a timer is due. Takes that timer
     /// out of its list; nothing is due up to `bound` when there is none.
     #[inline]
-    pub(super) fn advance<T>(&mut self, entries: &mut Entries<T>, bound: u64) -> Option<u32> {
+    pub(super) fn advance<T: Copy>(&mut self, entries: &mut Entries<T>, bound: u64) -> Option<u32> {
         while let Some(slot) = self.first_slot() {
             let start = self.start(slot);
             if start > bound {
                 break;
             }
             self.count_step();
-            if level_of(slot) > 0 {
+            if row_of(slot) > 0 {
                 self.cascade(entries, slot, bound);
                 continue;
             }
@@ -151,9 +146,8 @@ impl Wheel {
 
     /// Takes the first entry out of an occupied slot of level 0.
     #[inline]
-    fn pop_first<T>(&mut self, entries: &Entries<T>, slot: u16) -> u32 {
-        let level = level_of(slot);
-        let queue = self.levels[level].queue(slot);
+    fn pop_first<T: Copy>(&mut self, entries: &Entries<T>, slot: u16) -> u32 {
+        let queue = self.slots.queue(slot);
         if queue.begins_chunk() {
             // Asks for the memory of all that follow in this chunk at once, long before they are popped.
             for &index in self.chunks.first_chunk(queue) {
@@ -161,8 +155,7 @@ impl Wheel {
             }
         }
         let index = self.chunks.first(queue);
-        self.levels[level].pop_first(slot, &mut self.chunks);
-        self.note_emptied(level);
+        self.slots.pop_first(slot, &mut self.chunks);
         index
     }
 
@@ -170,27 +163,23 @@ impl Wheel {
     ///
     /// The position goes straight to the earliest deadline of the slot, so that the timer next to fire lands in
     /// level 0 at once.
-    fn cascade<T>(&mut self, entries: &mut Entries<T>, slot: u16, bound: u64) {
-        let level = level_of(slot);
-        let earliest = self.levels[level].min(slot);
+    fn cascade<T: Copy>(&mut self, entries: &mut Entries<T>, slot: u16, bound: u64) {
+        let earliest = self.slots.min(slot);
         self.position = self.start(slot).max(earliest).min(bound);
         self.refile(entries, slot);
     }
 
     /// Empties a slot and files what was in it by its deadline and the position.
-    fn refile<T>(&mut self, entries: &mut Entries<T>, slot: u16) {
-        let level = level_of(slot);
-        let queue = self.levels[level].queue(slot);
+    fn refile<T: Copy>(&mut self, entries: &mut Entries<T>, slot: u16) {
+        let queue = self.slots.queue(slot);
         if queue.is_single() {
             // A lone sleep comes this way every time; its slot may keep the chunk.
             let index = self.chunks.first(queue);
-            self.levels[level].pop_first(slot, &mut self.chunks);
-            self.note_emptied(level);
+            self.slots.pop_first(slot, &mut self.chunks);
             let slot = self.place(entries[index].deadline.max(self.position));
             return self.file(entries, index, slot);
         }
-        let mut queue = self.levels[level].take(slot);
-        self.note_emptied(level);
+        let mut queue = self.slots.take(slot);
         let mut deadlines = [0; ITEMS];
         loop {
             let (items, count) = self.chunks.take_chunk(&mut queue);
@@ -204,36 +193,26 @@ impl Wheel {
             for (&deadline, &index) in deadlines.iter().zip(&items[..count]) {
                 let slot = self.place(deadline.max(self.position));
                 let cell = self.push(slot, index, deadline);
-                entries[index].set_place(slot, cell);
+                let entry = &mut entries[index];
+                (entry.slot, entry.cell) = (slot, cell);
             }
-        }
-    }
-
-    /// Clears the bit of a level that has become empty.
-    #[inline]
-    fn note_emptied(&mut self, level: usize) {
-        if self.levels[level].occupied() == 0 {
-            self.occupied &= !(1 << level);
         }
     }
 
     /// The occupied slot that comes first, `NEXT` left aside.
     #[inline]
     fn first_slot(&self) -> Option<u16> {
-        let level = self.occupied.trailing_zeros() as usize;
-        let occupied = self.levels.get(level)?.occupied();
-        let slot = (level * SLOTS) as u16 + occupied.trailing_zeros() as u16;
-        (slot <= BEYOND).then_some(slot)
+        self.slots.first().filter(|&slot| slot <= BEYOND)
     }
 
     /// The first tick of an occupied slot.
     #[inline]
     fn start(&self, slot: u16) -> u64 {
-        let shift = level_of(slot) as u32 * BITS;
+        let shift = row_of(slot) as u32 * BITS;
         // The digits above the slot's own are the position's; `BEYOND` has none of its own, its block is that of
         // the earliest deadline in it.
         if slot == BEYOND {
-            return self.levels[SHELF].min(BEYOND) >> shift << shift;
+            return self.slots.min(BEYOND) >> shift << shift;
         }
         let above = self.position >> shift >> BITS << BITS;
         (above | (u64::from(slot) % SLOTS as u64)) << shift
@@ -247,10 +226,4 @@ impl Wheel {
             self.steps += 1;
         }
     }
-}
-
-/// The level a slot is in. The remainder changes nothing; it spares the bounds check of every access to `levels`.
-#[inline]
-fn level_of(slot: u16) -> usize {
-    slot as usize / SLOTS % (LEVELS + 1)
 }

@@ -104,7 +104,7 @@ enum State {
 }
 
 impl<S: Sys> EventPorts<S> {
-    fn new(capacity: usize, sys: S) -> io::Result<EventPorts<S>> {
+    pub(super) fn new(capacity: usize, sys: S) -> io::Result<EventPorts<S>> {
         let door = Arc::new(Door::new(sys.clone(), sys.create()?));
         Ok(EventPorts {
             sys,

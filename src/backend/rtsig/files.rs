@@ -34,7 +34,7 @@ pub(super) fn tells(fd: RawFd, kind: FileKind) -> bool {
             socket::family(fd),
             Ok(libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
         ),
-        FileKind::Regular | FileKind::Other => false,
+        FileKind::Regular | FileKind::Device | FileKind::Other => false,
     }
 }
 

@@ -235,13 +235,39 @@ impl TcpStream {
 
     #[inline]
     fn poll_write_all(&self, cx: &Context<'_>, rest: &mut &[u8]) -> Poll<io::Result<()>> {
-        while !rest.is_empty() {
-            match ready!(self.poll_write(cx, rest))? {
+        // Mostly all is taken at once: no loop in what is inlined.
+        if rest.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        match self.poll_write(cx, rest) {
+            Poll::Ready(Ok(n)) if n == rest.len() => {
+                *rest = &[];
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => Poll::Pending,
+            written => self.poll_write_rest(written, cx, rest),
+        }
+    }
+
+    /// Goes on where a write has taken a part, or failed.
+    #[cold]
+    #[inline(never)]
+    fn poll_write_rest(
+        &self,
+        mut written: Poll<io::Result<usize>>,
+        cx: &Context<'_>,
+        rest: &mut &[u8],
+    ) -> Poll<io::Result<()>> {
+        loop {
+            match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => *rest = &rest[n..],
             }
+            if rest.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            written = self.poll_write(cx, rest);
         }
-        Poll::Ready(Ok(()))
     }
 
     /// As [`write`](TcpStream::write), from several buffers, one after the other.

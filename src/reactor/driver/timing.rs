@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 impl Driver {
     /// Arms a timer, or says that its deadline has passed already as far as the last reading of the clock can tell.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arm_timer(&self, deadline: Moment, waker: &Waker) -> Option<TimerKey> {
         if deadline <= self.last_reading.get() {
             return None;
@@ -19,7 +19,7 @@ impl Driver {
         Some(
             self.timers
                 .borrow_mut()
-                .insert(self.clock.tick_after(deadline), slot),
+                .insert(self.clock.tick_after_start(deadline), slot),
         )
     }
 
@@ -89,17 +89,25 @@ impl Driver {
     }
 
     /// Takes a timer off; nothing happens if it has fired.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cancel_timer(&self, key: TimerKey) {
         let slot = self.timers.borrow_mut().cancel(key);
         match slot {
-            Some(slot) => drop(self.wakers.take(slot)),
+            Some(slot) if self.wakers.as_key(slot).is_some() => {}
+            Some(slot) => self.drop_waker(slot),
             None => self.cancel_stand_in(key),
         }
     }
 
+    /// Drops a foreign waker that nothing waits with any more.
+    #[cold]
+    fn drop_waker(&self, slot: WakerSlot) {
+        drop(self.wakers.take(slot));
+    }
+
     /// Takes off what stands for a timer that has fired.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn cancel_stand_in(&self, key: TimerKey) {
         if let Some(stand_in) = self.stand_ins.take(key) {
             let slot = self.timers.borrow_mut().cancel(stand_in);

@@ -8,6 +8,7 @@ use super::super::{Watch, deregistered};
 use super::{Driver, Seen};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
+use crate::sys::syscall::retry;
 use crate::token::Token;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -69,6 +70,8 @@ impl Driver {
     }
 
     /// Stores the waker of a direction that was just seen not ready, the long way.
+    #[cold]
+    #[inline(never)]
     fn wait_ready(
         &self,
         token: Token,
@@ -189,8 +192,12 @@ impl Driver {
         }
     }
 
-    /// Runs a read or write of at most `len` bytes when the direction is ready; the heart of every stream's `poll_`.
-    /// `call` is one of `sys`: it runs with the reactor borrowed.
+    /// Runs a read or write of at most `len` bytes when the direction is ready, and clears what it proves; the heart of
+    /// every stream's `poll_`.
+    ///
+    /// `call` is one of `sys`, which runs no foreign code: it is made with the reactor borrowed, so nothing can be
+    /// merged meanwhile and the round needs no look.
+    // Three ways out, each on its own: a value in which they meet costs each of them.
     #[inline]
     pub(crate) fn poll_io(
         &self,
@@ -204,18 +211,63 @@ impl Driver {
             return Poll::Pending;
         }
         let mut reactor = self.reactor.borrow_mut();
-        let done = reactor.try_call(token, direction, len, call);
-        if done.is_ready() {
-            budget::spend();
-            return done;
+        let Some(entry) = reactor.entry(token) else {
+            return Poll::Ready(Err(deregistered()));
+        };
+        let bit = direction.bit();
+        if !entry.state.readiness.intersects(bit) {
+            if let Some(slot) = self.wakers.key_slot(cx.waker()) {
+                let watched = entry.watched.contains(direction.interest());
+                if watched && entry.state.store_key(direction, slot) {
+                    return Poll::Pending;
+                }
+            }
+            drop(reactor);
+            return self.wait_ready(token, direction, cx);
         }
-        if let Some(slot) = self.wakers.key_slot(cx.waker()) {
-            if reactor.store_key(token, direction, slot) {
-                return Poll::Pending;
+        match retry(call) {
+            Ok(done) => {
+                // Short, and not the end of the stream, which stays true.
+                if done < len && done != 0 && entry.state.short_proves() {
+                    entry.state.readiness = entry.state.readiness - bit;
+                    if entry.state.rearm {
+                        // On failure the bit stays: the next call will find that nothing is left, and the same failure.
+                        let _ = reactor.rearm_cleared(token, bit);
+                    }
+                }
+                budget::spend_checked();
+                Poll::Ready(Ok(done))
+            }
+            Err(error) => {
+                drop(reactor);
+                self.failed(token, direction, cx, error)
             }
         }
-        drop(reactor);
-        self.wait_ready(token, direction, cx)
+    }
+
+    /// A call has failed: if it would have had to wait, the bit was out of date.
+    #[cold]
+    #[inline(never)]
+    fn failed(
+        &self,
+        token: Token,
+        direction: Direction,
+        cx: &Context<'_>,
+        error: io::Error,
+    ) -> Poll<io::Result<usize>> {
+        if error.kind() != io::ErrorKind::WouldBlock {
+            budget::spend();
+            return Poll::Ready(Err(error));
+        }
+        // Nothing has been merged since the call, so that what is cached now is what the call has seen.
+        let cleared = match self.cached(token) {
+            Some(seen) => self.clear(token, seen.round, direction.bit()),
+            None => Ok(()),
+        };
+        match cleared {
+            Ok(()) => self.wait_ready(token, direction, cx),
+            Err(error) => Poll::Ready(Err(error)),
+        }
     }
 
     /// Runs any call when the direction is ready, with nothing borrowed.

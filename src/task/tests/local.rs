@@ -48,7 +48,7 @@ fn index_is_not_reused_while_queued() {
         Poll::Ready(())
     }));
     let first = handle.id();
-    assert_eq!(bed.enter(Tasks::run_next), Outcome::Finished);
+    assert_eq!(bed.step(), Some(Outcome::Done));
     bed.join(handle).unwrap();
     assert_eq!((bed.tasks.queued(), bed.tasks.live()), (1, 0));
     let (seen, future) = probe();
@@ -92,11 +92,11 @@ fn colliding_generation_is_a_spurious_wake() {
         index: waker::index_of(key),
         generation: 1 << 20,
     };
-    bed.enter(|tasks| wake_key(waker::pack(tasks.place(), key)));
+    bed.enter(|tasks| wake_key(tasks.pack(key)));
     assert_eq!((bed.settle(), seen.counts()), (1, (2, 0)));
     assert!(!bed.enter(|_| handle.is_finished()));
     // A handle does not take the stranger for its own.
-    bed.enter(|tasks| assert!(matches!(tasks.find(key), slab::Found::Missing)));
+    bed.enter(|tasks| assert!(matches!(tasks.join(key, 0), slab::Joined::Missing)));
 }
 
 #[test]
@@ -119,10 +119,10 @@ fn used_up_generations_retire_the_slot() {
 fn unknown_keys_are_ignored() {
     let bed = Bed::new();
     bed.enter(|tasks| {
-        let place = tasks.place();
         let (index, generation) = (1000, 0);
-        wake_key(waker::pack(place, waker::Key { index, generation }));
-        wake_key(waker::pack(u16::MAX, waker::Key { index, generation }));
+        let key = waker::Key { index, generation };
+        wake_key(tasks.pack(key));
+        wake_key(waker::pack(waker::pack_place(u16::MAX), key));
         wake_key(7);
     });
     assert_eq!(bed.tasks.queued(), 0);
@@ -144,7 +144,7 @@ fn handle_dropped_before_the_end() {
     assert_eq!(seen.counts(), (1, 0));
     seen.finish.set(true);
     bed.enter(|_| seen.wake());
-    assert_eq!(bed.step(), Some(Outcome::Finished));
+    assert_eq!(bed.step(), Some(Outcome::Done));
     assert_eq!(seen.counts(), (2, 101));
     assert_eq!((listener.get(), bed.tasks.live()), (0, 0));
 }
@@ -225,6 +225,7 @@ fn a_handle_gives_its_output_once() {
 fn root_has_a_place_in_the_queue() {
     let bed = Bed::new();
     bed.enter(|tasks| {
+        let runner = tasks.runner();
         let root = tasks.add_root();
         let mut main = std::pin::pin!(async {
             yield_now().await;
@@ -234,14 +235,14 @@ fn root_has_a_place_in_the_queue() {
         let (mut polls, mut runs) = (0, 0);
         let output = loop {
             runs += 1;
-            match tasks.run_next() {
+            match runner.run(&mut 1) {
                 Outcome::Root => {
                     polls += 1;
-                    if let Poll::Ready(output) = tasks.poll_root(&root, main.as_mut()) {
+                    if let Poll::Ready(output) = runner.poll_root(&root, main.as_mut()) {
                         break output;
                     }
                 }
-                outcome => assert_eq!(outcome, Outcome::Finished),
+                outcome => assert_eq!(outcome, Outcome::Done),
             }
         };
         // First poll, yield, spawn and wait, (the task,) join.
@@ -249,7 +250,7 @@ fn root_has_a_place_in_the_queue() {
         tasks.root_waker(&root).wake();
         tasks.remove_root(root);
         assert_eq!((tasks.queued(), tasks.live()), (1, 0));
-        assert_eq!(tasks.run_next(), Outcome::Idle);
+        assert_eq!(runner.run(&mut 1), Outcome::Idle);
     });
 }
 
@@ -259,28 +260,69 @@ fn a_root_that_panics_leaves_no_trace() {
     bed.enter(|tasks| {
         let root = tasks.add_root();
         let main = std::pin::pin!(async { panic!("main") });
-        let result = catch_unwind(AssertUnwindSafe(|| tasks.poll_root(&root, main)));
+        let result = catch_unwind(AssertUnwindSafe(|| tasks.runner().poll_root(&root, main)));
         assert!(result.is_err());
         assert_eq!(tasks.current_id(), None);
-        assert!(!tasks.is_polling());
+        assert!(!tasks.is_running());
         tasks.remove_root(root);
-        assert_eq!(tasks.run_next(), Outcome::Idle);
+        assert_eq!(tasks.runner().run(&mut 1), Outcome::Idle);
     });
 }
 
 #[test]
-fn run_within_run_does_not_alias() {
-    // The loop never does this; it must be harmless all the same.
+fn run_within_run_is_refused() {
+    // That one task at most is polled is what makes its memory the poll's.
     let bed = Bed::new();
-    let handle = bed.spawn(future::poll_fn(|cx| {
-        cx.waker().wake_by_ref();
-        CURRENT.with(|tasks| {
-            assert_eq!(tasks.unwrap().run_next(), Outcome::Idle);
-        });
+    let handle = bed.spawn(future::poll_fn(|_| {
+        CURRENT.with(|tasks| assert_eq!(tasks.unwrap().runner().run(&mut 1), Outcome::Idle));
         Poll::Ready(())
     }));
     assert_eq!(bed.settle(), 1);
-    bed.join(handle).unwrap();
+    let error = bed.join(handle).unwrap_err();
+    assert!(error.is_panic());
+    assert_eq!(bed.settle(), 0, "the runner was given back");
+}
+
+#[test]
+fn foreign_waiters_leave_no_trace() {
+    let bed = Bed::new();
+    let listener = Arc::new(Count::default());
+    let waker = Waker::from(listener.clone());
+    let [mut ends, mut detached, mut aborted, mut replaced] = [0; 4].map(|_| {
+        let (seen, future) = probe();
+        (seen, bed.spawn(future))
+    });
+    for (_, handle) in [&mut ends, &mut detached, &mut aborted, &mut replaced] {
+        for _ in 0..3 {
+            assert!(bed.enter(|_| poll_with(handle, &waker)).is_pending());
+        }
+    }
+    assert_eq!(
+        (bed.tasks.others.len(), Arc::strong_count(&listener)),
+        (4, 6)
+    );
+    // One that is replaced by another foreign one, then by a task's.
+    let noop = Waker::noop();
+    assert!(bed.enter(|_| poll_with(&mut replaced.1, noop)).is_pending());
+    assert_eq!(
+        (bed.tasks.others.len(), Arc::strong_count(&listener)),
+        (4, 5)
+    );
+    let (joined, mut handle) = (Rc::new(Cell::new(false)), replaced.1);
+    let (set, seen) = (joined.clone(), replaced.0);
+    let joiner = bed.spawn(async move { set.set((&mut handle).await.is_ok()) });
+    bed.settle();
+    assert_eq!(bed.tasks.others.len(), 3);
+    bed.enter(|_| drop(detached.1));
+    assert_eq!((bed.tasks.others.len(), listener.get()), (2, 0));
+    bed.enter(|_| aborted.1.abort());
+    ends.0.finish.set(true);
+    seen.finish.set(true);
+    bed.enter(|_| [&ends.0, &seen].map(|seen| seen.wake()));
+    bed.settle();
+    assert_eq!((bed.tasks.others.len(), listener.get()), (0, 2));
+    assert!(joined.get());
+    bed.join(joiner).unwrap();
 }
 
 #[test]

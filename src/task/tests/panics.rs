@@ -16,7 +16,7 @@ fn in_poll() {
         let _guard = guard;
         panic!("poll");
     });
-    assert_eq!(bed.step(), Some(Outcome::Finished));
+    assert_eq!(bed.step(), Some(Outcome::Done));
     assert_eq!(drops.get(), 1);
     let error = bed.join(handle).unwrap_err();
     assert!(error.is_panic() && !error.is_cancelled());
@@ -42,7 +42,7 @@ fn in_poll_detached_before() {
 fn in_poll_detached_after() {
     let bed = Bed::new();
     let handle = bed.spawn(async { panic!("nobody") });
-    assert_eq!(bed.step(), Some(Outcome::Finished));
+    assert_eq!(bed.step(), Some(Outcome::Done));
     assert!(bed.tasks.take_panic().is_none());
     bed.enter(|_| drop(handle));
     assert_eq!(bed.tasks.take_panic().map(text), Some("nobody"));
@@ -127,7 +127,7 @@ fn in_the_join_waker() {
     let mut handle = bed.spawn(async { 4 });
     let waker = Waker::from(Arc::new(BadWake));
     assert!(bed.enter(|_| poll_with(&mut handle, &waker)).is_pending());
-    assert_eq!(bed.step(), Some(Outcome::Finished));
+    assert_eq!(bed.step(), Some(Outcome::Done));
     assert_eq!(bed.tasks.take_panic().map(text), Some("wake"));
     assert_eq!(bed.join(handle).unwrap(), 4);
 }

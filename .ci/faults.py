@@ -1,0 +1,327 @@
+#!/usr/bin/env python3
+"""Runs the examples while the kernel refuses, interrupts or runs short, and holds each to what is promised for it.
+
+    faults.py                 all rows
+    faults.py TEXT...         the rows whose line holds one of the texts
+
+A row names a program, the errors that strace injects, and what must come of it:
+
+    serves    it listens, by the backend that is named, and a client is echoed in every way while errors go on
+    refuses   it ends with status 1 before it listens, and says all the words that are given; no panic
+    ends      it ends by itself with status 0 and prints the words
+    drops     it loses one connection, and serves the others
+
+An error that was never injected fails its row, whatever else was seen: nothing was tried then. `when=5+3` is strace's:
+the fifth call and every third after it, counted by each thread from its start.
+"""
+
+import collections
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+_path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo-client.py")
+_spec = importlib.util.spec_from_file_location("echo_client", _path)
+client = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(client)
+Failed, expect = client.Failed, client.expect
+
+HOST = ["this host has ", "but not "]
+SHORT = {"EMFILE": "Too many open files", "ENFILE": "Too many open files in system", "ENOMEM": "Cannot allocate memory"}
+ALL = ["epoll", "poll", "select", "rtsig", "io-uring"]
+SERVERS = ["echo", "callback_echo"]
+
+# At least `least` injections and at most `most`, of all rules together, must be seen.
+Row = collections.namedtuple("Row", "program arguments environment rules outcome words least most")
+
+
+def row(program, rules, outcome, words, backend=None, least=1, most=None, arguments=(), environment=None):
+    given = list(arguments)
+    if outcome != "ends":
+        given += ["--addr", "127.0.0.1:0"] + (["--backend", backend] if backend else [])
+    return Row(program, given, environment or {}, rules.split(), outcome, words, least, most)
+
+
+def rows():
+    yield from interrupted()
+    yield from refused()
+    yield from shortages()
+    yield from in_service()
+
+
+def interrupted():
+    """A signal ends a wait over and over: the server goes on."""
+    waits = {
+        "epoll": ["epoll_wait"], "poll": ["ppoll"], "select": ["pselect6"], "rtsig": ["ppoll", "read"],
+        "io-uring": ["io_uring_enter", "ppoll"],
+    }
+    for backend in ALL:
+        for call in waits[backend]:
+            # The dynamic loader reads too, and does not try again.
+            first = {"read": 20, "ppoll": 2, "pselect6": 2}.get(call, 1)
+            for program in SERVERS:
+                rules = f"{call}:error=EINTR:when={first}+3"
+                # io_uring asks poll only about what may be over.
+                yield row(program, rules, "serves", [backend], backend, least=1 if backend == "io-uring" else 5)
+    for call in ("recvfrom", "sendto"):
+        for program in SERVERS:
+            yield row(program, f"{call}:error=EINTR:when=2+3", "serves", ["epoll"], "epoll", least=5)
+    # Timers turn the wait of epoll into the one that counts nanoseconds.
+    busy = ["--idle-ms", "60000"]
+    yield row("callback_echo", "epoll_pwait2:error=EINTR:when=1+3", "serves", ["epoll"], "epoll", 5, None, busy)
+    yield row("many_threads", "write:error=EINTR:when=2+3 epoll_wait:error=EINTR:when=2+3", "serves", ["epoll"], "epoll",
+              least=5, arguments=["--threads", "2"])
+
+
+def refused():
+    """A call that the kernel does not know, or a sandbox forbids: the next best does, or the choice is an error."""
+    for error in ("ENOSYS", "EPERM"):
+        rule = f"error={error}"
+        for program in SERVERS:
+            yield row(program, f"epoll_create1:{rule}", "serves", ["poll"])
+        yield row("echo", f"epoll_create1:{rule}", "refuses", ["epoll backend is refused", *HOST, "poll, select"], "epoll")
+        yield row("echo", f"epoll_create1:{rule}", "refuses", ["REVEILLE_BACKEND: the epoll backend is refused", *HOST],
+                  environment={"REVEILLE_BACKEND": "epoll"})
+        # It is asked once, and its elder from then on.
+        yield row("callback_echo", f"epoll_pwait2:{rule}", "serves", ["epoll"], "epoll", 1, 1, ["--idle-ms", "60000"])
+        yield row("sleep", f"epoll_pwait2:{rule}", "ends", ["done"], least=1, most=1,
+                  environment={"REVEILLE_BACKEND": "epoll"})
+        for backend in ALL:
+            yield row("echo", f"eventfd2:{rule}", "serves", [backend], backend, 1, 1)
+        yield row("many_threads", f"eventfd2:{rule}", "serves", ["epoll"], "epoll", 2, 2, ["--threads", "2"])
+        yield row("echo", f"io_uring_setup:{rule}", "refuses", ["io_uring_setup: ", "sandbox", *HOST, "epoll"], "io-uring")
+        yield row("callback_echo", f"io_uring_setup:{rule}", "refuses", ["REVEILLE_BACKEND: ", "sandbox", *HOST],
+                  environment={"REVEILLE_BACKEND": "io_uring"})
+        yield row("echo", f"signalfd4:{rule}", "refuses", ["rtsig backend is refused", *HOST, "epoll"], "rtsig")
+        yield row("echo", f"pselect6:{rule}", "refuses", ["select backend is refused", *HOST, "epoll"], "select")
+        for program in SERVERS:
+            # poll(2) does as well where there is one, also for what io_uring has to confirm.
+            yield row(program, f"ppoll:{rule}", "serves", ["poll"], "poll", least=5)
+            yield row(program, f"ppoll:{rule}", "serves", ["io-uring"], "io-uring", least=1)
+        yield row("echo", f"ppoll:{rule}", "refuses", ["rtsig backend is refused", *HOST, "epoll"], "rtsig")
+        # The first poll is that of the standard library, before `main`.
+        no_poll = f"ppoll:{rule} poll:{rule}:when=2+"
+        yield row("echo", no_poll, "refuses", ["poll backend is refused", *HOST, "epoll"], "poll", least=2)
+        yield row("echo", f"epoll_create1:{rule} {no_poll}", "serves", ["select"], least=3)
+        yield row("echo", f"epoll_create1:{rule} {no_poll} pselect6:{rule}", "refuses",
+                  ["no backend of the automatic order", "this host has io-uring, but not "], least=4)
+        # A file that cannot be asked for signals is looked at in each wait.
+        yield row("echo", f"fcntl:{rule}:when=3+", "serves", ["rtsig"], "rtsig", least=3)
+        # Precise timers, where there are no timer fds, are those of the waits.
+        yield row("test interrupted", f"timerfd_create:{rule}", "ends", ["test result: ok. 1 passed"], least=1,
+                  arguments=["timers_are_exact_under_fire", "--exact"])
+    # Kernels that know io_uring, but not its newer flags.
+    yield row("echo", "io_uring_setup:error=EINVAL:when=1", "serves", ["io-uring"], "io-uring")
+
+
+def shortages():
+    """Out of descriptors or memory: that very error, and no worse mechanism in its place."""
+    made = {
+        "epoll": ["epoll_create1", "eventfd2"], "poll": ["eventfd2"], "select": ["eventfd2"],
+        "rtsig": ["signalfd4", "eventfd2"], "io-uring": ["io_uring_setup", "eventfd2"],
+    }
+    for error, text in SHORT.items():
+        for backend in ALL:
+            for call in made[backend]:
+                yield row("echo", f"{call}:error={error}", "refuses", [text], backend, 1, 1)
+        for call in made["epoll"]:
+            for program in SERVERS:
+                yield row(program, f"{call}:error={error}", "refuses", [text], None, 1, 1)
+        yield row("echo", f"eventfd2:error=ENOSYS pipe2:error={error}", "refuses", [text], None, 2, 2)
+    for error in ("ENOMEM", "ENOSPC"):
+        text = SHORT.get(error, "No space left on device")
+        yield row("echo", f"epoll_ctl:error={error}:when=1", "refuses", [text], "epoll", 1, 1)
+
+
+def in_service():
+    """A shortage while clients come: it passes."""
+    for backend in ALL:
+        for program in SERVERS:
+            yield row(program, "accept4:error=EMFILE:when=2+5", "serves", [backend], backend, least=2)
+    for error in ("ENFILE", "ENOMEM", "ENOBUFS", "ECONNABORTED", "EINTR"):
+        for program in SERVERS:
+            yield row(program, f"accept4:error={error}:when=2+5", "serves", ["epoll"], "epoll", least=2)
+    # The second client's: the notifier, the listener and the first client come before. The callback loop takes its
+    # connections off, a stream of the runtime's is only closed.
+    for error in ("ENOMEM", "ENOSPC"):
+        yield row("echo", f"epoll_ctl:error={error}:when=4", "drops", ["epoll"], "epoll", 1, 1)
+        yield row("callback_echo", f"epoll_ctl:error={error}:when=5", "drops", ["epoll"], "epoll", 1, 1)
+    yield row("callback_echo", "epoll_ctl:error=ENOMEM:when=4", "serves", ["epoll"], "epoll", 1, 1)
+
+
+# --- running them ---------------------------------------------------------------------------------
+
+
+def build(program):
+    """The path of an example's executable, or of the tests in one file."""
+    if not program.startswith("test "):
+        return client.build_example(program)
+    name = program.split()[1]
+    run = subprocess.run(
+        ["cargo", "test", "--all-features", "--test", name, "--no-run", "--message-format=json"],
+        stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=client.BUILD_SECONDS, text=True,
+    )
+    expect(run.returncode == 0, f"the tests in {name} do not build")
+    for line in run.stdout.splitlines():
+        message = json.loads(line) if line.startswith("{") else {}
+        if message.get("executable") and message["target"]["name"] == name:
+            return message["executable"]
+    raise Failed(f"cargo names no executable for the tests in {name}")
+
+
+def traffic(server):
+    """Small requests on several connections, one after the other and at once, much at once, and a half-close."""
+    for size in (1, 64, 5000):
+        client.echo(server.address, size, half_close=True)
+    clients = [client.Echo(server.address, 7 * n, 30_000, half_close=n % 2 == 0) for n in range(8)]
+    client.drive(clients, 20, "eight clients")
+    s = client.connected(server.address)
+    s.settimeout(10)
+    for _ in range(20):
+        s.sendall(client.POOL[:64])
+        got = b""
+        while len(got) < 64:
+            data = s.recv(64)
+            expect(data, "closed in the middle of a request")
+            got += data
+        expect(got == client.POOL[:64], "other bytes came back")
+    s.close()
+    client.echo(server.address, client.MIB)
+
+
+def serves(row, server):
+    expect(server.backend == row.words[0], f"it serves by {server.backend}")
+    traffic(server)
+    expect(server.alive(), f"it ended: {server.said()}")
+    return f"serves by {server.backend}"
+
+
+def drops(row, server):
+    expect(server.backend == row.words[0], f"it serves by {server.backend}")
+    client.echo(server.address, 10)
+    dropped = 0
+    for _ in range(5):
+        s = client.dial(server.address)
+        client.wait_writable(s)
+        s.settimeout(10)
+        try:
+            s.sendall(b"x")
+            dropped += s.recv(1) != b"x"
+        except ConnectionError:
+            dropped += 1
+        s.close()
+    expect(dropped == 1, f"{dropped} of 5 connections were dropped, not 1")
+    traffic(server)
+    expect(server.alive(), f"it ended: {server.said()}")
+    return "dropped 1 connection, serves"
+
+
+def command(row, log):
+    calls = sorted({rule.split(":")[0] for rule in row.rules})
+    # A call that is not traced is not injected, and strace does not say so.
+    traced = ["strace", "-f", "-qq", "-e", "signal=none", "-o", log, "-e", "trace=" + ",".join(calls)]
+    for rule in row.rules:
+        traced += ["-e", f"inject={rule}"]
+    for name, value in row.environment.items():
+        traced += ["-E", f"{name}={value}"]
+    return [*traced, programs[row.program], *row.arguments]
+
+
+def run_server(row, log):
+    with client.Server(command(row, log)) as server:
+        return {"serves": serves, "drops": drops}[row.outcome](row, server)
+
+
+def run_to_the_end(row, log):
+    process = subprocess.Popen(
+        command(row, log), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", start_new_session=True,
+    )
+    try:
+        said = process.communicate(timeout=20)[0]
+    except subprocess.TimeoutExpired:
+        raise Failed("it did not end within 20 s") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+    line = next((line for line in said.splitlines() if line), "nothing")
+    status = 1 if row.outcome == "refuses" else 0
+    expect(process.returncode == status, f"status {process.returncode}, says {line[:200]!r}")
+    expect("panicked" not in said, f"a panic: {said[-300:]!r}")
+    for words in row.words:
+        expect(words in said, f"it does not say {words!r}: {said[-400:]!r}")
+    if row.outcome == "refuses":
+        expect("listening" not in said, "it listened before")
+        expect(len(said.splitlines()) == 1, f"more than one line: {said[-300:]!r}")
+        return f"status 1, {line.partition(': ')[2][:60]!r}"
+    return f"status 0, {row.words[0]!r}"
+
+
+def run(row):
+    """What was seen, and how many errors were injected; raises for what was not expected."""
+    with tempfile.NamedTemporaryFile(mode="r", suffix=".strace") as log:
+        if row.outcome in ("serves", "drops"):
+            seen = run_server(row, log.name)
+        else:
+            seen = run_to_the_end(row, log.name)
+        text = log.read()
+    count = text.count("(INJECTED)")
+    for rule in row.rules:
+        call = rule.split(":")[0]
+        expect(re.search(rf"\b{call}\(.*\(INJECTED\)", text) or re.search(rf"{call} resumed>.*\(INJECTED\)", text),
+               f"{seen}, but {call} never failed: nothing was tried")
+    expect(count >= row.least, f"{seen}, but only {count} errors were injected, {row.least} are expected")
+    expect(row.most is None or count <= row.most, f"{seen}, but {count} errors were injected, {row.most} are expected")
+    return seen, count
+
+
+def expected(row):
+    if row.outcome == "serves":
+        return f"serves by {row.words[0]}"
+    if row.outcome == "drops":
+        return "drops 1 connection, serves"
+    return f"{row.outcome}: " + " ... ".join(word.strip() for word in row.words if word not in HOST)
+
+
+def main():
+    wanted = sys.argv[1:]
+    expect(shutil.which("strace"), "no strace on this machine")
+    bad = total = 0
+    begin = time.monotonic()
+    print(f"{'':7} {'program':14} {'asked for':10} {'injected':54} {'times':>5}  expected / seen")
+    for row in rows():
+        asked = row.arguments[row.arguments.index("--backend") + 1] if "--backend" in row.arguments else ""
+        asked = asked or row.environment.get("REVEILLE_BACKEND", "automatic")
+        line = f"{row.program:14} {asked:10} {' '.join(row.rules):54}"
+        if wanted and not any(text in line + expected(row) for text in wanted):
+            continue
+        total += 1
+        try:
+            if row.program not in programs:
+                programs[row.program] = build(row.program)
+            seen, count = run(row)
+            print(f"ok      {line} {count:5}  {seen}", flush=True)
+        except (Failed, OSError, subprocess.SubprocessError) as error:
+            bad += 1
+            print(f"FAILED  {line} {'':5}  expected: {expected(row)}\n        seen: {error}", flush=True)
+    expect(total, "no row was chosen")
+    print(f"{total - bad} of {total} rows as expected, {time.monotonic() - begin:.0f} s")
+    return 1 if bad else 0
+
+
+programs = {}
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except Failed as error:
+        sys.exit(f"FAILED  {error}")

@@ -1,0 +1,400 @@
+//! Ends and errors: all that was sent is read before the end is, nobody spins over what cannot be masked, and what goes on after
+//! an error goes on.
+
+use super::*;
+use std::fs::File;
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// A connection of each kind: the reader, which does not block, and the writer, which does.
+fn connections() -> [(&'static str, File, File); 3] {
+    let (here, there) = UnixStream::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    let local = (OwnedFd::from(here), OwnedFd::from(there));
+    let (here, there) = tcp_pair();
+    let tcp = (OwnedFd::from(here), OwnedFd::from(there));
+    [("local", local), ("tcp", tcp), ("pipe", pipe())]
+        .map(|(kind, (here, there))| (kind, File::from(here), File::from(there)))
+}
+
+/// The first does not block.
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (here, _) = listener.accept().unwrap();
+    here.set_nonblocking(true).unwrap();
+    there.set_nodelay(true).unwrap();
+    (here, there)
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    let mut fds = [0; 2];
+    // SAFETY: there is room for the two numbers.
+    assert_eq!(unsafe { libc::pipe(fds.as_mut_ptr()) }, 0);
+    // SAFETY: F_SETFL takes an int; the fd is open.
+    let set = unsafe { libc::fcntl(fds[0], libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(set, 0);
+    // SAFETY: the call has just made both, and nobody else knows them.
+    fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into()
+}
+
+#[derive(Default)]
+struct Got {
+    bytes: Vec<u8>,
+    ends: usize,
+}
+
+/// Reads little by little, as its trigger allows: once a call, or on and on where each call may be the last.
+fn nibble(trigger: Trigger) -> impl FnMut(&mut EventLoop<Got>, Source<File>, Cause) {
+    move |event_loop, name, cause| {
+        assert!(cause.is_readable());
+        loop {
+            let mut buffer = [0; 7];
+            match event_loop.get(name).unwrap().read(&mut buffer) {
+                Ok(0) => {
+                    event_loop.data_mut().ends += 1;
+                    event_loop.close(name);
+                    return;
+                }
+                Ok(length) => event_loop.data_mut().bytes.extend(&buffer[..length]),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    break;
+                }
+            }
+            if trigger != Trigger::Edge {
+                break;
+            }
+        }
+        if trigger == Trigger::Oneshot {
+            event_loop.modify(name, Interest::READABLE).unwrap();
+        }
+    }
+}
+
+/// C17. Written and closed before it is attached, after, or in between.
+#[test]
+fn all_data_is_read_before_the_end() {
+    let data: Vec<u8> = (0..3000_u32).map(|at| (at % 251) as u8).collect();
+    on_every_trigger(|loops, trigger| {
+        for when in 0..3 {
+            for (kind, here, mut there) in connections() {
+                let mut event_loop = loops.make(Got::default());
+                let attach = |event_loop: &mut EventLoop<Got>, here| {
+                    event_loop
+                        .attach(here, Interest::READABLE, trigger, nibble(trigger))
+                        .unwrap();
+                    turn(event_loop);
+                };
+                match when {
+                    0 => {
+                        there.write_all(&data).unwrap();
+                        drop(there);
+                        attach(&mut event_loop, here);
+                    }
+                    1 => {
+                        attach(&mut event_loop, here);
+                        there.write_all(&data).unwrap();
+                        drop(there);
+                    }
+                    _ => {
+                        there.write_all(&data).unwrap();
+                        attach(&mut event_loop, here);
+                        turn(&mut event_loop);
+                        drop(there);
+                    }
+                }
+                run_until(&mut event_loop, |got| got.ends == 1);
+                assert!(event_loop.data().bytes == data, "{kind} {when}");
+                assert!(event_loop.is_empty());
+            }
+        }
+    });
+}
+
+/// C18. The end alone, with nothing before it.
+#[test]
+fn an_end_without_data_is_told() {
+    on_every_trigger(|loops, trigger| {
+        for (_, here, there) in connections() {
+            let mut event_loop = loops.make(Got::default());
+            event_loop
+                .attach(here, Interest::READABLE, trigger, nibble(trigger))
+                .unwrap();
+            turn(&mut event_loop);
+            drop(there);
+            run_until(&mut event_loop, |got| got.ends == 1);
+        }
+    });
+}
+
+/// A peer that ended its sending side can still be written to; C16.
+#[test]
+fn a_half_closed_connection_is_written_to() {
+    on_every_trigger(|loops, trigger| {
+        let mut event_loop = loops.make(0);
+        let (here, mut there) = tcp_pair();
+        there.write_all(b"question").unwrap();
+        there.shutdown(Shutdown::Write).unwrap();
+        let mut question = Vec::new();
+        event_loop
+            .attach(
+                here,
+                Interest::READABLE,
+                trigger,
+                move |event_loop, name, cause| {
+                    let mut buffer = [0; 64];
+                    if cause.is_writable() && !cause.is_readable() {
+                        let mut stream = event_loop.get(name).unwrap();
+                        stream.write_all(b"answer to ").unwrap();
+                        stream.write_all(&question).unwrap();
+                        *event_loop.data_mut() += 1;
+                        event_loop.close(name);
+                        return;
+                    }
+                    loop {
+                        match event_loop.get(name).unwrap().read(&mut buffer) {
+                            Ok(0) => return event_loop.modify(name, Interest::WRITABLE).unwrap(),
+                            Ok(length) => question.extend(&buffer[..length]),
+                            Err(error) => {
+                                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                                return event_loop.modify(name, Interest::READABLE).unwrap();
+                            }
+                        }
+                    }
+                },
+            )
+            .unwrap();
+        run_until(&mut event_loop, |answers| *answers == 1);
+        let mut answer = String::new();
+        there.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "answer to question");
+    });
+}
+
+/// An edge is told once, also on a mechanism that knows none: who has read to the end and stays, to write later, is not called
+/// for that end again and again. (A mechanism that cannot tell the end from data may.)
+#[test]
+fn a_half_closed_connection_does_not_spin_at_the_edge() {
+    on_every_trigger(|loops, trigger| {
+        if trigger != Trigger::Edge {
+            return;
+        }
+        let mut event_loop = loops.make((false, true));
+        let (here, mut there) = tcp_pair();
+        there.write_all(b"question").unwrap();
+        there.shutdown(Shutdown::Write).unwrap();
+        event_loop
+            .attach(
+                here,
+                Interest::READABLE,
+                trigger,
+                |event_loop, name, cause| {
+                    let mut buffer = [0; 3];
+                    while event_loop.get(name).unwrap().read(&mut buffer).unwrap() > 0 {}
+                    let tells = matches!(cause, Cause::Ready(seen) if seen.is_read_closed());
+                    *event_loop.data_mut() = (true, tells);
+                },
+            )
+            .unwrap();
+        // Data and end may come one by one.
+        run_until(&mut event_loop, |(has_ended, _)| *has_ended);
+        if !event_loop.data().1 {
+            return println!("skipped: the mechanism does not tell the end");
+        }
+        turn(&mut event_loop);
+        assert_quiet(&mut event_loop);
+    });
+}
+
+/// C14. Nothing is asked for, or it is paused, and the peer goes: told once at most, and the loop sleeps on. Then it is asked
+/// for, and everything is there.
+#[test]
+fn who_does_not_ask_does_not_spin_when_the_peer_goes() {
+    on_every_trigger(|loops, trigger| {
+        for is_paused in [false, true] {
+            for (kind, here, mut there) in connections() {
+                let mut event_loop = loops.make(0);
+                let interest = if is_paused {
+                    Interest::READABLE
+                } else {
+                    Interest::NONE
+                };
+                let name = event_loop
+                    .attach(here, interest, trigger, |event_loop, _, _| {
+                        *event_loop.data_mut() += 1;
+                    })
+                    .unwrap();
+                if is_paused {
+                    event_loop.pause(name).unwrap();
+                }
+                turn(&mut event_loop);
+                there.write_all(b"last words").unwrap();
+                drop(there);
+                let start = Instant::now();
+                for _ in 0..6 {
+                    event_loop.run_once(Some(5 * MS)).unwrap();
+                }
+                // One of them may have ended for the hang-up, and one more for nothing.
+                assert!(start.elapsed() >= 4 * 5 * MS, "{kind}: it spins");
+                let before = *event_loop.data();
+                assert!(before <= 1, "{kind}: {before} calls");
+                if is_paused {
+                    event_loop.resume(name).unwrap();
+                } else {
+                    event_loop.modify(name, Interest::READABLE).unwrap();
+                }
+                run_until(&mut event_loop, |calls| *calls > before);
+                let mut words = String::new();
+                event_loop
+                    .get(name)
+                    .unwrap()
+                    .read_to_string(&mut words)
+                    .unwrap();
+                assert_eq!(words, "last words");
+            }
+        }
+    });
+}
+
+/// C21, and an error that only a writer would hear of: both are told of a reset, and the call says why.
+#[test]
+fn a_reset_is_told_whatever_was_asked_for() {
+    on_every_trigger(|loops, trigger| {
+        for interest in [Interest::READABLE, Interest::WRITABLE] {
+            let mut event_loop = loops.make(None);
+            let (here, there) = tcp_pair();
+            event_loop
+                .attach(here, interest, trigger, move |event_loop, name, cause| {
+                    let mut stream = event_loop.get(name).unwrap();
+                    let result = stream.read(&mut [0; 8]);
+                    match result {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            if trigger == Trigger::Oneshot {
+                                event_loop.modify(name, interest).unwrap();
+                            }
+                        }
+                        result => {
+                            *event_loop.data_mut() = Some((cause, result.map_err(|e| e.kind())));
+                            event_loop.close(name);
+                        }
+                    }
+                })
+                .unwrap();
+            turn(&mut event_loop);
+            reset(there);
+            run_until(&mut event_loop, Option::is_some);
+            let (cause, result) = event_loop.data().unwrap();
+            // A mechanism that tells no errors tells what was asked for, which the error has ended.
+            let was_asked = cause.is_readable() || interest == Interest::WRITABLE;
+            assert!(was_asked, "{cause:?}");
+            assert!(cause.is_writable() || interest == Interest::READABLE);
+            assert_eq!(result, Err(io::ErrorKind::ConnectionReset));
+        }
+    });
+}
+
+/// Closes with a reset: a linger time of zero.
+fn reset(stream: TcpStream) {
+    use std::os::fd::AsRawFd;
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: the option's value is a whole `linger`, alive during the call.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0);
+}
+
+/// An error of a datagram socket is no end: after it has been taken the socket goes on, several times.
+#[test]
+fn a_datagram_socket_goes_on_after_an_error() {
+    #[derive(Default)]
+    struct Got {
+        refused: usize,
+        received: usize,
+    }
+    on_every_trigger(|loops, trigger| {
+        let mut event_loop = loops.make(Got::default());
+        let dead = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+        here.set_nonblocking(true).unwrap();
+        let own = here.local_addr().unwrap();
+        let name = event_loop
+            .attach(
+                here,
+                Interest::READABLE,
+                trigger,
+                move |event_loop, name, cause| {
+                    assert!(cause.is_readable());
+                    loop {
+                        match event_loop.get(name).unwrap().recv(&mut [0; 8]) {
+                            Ok(_) => event_loop.data_mut().received += 1,
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                            Err(error) => {
+                                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                                event_loop.data_mut().refused += 1;
+                            }
+                        }
+                        if trigger == Trigger::Level {
+                            break;
+                        }
+                    }
+                    if trigger == Trigger::Oneshot {
+                        event_loop.modify(name, Interest::READABLE).unwrap();
+                    }
+                },
+            )
+            .unwrap();
+        for round in 1..4 {
+            let here = event_loop.get(name).unwrap();
+            here.connect(dead).unwrap();
+            here.send(b"anyone?").unwrap();
+            run_until(&mut event_loop, |got| got.refused == round);
+            turn(&mut event_loop);
+            let here = event_loop.get(name).unwrap();
+            here.connect(friend.local_addr().unwrap()).unwrap();
+            friend.send_to(b"me", own).unwrap();
+            run_until(&mut event_loop, |got| got.received == round);
+        }
+    });
+}
+
+/// The error of a datagram socket that nobody takes is told once to who does not read, and does not spin.
+#[test]
+fn an_error_that_nobody_takes_does_not_spin() {
+    on_every_trigger(|loops, trigger| {
+        let mut event_loop = loops.make(0);
+        let dead = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let here = UdpSocket::bind("127.0.0.1:0").unwrap();
+        here.connect(dead).unwrap();
+        let name = event_loop
+            .attach(here, Interest::NONE, trigger, |event_loop, _, _| {
+                *event_loop.data_mut() += 1;
+            })
+            .unwrap();
+        turn(&mut event_loop);
+        event_loop.get(name).unwrap().send(b"anyone?").unwrap();
+        let start = Instant::now();
+        for _ in 0..6 {
+            event_loop.run_once(Some(5 * MS)).unwrap();
+        }
+        assert!(start.elapsed() >= 4 * 5 * MS, "it spins");
+        assert!(*event_loop.data() <= 1);
+    });
+}

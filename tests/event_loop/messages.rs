@@ -1,0 +1,283 @@
+//! What other threads do: send messages, wake and stop.
+
+use super::*;
+use reveille::event_loop::{Handle, SendError, Sender};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// What other threads use can go to them.
+#[test]
+fn senders_and_handles_are_for_all_threads() {
+    fn is_shared<T: Send + Sync + Clone>() {}
+    is_shared::<Sender<std::cell::Cell<u8>>>();
+    is_shared::<Handle>();
+    fn is_static<T: 'static>() {}
+    is_static::<SendError<u8>>();
+}
+
+/// C06 as a handler sees it: none is lost, none comes twice, and each thread's come in its order. The loop sleeps and is woken
+/// all the while.
+#[test]
+fn of_many_messages_of_many_threads_none_is_lost() {
+    const THREADS: usize = 4;
+    const EACH: usize = 5000;
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(vec![0; THREADS]);
+        let sender = event_loop.on_message(|event_loop, (who, number): (usize, usize)| {
+            let next = &mut event_loop.data_mut()[who];
+            assert_eq!(*next, number, "thread {who}");
+            *next += 1;
+        });
+        let threads: Vec<_> = (0..THREADS)
+            .map(|who| {
+                let sender = sender.clone();
+                thread::spawn(move || {
+                    for number in 0..EACH {
+                        sender.send((who, number)).unwrap();
+                        if number % 64 == 0 {
+                            // Lets the loop fall asleep now and then.
+                            thread::yield_now();
+                        }
+                    }
+                })
+            })
+            .collect();
+        run_until(&mut event_loop, |counts| {
+            counts.iter().all(|count| *count == EACH)
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_quiet(&mut event_loop);
+    });
+}
+
+/// One at a time, each sent when the one before it was handled: the loop is asleep, or about to be.
+#[test]
+fn a_message_wakes_a_loop_that_sleeps() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(0);
+        let (handled, next) = std::sync::mpsc::channel();
+        let sender = event_loop.on_message(move |event_loop, ()| {
+            *event_loop.data_mut() += 1;
+            handled.send(()).unwrap();
+        });
+        let thread = thread::spawn(move || {
+            for _ in 0..500 {
+                sender.send(()).unwrap();
+                next.recv().unwrap();
+            }
+        });
+        run_until(&mut event_loop, |count| *count == 500);
+        thread.join().unwrap();
+    });
+}
+
+/// Kinds of messages do not mix, and each has its own order.
+#[test]
+fn each_kind_of_message_has_its_handler() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Vec::new());
+        let texts = event_loop.on_message(|event_loop, text: String| {
+            event_loop.data_mut().push(text);
+        });
+        let numbers = event_loop.on_message(|event_loop, number: u32| {
+            event_loop.data_mut().push(number.to_string());
+        });
+        texts.send("a".to_owned()).unwrap();
+        numbers.send(1).unwrap();
+        texts.send("b".to_owned()).unwrap();
+        numbers.send(2).unwrap();
+        assert_eq!(turn(&mut event_loop), 4);
+        event_loop.data_mut().sort_unstable();
+        assert_eq!(*event_loop.data(), ["1", "2", "a", "b"]);
+    });
+}
+
+/// A handler that sends to itself does not hold the turn.
+#[test]
+fn what_is_sent_by_a_message_is_the_next_turns() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(None);
+        let sender =
+            event_loop.on_message(|event_loop: &mut EventLoop<Option<Sender<u32>>>, left| {
+                if left > 0 {
+                    let sender = event_loop.data().clone().unwrap();
+                    sender.send(left - 1).unwrap();
+                } else {
+                    *event_loop.data_mut() = None;
+                }
+            });
+        *event_loop.data_mut() = Some(sender.clone());
+        sender.send(3).unwrap();
+        for _ in 0..4 {
+            assert_eq!(event_loop.run_once(None).unwrap(), 1);
+        }
+        assert!(event_loop.data().is_none());
+    });
+}
+
+/// Sent by the loop's own thread: by a handler it comes in the same turn, by a timer or what is deferred in the next, which
+/// does not wait.
+#[test]
+fn a_message_of_the_loops_own_thread_is_handled() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Vec::new());
+        let sender = event_loop.on_message(|event_loop: &mut EventLoop<Vec<&str>>, from| {
+            event_loop.data_mut().push(from);
+            if event_loop.data().len() == 3 {
+                event_loop.stop();
+            }
+        });
+        let (here, _there) = ready_pair();
+        let other = sender.clone();
+        event_loop
+            .attach(
+                here,
+                Interest::READABLE,
+                Trigger::Level,
+                move |event_loop, name, _| {
+                    event_loop.close(name);
+                    other.send("handler").unwrap();
+                },
+            )
+            .unwrap();
+        assert_eq!(turn(&mut event_loop), 2);
+        let other = sender.clone();
+        event_loop.set_timer(MS, move |event_loop, _| {
+            other.send("timer").unwrap();
+            let sender = sender.clone();
+            event_loop.defer(move |_| sender.send("deferred").unwrap());
+        });
+        event_loop.run().unwrap();
+        assert_eq!(*event_loop.data(), ["handler", "timer", "deferred"]);
+    });
+}
+
+/// Counts its drops.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// The loop drops what was sent and not handled; what is sent afterwards comes back.
+#[test]
+fn messages_go_with_the_loop_or_come_back() {
+    on_every_loop(|loops| {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let mut event_loop = loops.make(());
+        let sender = event_loop.on_message(|_, _: Counted| {});
+        sender.send(Counted(dropped.clone())).unwrap();
+        sender.send(Counted(dropped.clone())).unwrap();
+        drop(event_loop);
+        assert_eq!(dropped.load(Ordering::SeqCst), 2);
+        let refused = sender.send(Counted(dropped.clone())).unwrap_err();
+        assert_eq!(refused.to_string(), "the event loop is gone");
+        assert_eq!(dropped.load(Ordering::SeqCst), 2, "it is in the error");
+        drop(refused);
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
+    });
+}
+
+/// Messages left by a panic go with the loop too, and their drop may send: that comes back.
+#[test]
+fn a_message_may_send_when_it_is_dropped() {
+    struct Nosy(Option<Sender<Nosy>>);
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            if let Some(sender) = self.0.take() {
+                assert!(sender.send(Nosy(None)).is_err());
+            }
+        }
+    }
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(());
+        let sender = event_loop.on_message(|_, message: Nosy| std::mem::forget(message));
+        sender.send(Nosy(Some(sender.clone()))).unwrap();
+        drop(event_loop);
+    });
+}
+
+/// The last sender is gone: so is the handler, after the next turn that looks at messages; not before the last message.
+#[test]
+fn a_handler_goes_after_its_last_sender_and_message() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(0);
+        let held = Rc::new(());
+        let holder = held.clone();
+        let sender = event_loop.on_message(move |event_loop, ()| {
+            let _ = &holder;
+            *event_loop.data_mut() += 1;
+        });
+        let other = sender.clone();
+        drop(sender);
+        event_loop.handle().wake();
+        turn(&mut event_loop);
+        assert_eq!(Rc::strong_count(&held), 2, "there is another sender");
+        other.send(()).unwrap();
+        drop(other);
+        turn(&mut event_loop);
+        event_loop.handle().wake();
+        turn(&mut event_loop);
+        assert_eq!(*event_loop.data(), 1);
+        assert_eq!(Rc::strong_count(&held), 1);
+    });
+}
+
+/// A kind of message that a message's handler adds is heard.
+#[test]
+fn a_handler_added_by_a_handler_is_heard() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(0);
+        let sender = event_loop.on_message(|event_loop, ()| {
+            let inner = event_loop.on_message(|event_loop, ()| *event_loop.data_mut() += 1);
+            inner.send(()).unwrap();
+            *event_loop.data_mut() += 1;
+        });
+        sender.send(()).unwrap();
+        run_until(&mut event_loop, |count| *count == 2);
+        assert!(sender.send(()).is_ok());
+        run_until(&mut event_loop, |count| *count == 4);
+    });
+}
+
+/// `wake` ends a wait, and any number of them make one turn more.
+#[test]
+fn wakes_in_one_turn_are_one() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(());
+        let handle = event_loop.handle();
+        for _ in 0..10 {
+            handle.wake();
+        }
+        event_loop.run_once(None).unwrap();
+        assert_eq!(event_loop.next_deadline(), None);
+        let start = Instant::now();
+        event_loop.run_once(Some(5 * MS)).unwrap();
+        event_loop.run_once(Some(5 * MS)).unwrap();
+        // The mechanism may have kept one of them.
+        assert!(start.elapsed() >= 5 * MS);
+        let thread = thread::spawn(move || {
+            thread::sleep(2 * MS);
+            handle.wake();
+        });
+        event_loop.run_once(None).unwrap();
+        thread.join().unwrap();
+    });
+}
+
+/// Handles outlive their loop.
+#[test]
+fn a_handle_of_a_loop_that_is_gone_does_nothing() {
+    on_every_loop(|loops| {
+        let handle = loops.make(()).handle();
+        handle.wake();
+        handle.stop();
+        thread::spawn(move || handle.clone().stop()).join().unwrap();
+    });
+}
