@@ -165,7 +165,7 @@ impl Model {
             _ => asked,
         };
         if self.fds[at].kind == Kind::Tcp && self.below(2) == 0 {
-            interest = interest | Interest::PRIORITY;
+            interest |= Interest::PRIORITY;
         }
         self.register(at, interest, trigger);
         self.note(&format!("{interest:?} {trigger:?}"), at);
@@ -478,7 +478,7 @@ impl Model {
 
     /// What has not been told and must have been.
     fn missing(&self) -> Option<String> {
-        let missing = self.fds.iter().find_map(|fd| {
+        self.fds.iter().find_map(|fd| {
             let known = fd.registered.as_ref()?;
             let now = look(&fd.file);
             let due = ready(now, known.interest, self.can);
@@ -498,8 +498,7 @@ impl Model {
                 Trigger::Oneshot => !known.silent && (!due.is_empty() || is_unasked),
             };
             is_missing.then(|| format!("{due:?} ({now:#x}) of {:?} {:?}", known.token, fd.kind))
-        });
-        missing
+        })
     }
 }
 
