@@ -3,6 +3,9 @@
 //!
 //! The same seed makes the same run. `REVEILLE_MODEL_SEEDS=first..end` chooses others than the few that are always run.
 
+// The model knows what Linux's poll(2) says of each kind of end.
+#![cfg(any(target_os = "linux", target_os = "android"))]
+
 mod support;
 
 use reveille::backend::{Backend, BackendKind, Capabilities, Events};

@@ -181,9 +181,8 @@ impl<D: 'static> EventLoop<D> {
     }
 
     fn deliver(&mut self) {
-        while let Some((token, seen)) = self.batch.get(self.next_of_batch).copied() {
-            self.next_of_batch += 1;
-            self.dispatch(token, seen);
+        if self.next_of_batch < self.batch.len() {
+            self.deliver_pending();
         }
         while let Some(event) = self.table.events().get(self.next_event).copied() {
             self.next_event += 1;
@@ -191,8 +190,17 @@ impl<D: 'static> EventLoop<D> {
         }
     }
 
+    /// Delivers what no kernel has reported.
+    #[cold]
+    fn deliver_pending(&mut self) {
+        while let Some((token, seen)) = self.batch.get(self.next_of_batch).copied() {
+            self.next_of_batch += 1;
+            self.dispatch(token, seen);
+        }
+    }
+
     /// Calls the handler of an fd for what was seen of it, if it is attached still and asks for it still.
-    #[inline]
+    #[inline(always)]
     fn dispatch(&mut self, token: Token, seen: Readiness) {
         let Some(entry) = self.table.get(token) else {
             return;

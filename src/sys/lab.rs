@@ -4,7 +4,7 @@ use super::syscall::check;
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -72,9 +72,12 @@ pub(crate) fn replace(number: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Resul
 }
 
 /// Moves a file to a high number, which nobody else is likely to be given when it is closed, but not to one above `highest`.
+/// Each call begins at another one: what several threads move and close does not meet.
 pub(crate) fn move_up(fd: OwnedFd, highest: Option<RawFd>) -> io::Result<OwnedFd> {
+    static CALLS: AtomicI32 = AtomicI32::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed) & 0xffff;
     let mut error = io::Error::from(io::ErrorKind::InvalidInput);
-    for lowest in [5000, 900, 200] {
+    for lowest in [5000 + call % 1000, 900 + call % 90, 200 + call % 400] {
         match move_beyond(fd.as_fd(), lowest) {
             Ok(moved) if highest.is_some_and(|highest| moved.as_raw_fd() > highest) => {}
             Ok(moved) => return Ok(moved),

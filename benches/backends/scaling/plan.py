@@ -29,7 +29,8 @@ class Point:
     def command(self, program, runs, writes=None):
         what = ["timeouts" if self.sweep == "timeouts" else "ring", self.who, self.how]
         pending = ["--pending", self.pending] if self.pending else []
-        return [program, *what, "--pairs", self.pairs, "--active", self.active,
+        keep = ["--keep", 1] if self.sweep == "turn" else []
+        return [program, *what, *keep, "--pairs", self.pairs, "--active", self.active,
                 "--writes", writes or self.writes, "--runs", runs, *pending]
 
 

@@ -185,9 +185,10 @@ def kernel(results):
 def machine(results):
     e = results["env"]
     low, high = min(e["loads"]), max(e["loads"])
+    last = ", the last one not whole," if "time" in results["errors"] else ""
     text = (f"Measured on {e['date']} on {e['cores']} cores ({e['cpu']}), Linux {e['kernel']}, {e['rustc']}, release with thin "
             f"LTO; mio {e['versions']['mio']}, polling {e['versions']['polling']}. {e['rounds']} interleaved "
-            f"round{'s' * (e['rounds'] != 1)} of {e['runs']} runs for each point, the first run of each process dropped. "
+            f"round{'s' * (e['rounds'] != 1)}{last} of {e['runs']} runs for each point, the first run of each process dropped. "
             f"The load average was {low:.1f} to {high:.1f}")
     quiet = "." if high < 1.5 else ": others were using the machine, so that figures a third apart may be equal."
     return text + quiet + "\n"
@@ -207,5 +208,5 @@ def fill(page, tables):
         begin, end = f"<!-- {name} -->\n", "<!-- end -->"
         if text and begin in page:
             before, rest = page.split(begin, 1)
-            page = before + begin + text + end + rest.split(end, 1)[1]
+            page = f"{before}{begin}\n{text}\n{end}" + rest.split(end, 1)[1]
     return page

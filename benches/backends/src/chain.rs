@@ -15,6 +15,8 @@ pub struct Shape {
     /// How often a byte that was read is written on, in a run.
     pub writes: usize,
     pub runs: usize,
+    /// Register once, not before each run.
+    pub keeps: bool,
     /// Look for lost signals before each turn.
     pub watch_overflows: bool,
 }
@@ -28,6 +30,9 @@ pub fn run(shape: Shape, poller: &mut dyn Poller) -> io::Result<(Vec<Run>, (u64,
         let start = Times::now();
         for (key, reader) in pairs.readers.iter().enumerate() {
             if round > 0 {
+                if shape.keeps {
+                    break;
+                }
                 poller.remove(key, reader)?;
             }
             poller.add(key, reader)?;

@@ -12,6 +12,7 @@ backends ring WHO TRIGGER ...       prints every run of the ring as JSON
 backends timeouts BACKEND none|push|again ...
                                     the same on the callback loop, with timeouts
 where ... is [--pairs 100] [--active 1] [--writes 100] [--runs 25], the ring and how it is used;
+[--keep 1] registers once, not before each run;
 [--pending N] lowers the limit of queued signals, and counts the turns that lost one;
 [--core C] pins the process, [--limit 60] ends it after so many seconds";
 
@@ -46,6 +47,7 @@ impl Options {
             active: self.get("active", 1) as usize,
             writes: self.get("writes", 100) as usize,
             runs: self.get("runs", 25) as usize,
+            keeps: self.get("keep", 0) != 0,
             watch_overflows: self.0.contains_key("pending"),
         };
         if shape.active == 0 || shape.active > shape.pairs {
