@@ -354,9 +354,6 @@ impl<D: 'static> EventLoop<D> {
     fn detach_any(&mut self, token: Token) -> Option<Value> {
         let (held, _removed) = self.table.deregister(token, false)?;
         let (value, timeout, resumes) = (held.value.take(), held.timeout.take(), held.resumes);
-        if held.is_listed {
-            self.always.retain(|always| *always != token);
-        }
         if let Some(timeout) = timeout {
             self.timers.cancel(timeout.key);
         }

@@ -133,7 +133,7 @@ pub struct EventLoop<D = ()> {
     /// Events of `pending` and of what is always ready that are being delivered, and how far.
     batch: Vec<(Token, Readiness)>,
     next_of_batch: usize,
-    /// Sources that are always ready and armed.
+    /// Sources that are always ready and armed; and some that were detached, up to the next wait.
     always: Vec<Token>,
     /// How far the kernel's batch has been delivered.
     next_event: usize,
