@@ -10,6 +10,7 @@ use reveille::{Builder, Runtime};
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -48,7 +49,7 @@ fn epoll() -> Option<Runtime> {
 }
 
 /// Accepts, answers with a byte and closes, until the runtime is stopped.
-async fn serve(listener: TcpListener, served: &AtomicUsize) {
+async fn serve(listener: TcpListener, served: Arc<AtomicUsize>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         served.fetch_add(1, Ordering::Relaxed);
@@ -70,11 +71,12 @@ fn visit(addr: SocketAddr) {
 /// Connects many times, one after the other, to runtimes that share a listener. How often these have gone to sleep.
 fn round() -> Option<usize> {
     let (listener, addr) = shared();
-    let served: &'static AtomicUsize = Box::leak(Box::default());
+    let served = Arc::new(AtomicUsize::new(0));
     let (ready, handles) = mpsc::channel::<Handle>();
     let threads: Vec<_> = (0..RUNTIMES)
         .map(|_| {
             let (clone, ready) = (listener.try_clone().unwrap(), ready.clone());
+            let served = served.clone();
             thread::spawn(move || {
                 let runtime = epoll().expect("it was to be had before");
                 let listener = runtime.enter(|| TcpListener::from_std_exclusive(clone));
@@ -136,7 +138,7 @@ fn a_runtime_without_its_listener_takes_no_connections_from_others() {
         let busy = thread::spawn(move || {
             let runtime = epoll().expect("it was to be had before");
             let listener = runtime.enter(|| TcpListener::from_std_exclusive(listener));
-            let served: &'static AtomicUsize = Box::leak(Box::default());
+            let served = Arc::new(AtomicUsize::new(0));
             runtime.spawn(serve(listener.unwrap(), served));
             ready.send(runtime.handle()).unwrap();
             runtime.run().unwrap();
@@ -158,13 +160,13 @@ fn a_crowd_is_served_whoever_leaves() {
     }
     guarded("epoll", || {
         let (listener, addr) = shared();
-        let served: &'static AtomicUsize = Box::leak(Box::default());
+        let served = Arc::new(AtomicUsize::new(0));
         let leaving = epoll().expect("it was to be had before");
         let first = leaving
             .enter(|| TcpListener::from_std_exclusive(listener.try_clone().unwrap()).unwrap());
         let staying = epoll().expect("it was to be had before");
         let second = staying.enter(|| TcpListener::from_std_exclusive(listener).unwrap());
-        staying.spawn(serve(second, served));
+        staying.spawn(serve(second, served.clone()));
         let clients: Vec<_> = (0..40)
             .map(|_| std::net::TcpStream::connect(addr).unwrap())
             .collect();
