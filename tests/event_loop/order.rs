@@ -186,12 +186,12 @@ fn a_signal_makes_an_empty_turn() {
         let mut event_loop = loops.make(Trace::new());
         hooks(&mut event_loop);
         // SAFETY: the call takes nothing.
-        let this = unsafe { libc::pthread_self() };
+        let this = unsafe { libc::pthread_self() } as usize;
         let (done, over) = mpsc::channel::<()>();
         let killer = thread::spawn(move || {
             while over.recv_timeout(5 * MS) == Err(mpsc::RecvTimeoutError::Timeout) {
                 // SAFETY: the thread waits for this one, so it lives.
-                unsafe { libc::pthread_kill(this, libc::SIGUSR1) };
+                unsafe { libc::pthread_kill(this as libc::pthread_t, libc::SIGUSR1) };
             }
         });
         for _ in 0..3 {
