@@ -19,7 +19,10 @@ impl Uring {
     }
 
     /// Looks, right after a multishot request was handed over, whether it has ended at once: then its file has no wait
-    /// queue. (An end because the answer did not fit cannot be in the ring yet, for the ring is full.)
+    /// queue. Or the answer did not fit, which must not be taken for that: while the kernel holds other answers it adds
+    /// this one to them, room in the ring or not, and may move them all into the ring in the same call; so nobody calls
+    /// this who had [`is_overflown`](super::Ring::is_overflown) before. When that began later the ring was full, and
+    /// still is: the end is not in it.
     pub(super) fn note_constant(&mut self, fd: RawFd) {
         if self.slots[fd as usize].trigger == Trigger::Edge {
             let end = self.end_of(fd);

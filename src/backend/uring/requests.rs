@@ -45,8 +45,11 @@ impl Uring {
     /// As `arm`, and hands it over: the error is the kernel's.
     pub(super) fn arm_now(&mut self, fd: RawFd) -> io::Result<()> {
         self.arm(fd)?;
+        let was_overflown = self.ring.is_overflown();
         self.flush()?;
-        self.note_constant(fd);
+        if !was_overflown {
+            self.note_constant(fd);
+        }
         let mut end = self.end_of(fd);
         while end.is_none() && self.ring.is_overflown() {
             self.empty_ring();
@@ -172,6 +175,7 @@ impl Uring {
 
     /// Enters the kernel if there is reason to. `old` answers are there already.
     pub(super) fn enter(&mut self, old: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let was_overflown = self.ring.is_overflown();
         self.arm_queued()?;
         if old == 0 && timeout != Some(Duration::ZERO) {
             self.ring.enter(1, timeout)?;
@@ -179,7 +183,9 @@ impl Uring {
             self.flush()?;
         }
         while let Some(fd) = self.renewed.pop() {
-            self.note_constant(fd);
+            if !was_overflown {
+                self.note_constant(fd);
+            }
         }
         Ok(())
     }

@@ -114,6 +114,37 @@ fn a_multishot_request_that_the_kernel_ends_is_made_anew() {
     }
 }
 
+/// It ends as that of a file does that is ready for ever, and in the same call, for the kernel keeps the order.
+#[test]
+fn a_request_whose_first_answer_waits_behind_others_is_made_anew() {
+    let Some(mut uring) = sized(4, 4) else { return };
+    let pairs: Vec<_> = (0..6).map(|_| unix_pair()).collect();
+    let (last, others) = pairs.split_last().unwrap();
+    for (at, (_, theirs)) in others.iter().enumerate() {
+        uring
+            .add(theirs.as_fd(), token(at), READABLE, Trigger::Edge)
+            .unwrap();
+    }
+    // One more than there is room for; when two are taken there is room for that one and another.
+    for (ours, _) in &pairs {
+        (&*ours).write_all(b"x").unwrap();
+    }
+    let mut two = Events::with_capacity(2);
+    uring.wait(&mut two, Some(Duration::ZERO)).unwrap();
+    assert_eq!(two.as_slice().len(), 2);
+    assert!(uring.ring.is_overflown());
+    uring
+        .add(last.1.as_fd(), token(5), READABLE, Trigger::Edge)
+        .unwrap();
+    for round in 0..3 {
+        let seen = (0..6).flat_map(|_| look(&mut uring));
+        let seen = seen.filter(|event| event.token == token(5)).count();
+        assert_ne!(seen, 0, "round {round}");
+        assert_eq!((&last.1).read(&mut [0; 9]).unwrap(), 1);
+        (&last.0).write_all(b"x").unwrap();
+    }
+}
+
 #[test]
 fn a_removal_finds_its_end_behind_more_answers_than_fit() {
     let Some(mut uring) = sized(2, 2) else { return };
