@@ -21,11 +21,6 @@ fn sleep(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> bool {
     ready > 0
 }
 
-/// Whether a loop's fd is readable now.
-pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    sleep(fd, Some(Instant::now()))
-}
-
 /// Runs a loop as a host until it has come so far, and counts the turns; `None` where the mechanism has no fd.
 fn host<D: 'static>(event_loop: &mut EventLoop<D>, is_done: impl Fn(&D) -> bool) -> Option<usize> {
     let mut turns = 0;

@@ -1,10 +1,13 @@
-//! Callback loops on every mechanism of this host.
+//! Callback loops on every mechanism of this host, and what their tests do with them.
 
 use super::guarded;
 use reveille::backend::{BackendKind, Interest, Trigger};
 use reveille::event_loop::{Builder, EventLoop};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// A mechanism that this host has, to make loops of.
 #[derive(Clone, Copy)]
@@ -73,4 +76,60 @@ pub(crate) fn on_every_trigger(test: impl Fn(Loops, Trigger)) {
             }
         }
     });
+}
+
+/// Two connected sockets, neither of which blocks.
+pub(crate) fn pair() -> (UnixStream, UnixStream) {
+    let (here, there) = UnixStream::pair().unwrap();
+    here.set_nonblocking(true).unwrap();
+    there.set_nonblocking(true).unwrap();
+    (here, there)
+}
+
+/// A pair whose first socket has a byte to read.
+pub(crate) fn ready_pair() -> (UnixStream, UnixStream) {
+    let (here, mut there) = pair();
+    there.write_all(b"x").unwrap();
+    (here, there)
+}
+
+/// A turn that does not wait; how many handlers were called.
+pub(crate) fn turn<D: 'static>(event_loop: &mut EventLoop<D>) -> usize {
+    event_loop.run_once(Some(Duration::ZERO)).unwrap()
+}
+
+/// Turns, which wait, until the handlers have brought it so far.
+pub(crate) fn run_until<D: 'static>(event_loop: &mut EventLoop<D>, is_done: impl Fn(&D) -> bool) {
+    while !is_done(event_loop.data()) {
+        event_loop.run_once(None).unwrap();
+    }
+}
+
+/// Asserts that nothing is called, for a while.
+#[track_caller]
+pub(crate) fn assert_quiet<D: 'static>(event_loop: &mut EventLoop<D>) {
+    for _ in 0..3 {
+        assert_eq!(event_loop.run_once(Some(5 * MS)).unwrap(), 0);
+    }
+}
+
+/// Waits until a moment has passed, for certain.
+pub(crate) fn pass(moment: Instant) {
+    while Instant::now() <= moment {
+        std::thread::sleep(MS);
+    }
+}
+
+/// All that can be read now, as any trigger demands it.
+pub(crate) fn drain(mut stream: &UnixStream) -> Vec<u8> {
+    let mut buffer = [0; 64];
+    let mut all = Vec::new();
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return all,
+            Ok(length) => all.extend(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return all,
+            Err(error) => panic!("{error}"),
+        }
+    }
 }

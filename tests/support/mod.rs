@@ -2,7 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each binary uses a part of it")]
 
 mod foreign;
-mod loops;
+pub(crate) mod loops;
 
 pub(crate) use foreign::wait;
 pub(crate) use loops::{Loops, on_every_loop, on_every_trigger};

@@ -1,13 +1,35 @@
 //! Loops in the children of forks: with `after_fork` one's own, without it of no use and of no harm.
+//!
+//! One test in a binary of its own: a child has this thread alone, and what others held stays locked in it.
 
-use super::*;
-use reveille::backend::Readiness;
+mod support;
+
+use reveille::backend::{Interest, Readiness, Trigger};
+use reveille::event_loop::{Cause, EventLoop, Source};
 use std::fs::File;
-use std::os::fd::{FromRawFd, OwnedFd};
-use std::panic::AssertUnwindSafe;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use support::loops::{MS, assert_quiet, drain, pair, ready_pair, run_until, turn};
+use support::{Loops, on_every_loop, on_every_trigger};
 
-/// Runs `f` in a child of this process; what it returns comes back over a pipe. The child is this thread alone; it does not
-/// print, and is killed if it hangs.
+#[test]
+fn loops_go_on_in_the_children_of_forks() {
+    a_child_has_events_of_its_own_and_the_parent_keeps_its();
+    a_child_has_timers_of_its_own();
+    messages_stay_in_the_process_that_sent_them();
+    a_child_that_does_not_say_so_harms_nobody();
+    a_fork_inside_a_handler_leaves_each_with_its_own();
+    a_child_made_in_a_handler_drops_the_rest_of_the_parents_messages();
+    files_stay_ready_in_a_child();
+    a_fork_does_not_arm_a_one_shot();
+    a_runtime_in_a_child_is_refused_and_harms_nobody();
+}
+
+/// Runs `f` in a child of this process; what it returns comes back over a pipe. The child is this thread alone,
+/// and is killed if it hangs.
 fn in_child(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let mut fds = [0; 2];
     // SAFETY: there is room for the two numbers.
@@ -20,7 +42,6 @@ fn in_child(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     if child == 0 {
         // SAFETY: the call takes no pointer; the signal ends the child.
         unsafe { libc::alarm(30) };
-        std::panic::set_hook(Box::new(|_| {}));
         let result = catch_unwind(AssertUnwindSafe(f));
         let text = match result {
             Ok(Ok(())) => "ok".to_owned(),
@@ -45,6 +66,19 @@ fn in_child(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
         "" => Err("the child ended without a word, or hung".to_owned()),
         _ => Err(text),
     }
+}
+
+/// Whether a loop's fd is readable now.
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the entry is alive during the call.
+    let ready = unsafe { libc::poll(&mut entry, 1, 0) };
+    assert!(ready >= 0, "{}", io::Error::last_os_error());
+    ready > 0
 }
 
 /// Counts its calls, and reads what there is.
@@ -80,7 +114,6 @@ fn can_fork(loops: Loops) -> bool {
 
 /// Events of fds attached before and after the fork, and none of the parent's is taken away: the child closes
 /// everything.
-#[test]
 fn a_child_has_events_of_its_own_and_the_parent_keeps_its() {
     on_every_trigger(|loops, trigger| {
         if !can_fork(loops) {
@@ -116,7 +149,6 @@ fn a_child_has_events_of_its_own_and_the_parent_keeps_its() {
 }
 
 /// Timers of before the fork and of after it, timeouts, what was deferred, and hooks.
-#[test]
 fn a_child_has_timers_of_its_own() {
     on_every_loop(|loops| {
         if !can_fork(loops) {
@@ -151,7 +183,6 @@ fn a_child_has_timers_of_its_own() {
 }
 
 /// What was sent before the fork is the parent's; what the child sends is the child's, and wakes it and not the parent.
-#[test]
 fn messages_stay_in_the_process_that_sent_them() {
     on_every_loop(|loops| {
         if !can_fork(loops) {
@@ -169,7 +200,7 @@ fn messages_stay_in_the_process_that_sent_them() {
             sender.send("child").unwrap();
             assert!(event_loop.next_deadline().is_some());
             if let Ok(fd) = event_loop.as_fd() {
-                assert!(super::hosting::is_readable(fd), "nobody was notified");
+                assert!(is_readable(fd), "nobody was notified");
             }
             event_loop.run_once(None).unwrap();
             assert_eq!(*event_loop.data(), ["child"]);
@@ -183,7 +214,7 @@ fn messages_stay_in_the_process_that_sent_them() {
             // Before the first turn too, who sends notifies.
             sender.send("child").unwrap();
             if let Ok(fd) = event_loop.as_fd() {
-                assert!(super::hosting::is_readable(fd), "nobody was notified");
+                assert!(is_readable(fd), "nobody was notified");
             }
             Ok(())
         })
@@ -196,7 +227,6 @@ fn messages_stay_in_the_process_that_sent_them() {
 }
 
 /// Without `after_fork` every use is refused with a reason, and neither closing nor dropping takes anything from the parent.
-#[test]
 fn a_child_that_does_not_say_so_harms_nobody() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(0);
@@ -229,7 +259,6 @@ fn a_child_that_does_not_say_so_harms_nobody() {
 }
 
 /// The fork is made in a handler, in the middle of a batch and of a queue: the child goes on with what is its own.
-#[test]
 fn a_fork_inside_a_handler_leaves_each_with_its_own() {
     on_every_loop(|loops| {
         if !can_fork(loops) {
@@ -257,7 +286,6 @@ fn a_fork_inside_a_handler_leaves_each_with_its_own() {
 }
 
 /// The same, seen from the child, which goes on with the loop when the handler has returned.
-#[test]
 fn a_child_made_in_a_handler_drops_the_rest_of_the_parents_messages() {
     on_every_loop(|loops| {
         if !can_fork(loops) {
@@ -293,7 +321,6 @@ fn a_child_made_in_a_handler_drops_the_rest_of_the_parents_messages() {
 }
 
 /// What is always ready is known to no kernel, so it is the child's too, wherever in its batch the fork was made.
-#[test]
 fn files_stay_ready_in_a_child() {
     on_every_trigger(|loops, trigger| {
         if !can_fork(loops) {
@@ -327,7 +354,6 @@ fn files_stay_ready_in_a_child() {
 }
 
 /// A one-shot that was used up before the fork is not armed by it.
-#[test]
 fn a_fork_does_not_arm_a_one_shot() {
     on_every_trigger(|loops, trigger| {
         if trigger != Trigger::Oneshot || !can_fork(loops) {
@@ -353,7 +379,6 @@ fn a_fork_does_not_arm_a_one_shot() {
 }
 
 /// The async side: a turn in the child is refused, and dropping the runtime there takes nothing from the parent.
-#[test]
 fn a_runtime_in_a_child_is_refused_and_harms_nobody() {
     use reveille::Runtime;
     use reveille::io::AsyncFd;
