@@ -95,6 +95,10 @@ pub const NAMES: &[&str] = &[
     "rawwheel",
     "reveille",
     "reveille-loop",
+    "reveille-precise",
+    "reveille-1us",
+    "reveille-131us",
+    "reveille-524us",
     "tokio",
     "tokio-local",
     "smol",
@@ -118,6 +122,14 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "reveille" => Ok(c::reveille::contestant()),
         #[cfg(feature = "reveille")]
         "reveille-loop" => Ok(c::reveille_loop::contestant()),
+        #[cfg(feature = "reveille")]
+        "reveille-precise" => Ok(c::reveille_tuned::precise()),
+        #[cfg(feature = "reveille")]
+        "reveille-1us" => Ok(c::reveille_tuned::fine()),
+        #[cfg(feature = "reveille")]
+        "reveille-131us" => Ok(c::reveille_tuned::coarse()),
+        #[cfg(feature = "reveille")]
+        "reveille-524us" => Ok(c::reveille_tuned::coarsest()),
         #[cfg(feature = "tokio")]
         "tokio" => Ok(c::tokio::contestant()),
         #[cfg(feature = "tokio")]

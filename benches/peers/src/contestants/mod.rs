@@ -16,6 +16,8 @@ pub mod rawwheel;
 pub mod reveille;
 #[cfg(feature = "reveille")]
 pub mod reveille_loop;
+#[cfg(feature = "reveille")]
+pub mod reveille_tuned;
 #[cfg(feature = "smol")]
 pub mod smol;
 #[cfg(feature = "tokio")]

@@ -27,6 +27,15 @@ pub fn all<R: Timers>() -> Vec<Micro> {
     ]
 }
 
+/// Those that the settings of the timers change.
+pub fn fired<R: Timers>() -> Vec<Micro> {
+    vec![
+        ("timer", timer::<R>),
+        ("timer-storm", storm::<R>),
+        ("late", late::<R>),
+    ]
+}
+
 pub fn reset<R: Reset>() -> Vec<Micro> {
     vec![
         ("reset-later", reset_later::<R>),
