@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::Duration;
-use support::{Random, guarded};
+use support::{Random, guarded, seeds};
 
 /// As many fds as that, of which fewer fit into a batch.
 const MOST_FDS: usize = 24;
@@ -602,16 +602,8 @@ impl Drop for Model {
     }
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("REVEILLE_MODEL_SEEDS") else {
-        return 1..9;
-    };
-    let (first, end) = text.split_once("..").expect("first..end");
-    first.parse().unwrap()..end.parse().unwrap()
-}
-
 fn run(kind: BackendKind) {
-    for seed in seeds() {
+    for seed in seeds(1..9) {
         let mut model = match Model::new(kind, seed) {
             Ok(model) => model,
             Err(error) if error.kind() == ErrorKind::Unsupported => {

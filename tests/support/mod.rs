@@ -11,6 +11,7 @@ use reveille::net::{TcpListener, TcpStream};
 use reveille::{Builder, Runtime};
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::Poll;
@@ -49,6 +50,15 @@ pub(crate) fn guarded(backend: &str, test: impl FnOnce()) {
     test();
     drop(done);
     guard.join().expect("the guard does not panic");
+}
+
+/// The seeds of a model: those that are always run, or those that `REVEILLE_MODEL_SEEDS=first..end` names.
+pub(crate) fn seeds(always: Range<u64>) -> Range<u64> {
+    let Ok(text) = std::env::var("REVEILLE_MODEL_SEEDS") else {
+        return always;
+    };
+    let (first, end) = text.split_once("..").expect("first..end");
+    first.parse().expect("a number")..end.parse().expect("a number")
 }
 
 /// A connection: the side that connected and the side that accepted.
