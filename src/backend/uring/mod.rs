@@ -10,7 +10,8 @@
 //!   while answers under it still come. Requests outlive the rings' last fd for a while, for rings are freed in the
 //!   background, and as long as a child of a fork has one.
 //! - The kernel ends a multishot request whenever it likes, and says so by the missing `F_MORE`: always when an answer
-//!   did not fit into the ring, and at once for files that have no wait queue, such as regular ones.
+//!   did not fit into the ring, and at once for files that have no wait queue, such as regular ones. Nothing fits while it
+//!   holds other answers that did not, however much room there is: order goes first.
 //! - `POLLRDHUP` comes, like `POLLERR` and `POLLHUP`, although nobody asked for it, so that a one-shot request for room
 //!   ends when the peer ends its side.
 //! - An answer passes on what the wake-up said, without a look at the file. TCP says `POLLIN | POLLPRI` for any data; and
