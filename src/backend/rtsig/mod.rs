@@ -102,11 +102,14 @@ impl Rtsig {
         let claim = Claim::new()?;
         let signals = SignalFd::new(&claim.signals()?)?;
         let [first, second] = [signals.as_fd(), notify.as_fd()].map(|fd| fd.as_raw_fd());
+        // Not by `vec!`, which clones the structure in 5 kB of code.
+        let mut pending = Vec::new();
+        pending.resize_with(BATCH, Pending::none);
         Ok(Rtsig {
             table: Table::new(first, second, capacity),
             signals,
             notify,
-            pending: vec![Pending::none(); BATCH],
+            pending,
             overflows: overflows(),
             claim,
         })
