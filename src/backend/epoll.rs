@@ -31,7 +31,8 @@ use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token,
 use crate::sys::fd::FileId;
 use crate::sys::syscall::check;
 use crate::sys::timeout::{KernelTimespec, millis};
-use std::collections::{HashMap, HashSet};
+use crate::token::BuildKeyHasher;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -60,9 +61,9 @@ pub(super) struct Epoll {
     /// `remove`, until the number is added again. Never looked at by `wait`.
     owners: Vec<u64>,
     /// The level-triggered registrations, by token: only these need to be found again by `wait`.
-    levels: HashMap<u64, LevelFd>,
-    /// The registrations that cannot be modified, by token.
-    exclusives: HashSet<u64>,
+    levels: HashMap<u64, LevelFd, BuildKeyHasher>,
+    /// The tokens of the registrations that cannot be modified: a few listeners at most.
+    exclusives: Vec<u64>,
     /// `epoll_pwait2` has not been refused yet.
     nanoseconds: bool,
 }
@@ -85,8 +86,8 @@ impl Epoll {
             notify,
             buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
             owners: Vec::new(),
-            levels: HashMap::new(),
-            exclusives: HashSet::new(),
+            levels: HashMap::default(),
+            exclusives: Vec::new(),
             nanoseconds,
         };
         epoll.watch_notifier()?;
@@ -121,7 +122,7 @@ impl Epoll {
             self.levels.remove(&before);
         }
         if before != NOBODY && !self.exclusives.is_empty() {
-            self.exclusives.remove(&before);
+            self.exclusives.retain(|&known| known != before);
         }
     }
 
@@ -297,7 +298,7 @@ impl Backend for Epoll {
         }
         self.control(libc::EPOLL_CTL_ADD, fd, IN | EDGE | EXCLUSIVE, data)?;
         self.own(fd, data);
-        self.exclusives.insert(data);
+        self.exclusives.push(data);
         Ok(())
     }
 
@@ -310,7 +311,7 @@ impl Backend for Epoll {
     ) -> io::Result<()> {
         self.check_owner(fd, token)?;
         let data = token.to_u64();
-        if !self.exclusives.is_empty() && self.exclusives.contains(&data) {
+        if self.exclusives.contains(&data) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "an exclusive registration cannot be modified: remove it, and add the fd anew",
@@ -345,7 +346,7 @@ impl Backend for Epoll {
             }
         }
         if !self.exclusives.is_empty() {
-            self.exclusives.remove(&token.to_u64());
+            self.exclusives.retain(|&known| known != token.to_u64());
         }
         match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
             // The number was closed, and may have been given to another file since.
