@@ -29,7 +29,7 @@
 use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
-use crate::sys::syscall::check;
+use crate::sys::syscall::{check, failure};
 use crate::sys::timeout::{KernelTimespec, millis};
 use crate::token::BuildKeyHasher;
 use std::collections::HashMap;
@@ -312,7 +312,7 @@ impl Backend for Epoll {
         self.check_owner(fd, token)?;
         let data = token.to_u64();
         if self.exclusives.contains(&data) {
-            return Err(io::Error::new(
+            return Err(failure(
                 io::ErrorKind::InvalidInput,
                 "an exclusive registration cannot be modified: remove it, and add the fd anew",
             ));

@@ -12,6 +12,7 @@ use super::remote::Message;
 use crate::backend;
 use crate::budget;
 use crate::interest::{Interest, Readiness};
+use crate::sys::syscall::failure;
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
@@ -317,7 +318,7 @@ pub(crate) fn tells_errors() -> bool {
 /// No runtime runs on this thread.
 #[cold]
 pub(crate) fn no_runtime() -> io::Error {
-    io::Error::other(NO_RUNTIME)
+    failure(io::ErrorKind::Other, NO_RUNTIME)
 }
 
 /// What is said, as an error or a panic, when something needs a runtime and none runs here.
@@ -326,7 +327,8 @@ pub(crate) const NO_RUNTIME: &str = "no reveille runtime runs on this thread: ca
 /// The runtime of a handle has ended.
 #[cold]
 pub(crate) fn gone() -> io::Error {
-    io::Error::other(
+    failure(
+        io::ErrorKind::Other,
         "the runtime that this socket or timer was registered with is gone (each `reveille::block_on` makes a new one)",
     )
 }

@@ -25,6 +25,7 @@ use crate::reactor::parker::Unparker;
 use crate::reactor::registration::NO_RUNTIME;
 use crate::reactor::waker_slot::KeyWakers;
 use crate::sync::Arc;
+use crate::sys::syscall::failure;
 use crate::task::{self, JoinHandle, TaskInfo, Tasks};
 use context::InLoop;
 use local::Local;
@@ -94,8 +95,13 @@ impl Runtime {
         }
         let unparker = Unparker::new(backend.notifier());
         let unpark = Waker::from(unparker.clone());
-        let tasks = Tasks::new(unpark, builder.poll_budget, builder.inspection)
-            .ok_or_else(|| io::Error::other("too many runtimes are alive in this process"))?;
+        let tasks =
+            Tasks::new(unpark, builder.poll_budget, builder.inspection).ok_or_else(|| {
+                failure(
+                    io::ErrorKind::Other,
+                    "too many runtimes are alive in this process",
+                )
+            })?;
         let keys = KeyWakers {
             vtable: task::vtable(),
             wake: task::wake_key,

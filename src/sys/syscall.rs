@@ -22,6 +22,13 @@ pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     }
 }
 
+/// An error that says why, for people. Here once, for building one takes two allocations.
+#[cold]
+#[inline(never)]
+pub(crate) fn failure(kind: io::ErrorKind, why: &str) -> io::Error {
+    io::Error::new(kind, why)
+}
+
 /// Whether a call is missing in this kernel, or a sandbox forbids it or hides it, so that its elder has to do.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
@@ -32,7 +39,8 @@ pub(crate) fn is_refused(error: &io::Error) -> bool {
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A number in a word: nothing is lost that a drop would free, and code for that is saved in every caller.
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => std::mem::forget(error),
             done => return done,
         }
     }

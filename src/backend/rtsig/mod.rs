@@ -54,7 +54,7 @@ use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, 
 use crate::sys::fd::{FileId, identify};
 use crate::sys::poll::{poll, poll_on};
 use crate::sys::signal::{Pending, SignalFd};
-use crate::sys::syscall::retry;
+use crate::sys::syscall::{failure, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -272,7 +272,7 @@ impl Backend for Rtsig {
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::Error::new(
+        Err(failure(
             io::ErrorKind::Unsupported,
             "signals have no kernel object that another loop could watch for all that they do not tell",
         ))
