@@ -111,6 +111,7 @@ impl Epoll {
     }
 
     /// Notes that the number is `owner`'s now.
+    #[inline(never)]
     fn own(&mut self, fd: RawFd, owner: u64) {
         let at = fd as usize;
         if at >= self.owners.len() {
@@ -119,11 +120,21 @@ impl Epoll {
         let before = std::mem::replace(&mut self.owners[at], owner);
         if before != NOBODY && !self.levels.is_empty() {
             // Closed without `remove`, which is allowed here.
-            self.levels.remove(&before);
+            self.forget_level(before);
         }
         if before != NOBODY && !self.exclusives.is_empty() {
             self.exclusives.retain(|&known| known != before);
         }
+    }
+
+    #[inline(never)]
+    fn note_level(&mut self, owner: u64, fd: RawFd) {
+        self.levels.insert(owner, LevelFd::armed(fd));
+    }
+
+    #[inline(never)]
+    fn forget_level(&mut self, owner: u64) -> Option<LevelFd> {
+        self.levels.remove(&owner)
     }
 
     fn owner(&self, fd: RawFd) -> u64 {
@@ -140,6 +151,7 @@ impl Epoll {
     }
 
     /// Whether the number names a file that is registered, though the kernel was told to forget it for now.
+    #[inline(never)]
     fn is_disarmed(&self, fd: RawFd) -> bool {
         if self.levels.is_empty() {
             return false;
@@ -283,7 +295,7 @@ impl Backend for Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, mask(interest, trigger), data)?;
         self.own(fd, data);
         if trigger == Trigger::Level {
-            self.levels.insert(data, LevelFd::armed(fd));
+            self.note_level(data, fd);
         }
         Ok(())
     }
@@ -317,17 +329,22 @@ impl Backend for Epoll {
                 "an exclusive registration cannot be modified: remove it, and add the fd anew",
             ));
         }
-        let was_level = !self.levels.is_empty() && self.levels.contains_key(&data);
-        let what = if was_level && self.levels[&data].disarmed.is_some() {
+        // The empty table is asked first: most loops have no such registration.
+        let level = match self.levels.is_empty() {
+            true => None,
+            false => self.levels.get(&data),
+        };
+        let was_level = level.is_some();
+        let what = if level.is_some_and(|level| level.disarmed.is_some()) {
             libc::EPOLL_CTL_ADD
         } else {
             libc::EPOLL_CTL_MOD
         };
         self.control(what, fd, mask(interest, trigger), data)?;
         if trigger == Trigger::Level {
-            self.levels.insert(data, LevelFd::armed(fd));
+            self.note_level(data, fd);
         } else if was_level {
-            self.levels.remove(&data);
+            self.forget_level(data);
         }
         Ok(())
     }
@@ -340,7 +357,7 @@ impl Backend for Epoll {
         self.check_owner(fd, token)?;
         self.owners[fd as usize] = NOBODY;
         if !self.levels.is_empty() {
-            let level = self.levels.remove(&token.to_u64());
+            let level = self.forget_level(token.to_u64());
             if level.is_some_and(|level| level.disarmed.is_some()) {
                 return Ok(());
             }

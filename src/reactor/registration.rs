@@ -107,7 +107,7 @@ impl Registration {
                     return Poll::Ready(done);
                 }
             }
-            match self.poll_elsewhere(fd, direction.interest(), cx) {
+            match self.poll_elsewhere(fd.as_raw_fd(), direction.interest(), cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -128,20 +128,21 @@ impl Registration {
     ) -> Poll<io::Result<Seen>> {
         self.owner(|driver| match driver {
             Some(driver) => driver.poll_ready(self.token, direction, cx),
-            None => self.poll_elsewhere(fd, direction.interest(), cx),
+            None => self.poll_elsewhere(fd.as_raw_fd(), direction.interest(), cx),
         })
     }
 
     /// Off the owner's thread: asks `poll(2)`, and sends a message for what is not ready.
     #[cold]
+    #[inline(never)]
     fn poll_elsewhere(
         &self,
-        fd: impl AsRawFd,
+        fd: RawFd,
         interest: Interest,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let remote = REMOTES.get(self.runtime).ok_or_else(gone)?;
-        let readiness = backend::look(fd.as_raw_fd(), interest)?;
+        let readiness = backend::look(fd, interest)?;
         if readiness.intersects(answers(interest)) {
             return Poll::Ready(Ok(Seen {
                 round: Seen::ELSEWHERE,

@@ -34,13 +34,20 @@ pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
+/// A call, since every caller of [`retry`] would hold the table of kinds.
+#[cold]
+#[inline(never)]
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
+}
+
 /// Repeats a call as long as a signal interrupts it: for calls that do not block, where only the work is left to do.
 #[inline]
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            // A number in a word: nothing is lost that a drop would free, and code for that is saved in every caller.
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => std::mem::forget(error),
+            // A number in a word, of which a drop would free nothing.
+            Err(error) if is_interrupted(&error) => std::mem::forget(error),
             done => return done,
         }
     }

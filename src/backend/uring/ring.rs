@@ -354,9 +354,9 @@ mod tests {
                 }
             }
             ring.enter(6, None).unwrap();
-            assert!(ring.find(|answer| answer.user_data == 5).is_some());
-            ring.retain(|answer| answer.user_data % 3 == 1);
-            assert!(ring.find(|answer| answer.user_data == 5).is_none());
+            assert!(ring.find(&mut |answer| answer.user_data == 5).is_some());
+            ring.retain(&mut |answer| answer.user_data % 3 == 1);
+            assert!(ring.find(&mut |answer| answer.user_data == 5).is_none());
             assert_eq!(ring.ready(), 2);
             for expected in [1, 4] {
                 assert_eq!(ring.peek().unwrap().user_data, expected);
