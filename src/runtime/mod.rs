@@ -30,6 +30,7 @@ use crate::task::{self, JoinHandle, TaskInfo, Tasks};
 use context::InLoop;
 use local::Local;
 use shared::Shared;
+use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::Future;
@@ -357,8 +358,17 @@ impl fmt::Debug for Runtime {
 /// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = made();
+    (*runtime).borrow().block_on(future)
+}
+
+/// A runtime, or a panic. Behind a pointer that knows how to drop it: the function above is compiled in the caller's
+/// crate for each of its futures, and would bring the code that drops a whole runtime there.
+#[track_caller]
+#[inline(never)]
+fn made() -> Box<dyn Borrow<Runtime>> {
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => Box::new(runtime),
         Err(error) => panic!("no runtime could be made: {error}"),
     }
 }
