@@ -108,18 +108,21 @@ impl Runtime {
             wake: task::wake_key,
             min_key: task::MIN_KEY,
         };
+        // Before the driver, whose drop on an unwind is long code.
+        let remote = tasks.remote().clone();
+        let shared = Shared::new(tasks.id(), builder.name, remote, unparker.clone());
+        let shared = Arc::new(shared);
         let driver = Driver::new(Parts {
             id: tasks.id(),
             backend,
-            unparker: unparker.clone(),
+            unparker,
             event_capacity: builder.event_capacity,
             timer_tick: builder.timer_tick,
             precise_timers: builder.precise_timers,
             keys,
         })?;
-        let shared = Shared::new(tasks.id(), builder.name, tasks.remote().clone(), unparker);
-        let local = Local {
-            shared: Arc::new(shared),
+        let local = Box::new(Local {
+            shared,
             tasks,
             driver,
             event_interval: builder.event_interval,
@@ -127,10 +130,10 @@ impl Runtime {
             on_unpark: builder.on_unpark,
             unhandled_panic: builder.unhandled_panic,
             looping: Cell::new(false),
-        };
+        });
         local.driver.suspend();
         Ok(Runtime {
-            local: Box::new(local),
+            local,
             host_fd: OnceCell::new(),
         })
     }
