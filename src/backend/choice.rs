@@ -78,6 +78,7 @@ impl BackendKind {
     ///
     /// `Unsupported` when this host or this version has none, with the reason and what there is instead; else what
     /// the system calls say.
+    #[inline(never)]
     pub fn open(self, capacity: usize) -> io::Result<Box<dyn Backend>> {
         if let Some(reason) = self.absent() {
             let text = format!("the {self} backend is {reason}; {}", Host);
@@ -149,26 +150,51 @@ impl fmt::Display for BackendKind {
 impl FromStr for BackendKind {
     type Err = ParseBackendKindError;
 
+    #[inline(never)]
     fn from_str(text: &str) -> Result<BackendKind, ParseBackendKindError> {
-        let name = text.trim().to_ascii_lowercase().replace('_', "-");
-        Ok(match name.as_str() {
-            "epoll" | "linux-sysepoll" | "sysepoll" => BackendKind::Epoll,
-            "kqueue" | "freebsd-kqueue" => BackendKind::Kqueue,
-            "event-ports" | "eventports" | "evport" | "solaris-eventports" => {
-                BackendKind::EventPorts
-            }
-            "devpoll" | "dev-poll" | "/dev/poll" | "solaris-devpoll" => BackendKind::DevPoll,
-            "poll" => BackendKind::Poll,
-            "select" => BackendKind::Select,
-            "rtsig" | "linux-rtsig" => BackendKind::Rtsig,
-            "io-uring" | "iouring" | "uring" => BackendKind::IoUring,
-            _ => {
-                return Err(ParseBackendKindError {
-                    name: text.to_owned(),
-                });
-            }
-        })
+        let name = text.trim();
+        let named = NAMES.iter().find(|(known, _)| is_named(name, known));
+        match named {
+            Some(&(_, kind)) => Ok(kind),
+            None => Err(ParseBackendKindError {
+                name: text.to_owned(),
+            }),
+        }
     }
+}
+
+/// What can be asked for.
+static NAMES: [(&str, BackendKind); 20] = [
+    ("epoll", BackendKind::Epoll),
+    ("linux-sysepoll", BackendKind::Epoll),
+    ("sysepoll", BackendKind::Epoll),
+    ("kqueue", BackendKind::Kqueue),
+    ("freebsd-kqueue", BackendKind::Kqueue),
+    ("event-ports", BackendKind::EventPorts),
+    ("eventports", BackendKind::EventPorts),
+    ("evport", BackendKind::EventPorts),
+    ("solaris-eventports", BackendKind::EventPorts),
+    ("devpoll", BackendKind::DevPoll),
+    ("dev-poll", BackendKind::DevPoll),
+    ("/dev/poll", BackendKind::DevPoll),
+    ("solaris-devpoll", BackendKind::DevPoll),
+    ("poll", BackendKind::Poll),
+    ("select", BackendKind::Select),
+    ("rtsig", BackendKind::Rtsig),
+    ("linux-rtsig", BackendKind::Rtsig),
+    ("io-uring", BackendKind::IoUring),
+    ("iouring", BackendKind::IoUring),
+    ("uring", BackendKind::IoUring),
+];
+
+/// Whether a text is a name, in any case and with `_` for `-`.
+#[inline(never)]
+fn is_named(text: &str, name: &str) -> bool {
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    text.len() == name.len() && text.bytes().map(plain).eq(name.bytes())
 }
 
 /// No mechanism has that name.
@@ -180,7 +206,7 @@ pub struct ParseBackendKindError {
 impl fmt::Display for ParseBackendKindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no backend is called {:?}; the names are ", self.name)?;
-        list(f, BackendKind::ALL.iter().map(|kind| kind.name()))
+        list(f, &mut BackendKind::ALL.iter().map(|kind| kind as _))
     }
 }
 
@@ -230,7 +256,10 @@ impl fmt::Display for Availability {
 
 /// Every mechanism, and whether this host has it: found out by opening and closing each.
 pub fn available() -> Vec<Availability> {
-    BackendKind::ALL.map(Availability::of).to_vec()
+    BackendKind::ALL
+        .iter()
+        .map(|kind| Availability::of(*kind))
+        .collect()
 }
 
 /// Opens the mechanism that was asked for: by the program, else by `REVEILLE_BACKEND`, else the first of the automatic
@@ -250,6 +279,7 @@ pub(crate) fn open(choice: Option<BackendKind>, capacity: usize) -> io::Result<B
 }
 
 /// As `open`, with the variable's value.
+#[inline(never)]
 fn open_named(
     choice: Option<BackendKind>,
     variable: Option<&str>,
@@ -262,8 +292,14 @@ fn open_named(
         let order = &BackendKind::ALL[..BackendKind::AUTOMATIC];
         return open_first(order, |kind| kind.open(capacity)).map_err(nothing_works);
     };
+    open_by_name(name, capacity)
+}
+
+/// Opens what the variable names; the message names the variable.
+#[cold]
+fn open_by_name(name: &str, capacity: usize) -> io::Result<Box<dyn Backend>> {
     let invalid = |error| {
-        let text = format!("{VARIABLE}: {error}; {}", Host);
+        let text = format!("{VARIABLE}: {error}; {Host}");
         io::Error::new(io::ErrorKind::InvalidInput, text)
     };
     let kind: BackendKind = name.parse().map_err(invalid)?;
@@ -278,6 +314,7 @@ fn open_named(
 
 /// Says what to do about a mechanism that was asked for and that the system refuses, as a sandbox does; a shortage keeps
 /// its number.
+#[cold]
 fn refused(kind: BackendKind, error: io::Error) -> io::Error {
     // What has no number was explained by whoever made it; a mechanism that is known to be absent, with all the rest.
     if kind.absent().is_some() || is_shortage(&error) {
@@ -300,6 +337,7 @@ fn kind_of(error: &io::Error) -> io::ErrorKind {
 }
 
 /// Says what could be asked for, when nothing of the automatic order is to be had; a shortage keeps its number.
+#[cold]
 fn nothing_works(error: io::Error) -> io::Error {
     if is_shortage(&error) {
         return error;
@@ -343,24 +381,28 @@ struct Host;
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (have, miss): (Vec<_>, Vec<_>) = available()
-            .into_iter()
-            .partition(Availability::is_available);
+        let all = available();
         f.write_str("this host has ")?;
-        if have.is_empty() {
+        if !all.iter().any(Availability::is_available) {
             f.write_str("none")?;
         }
-        list(f, have.iter())?;
-        f.write_str(", but not ")?;
-        list(f, miss.iter())
+        for (have, before) in [(true, ""), (false, ", but not ")] {
+            f.write_str(before)?;
+            let kinds = all.iter().filter(|kind| kind.is_available() == have);
+            list(f, &mut kinds.map(|kind| kind as _))?;
+        }
+        Ok(())
     }
 }
 
 /// Writes the items with commas between them.
-fn list(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    items: &mut dyn Iterator<Item = &dyn fmt::Display>,
+) -> fmt::Result {
     for (at, item) in items.enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        write!(f, "{comma}{item}")?;
+        f.write_str(if at == 0 { "" } else { ", " })?;
+        item.fmt(f)?;
     }
     Ok(())
 }

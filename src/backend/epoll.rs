@@ -29,9 +29,10 @@
 use super::notifier::{NotifyFd, is_refused};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
-use crate::sys::syscall::check;
+use crate::sys::syscall::{check, failure};
 use crate::sys::timeout::{KernelTimespec, millis};
-use std::collections::{HashMap, HashSet};
+use crate::token::BuildKeyHasher;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -60,9 +61,9 @@ pub(super) struct Epoll {
     /// `remove`, until the number is added again. Never looked at by `wait`.
     owners: Vec<u64>,
     /// The level-triggered registrations, by token: only these need to be found again by `wait`.
-    levels: HashMap<u64, LevelFd>,
-    /// The registrations that cannot be modified, by token.
-    exclusives: HashSet<u64>,
+    levels: HashMap<u64, LevelFd, BuildKeyHasher>,
+    /// The tokens of the registrations that cannot be modified: a few listeners at most.
+    exclusives: Vec<u64>,
     /// `epoll_pwait2` has not been refused yet.
     nanoseconds: bool,
 }
@@ -85,8 +86,8 @@ impl Epoll {
             notify,
             buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
             owners: Vec::new(),
-            levels: HashMap::new(),
-            exclusives: HashSet::new(),
+            levels: HashMap::default(),
+            exclusives: Vec::new(),
             nanoseconds,
         };
         epoll.watch_notifier()?;
@@ -110,6 +111,7 @@ impl Epoll {
     }
 
     /// Notes that the number is `owner`'s now.
+    #[inline(never)]
     fn own(&mut self, fd: RawFd, owner: u64) {
         let at = fd as usize;
         if at >= self.owners.len() {
@@ -118,11 +120,21 @@ impl Epoll {
         let before = std::mem::replace(&mut self.owners[at], owner);
         if before != NOBODY && !self.levels.is_empty() {
             // Closed without `remove`, which is allowed here.
-            self.levels.remove(&before);
+            self.forget_level(before);
         }
         if before != NOBODY && !self.exclusives.is_empty() {
-            self.exclusives.remove(&before);
+            self.exclusives.retain(|&known| known != before);
         }
+    }
+
+    #[inline(never)]
+    fn note_level(&mut self, owner: u64, fd: RawFd) {
+        self.levels.insert(owner, LevelFd::armed(fd));
+    }
+
+    #[inline(never)]
+    fn forget_level(&mut self, owner: u64) -> Option<LevelFd> {
+        self.levels.remove(&owner)
     }
 
     fn owner(&self, fd: RawFd) -> u64 {
@@ -139,6 +151,7 @@ impl Epoll {
     }
 
     /// Whether the number names a file that is registered, though the kernel was told to forget it for now.
+    #[inline(never)]
     fn is_disarmed(&self, fd: RawFd) -> bool {
         if self.levels.is_empty() {
             return false;
@@ -282,7 +295,7 @@ impl Backend for Epoll {
         self.control(libc::EPOLL_CTL_ADD, fd, mask(interest, trigger), data)?;
         self.own(fd, data);
         if trigger == Trigger::Level {
-            self.levels.insert(data, LevelFd::armed(fd));
+            self.note_level(data, fd);
         }
         Ok(())
     }
@@ -297,7 +310,7 @@ impl Backend for Epoll {
         }
         self.control(libc::EPOLL_CTL_ADD, fd, IN | EDGE | EXCLUSIVE, data)?;
         self.own(fd, data);
-        self.exclusives.insert(data);
+        self.exclusives.push(data);
         Ok(())
     }
 
@@ -310,23 +323,28 @@ impl Backend for Epoll {
     ) -> io::Result<()> {
         self.check_owner(fd, token)?;
         let data = token.to_u64();
-        if !self.exclusives.is_empty() && self.exclusives.contains(&data) {
-            return Err(io::Error::new(
+        if self.exclusives.contains(&data) {
+            return Err(failure(
                 io::ErrorKind::InvalidInput,
                 "an exclusive registration cannot be modified: remove it, and add the fd anew",
             ));
         }
-        let was_level = !self.levels.is_empty() && self.levels.contains_key(&data);
-        let what = if was_level && self.levels[&data].disarmed.is_some() {
+        // The empty table is asked first: most loops have no such registration.
+        let level = match self.levels.is_empty() {
+            true => None,
+            false => self.levels.get(&data),
+        };
+        let was_level = level.is_some();
+        let what = if level.is_some_and(|level| level.disarmed.is_some()) {
             libc::EPOLL_CTL_ADD
         } else {
             libc::EPOLL_CTL_MOD
         };
         self.control(what, fd, mask(interest, trigger), data)?;
         if trigger == Trigger::Level {
-            self.levels.insert(data, LevelFd::armed(fd));
+            self.note_level(data, fd);
         } else if was_level {
-            self.levels.remove(&data);
+            self.forget_level(data);
         }
         Ok(())
     }
@@ -339,13 +357,13 @@ impl Backend for Epoll {
         self.check_owner(fd, token)?;
         self.owners[fd as usize] = NOBODY;
         if !self.levels.is_empty() {
-            let level = self.levels.remove(&token.to_u64());
+            let level = self.forget_level(token.to_u64());
             if level.is_some_and(|level| level.disarmed.is_some()) {
                 return Ok(());
             }
         }
         if !self.exclusives.is_empty() {
-            self.exclusives.remove(&token.to_u64());
+            self.exclusives.retain(|&known| known != token.to_u64());
         }
         match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
             // The number was closed, and may have been given to another file since.

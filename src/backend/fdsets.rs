@@ -36,6 +36,7 @@ impl FdSets {
     }
 
     /// Adds directions to those that are armed.
+    #[inline(never)]
     pub(super) fn arm(&mut self, fd: RawFd, interest: Interest) {
         let (word, bit) = position(fd);
         if word >= self.armed[0].len() {
@@ -53,6 +54,7 @@ impl FdSets {
     }
 
     /// Takes away those directions that were seen.
+    #[inline(never)]
     pub(super) fn disarm(&mut self, fd: RawFd, seen: Readiness) {
         let (word, bit) = position(fd);
         for (at, (_, told)) in DIRECTIONS.into_iter().enumerate() {

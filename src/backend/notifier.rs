@@ -123,6 +123,7 @@ impl NotifyFd {
 
     /// Consumes what was notified so far, so that the fd is readable no longer. Call it before looking at what was
     /// published: what is notified afterwards makes the fd readable again.
+    #[inline(never)]
     pub fn drain(&self) {
         let mut receive = &self.ends.receive;
         let mut buffer = [0; 128];

@@ -21,7 +21,7 @@
 use super::pollset::{HAS_RDHUP, PollSet};
 use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
 use crate::sys;
-use crate::sys::syscall::retry;
+use crate::sys::syscall::{failure, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -116,7 +116,7 @@ impl Backend for Poll {
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::Error::new(
+        Err(failure(
             io::ErrorKind::Unsupported,
             "poll(2) has no kernel object that another loop could watch",
         ))

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::sys::fd::is_open;
 use crate::sys::select::{HIGHEST, select};
-use crate::sys::syscall::retry;
+use crate::sys::syscall::{failure, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -284,7 +284,7 @@ impl Backend for Select {
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::Error::new(
+        Err(failure(
             io::ErrorKind::Unsupported,
             "select(2) has no kernel object that another loop could watch",
         ))

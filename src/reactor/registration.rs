@@ -12,6 +12,7 @@ use super::remote::Message;
 use crate::backend;
 use crate::budget;
 use crate::interest::{Interest, Readiness};
+use crate::sys::syscall::failure;
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
@@ -106,7 +107,7 @@ impl Registration {
                     return Poll::Ready(done);
                 }
             }
-            match self.poll_elsewhere(fd, direction.interest(), cx) {
+            match self.poll_elsewhere(fd.as_raw_fd(), direction.interest(), cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
@@ -127,20 +128,21 @@ impl Registration {
     ) -> Poll<io::Result<Seen>> {
         self.owner(|driver| match driver {
             Some(driver) => driver.poll_ready(self.token, direction, cx),
-            None => self.poll_elsewhere(fd, direction.interest(), cx),
+            None => self.poll_elsewhere(fd.as_raw_fd(), direction.interest(), cx),
         })
     }
 
     /// Off the owner's thread: asks `poll(2)`, and sends a message for what is not ready.
     #[cold]
+    #[inline(never)]
     fn poll_elsewhere(
         &self,
-        fd: impl AsRawFd,
+        fd: RawFd,
         interest: Interest,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let remote = REMOTES.get(self.runtime).ok_or_else(gone)?;
-        let readiness = backend::look(fd.as_raw_fd(), interest)?;
+        let readiness = backend::look(fd, interest)?;
         if readiness.intersects(answers(interest)) {
             return Poll::Ready(Ok(Seen {
                 round: Seen::ELSEWHERE,
@@ -317,7 +319,7 @@ pub(crate) fn tells_errors() -> bool {
 /// No runtime runs on this thread.
 #[cold]
 pub(crate) fn no_runtime() -> io::Error {
-    io::Error::other(NO_RUNTIME)
+    failure(io::ErrorKind::Other, NO_RUNTIME)
 }
 
 /// What is said, as an error or a panic, when something needs a runtime and none runs here.
@@ -326,7 +328,8 @@ pub(crate) const NO_RUNTIME: &str = "no reveille runtime runs on this thread: ca
 /// The runtime of a handle has ended.
 #[cold]
 pub(crate) fn gone() -> io::Error {
-    io::Error::other(
+    failure(
+        io::ErrorKind::Other,
         "the runtime that this socket or timer was registered with is gone (each `reveille::block_on` makes a new one)",
     )
 }

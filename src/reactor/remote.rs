@@ -8,7 +8,7 @@ use super::clock::Moment;
 use super::io_state::Direction;
 use crate::sync::{Arc, Mutex};
 use crate::timer::TimerKey;
-use crate::token::Token;
+use crate::token::{BuildKeyHasher, Token};
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::Waker;
@@ -65,7 +65,7 @@ impl Message {
 struct Inbox {
     closed: bool,
     messages: VecDeque<Message>,
-    waiting: HashSet<WaiterId>,
+    waiting: HashSet<WaiterId, BuildKeyHasher>,
 }
 
 /// The reactor's queue for other threads.

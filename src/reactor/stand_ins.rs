@@ -4,12 +4,13 @@
 //! An entry lives until the owner's thread arms the handle's timer anew, or the handle is dropped.
 
 use crate::timer::TimerKey;
+use crate::token::BuildKeyHasher;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// From the key of a timer that has fired to the timer that its handle waits for.
 #[derive(Debug, Default)]
-pub(super) struct StandIns(RefCell<HashMap<u64, TimerKey>>);
+pub(super) struct StandIns(RefCell<HashMap<u64, TimerKey, BuildKeyHasher>>);
 
 impl StandIns {
     /// What stands for `key`, fired or not.

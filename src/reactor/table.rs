@@ -14,6 +14,7 @@
 use crate::backend::{Backend, Capabilities, Event, Events, Trigger};
 use crate::interest::Interest;
 use crate::sys::fork;
+use crate::sys::syscall::failure;
 use crate::token::Token;
 use slab::Slab;
 use std::io;
@@ -182,7 +183,7 @@ impl<S> Table<S> {
         let index = u32::try_from(self.entries.vacant_key())
             .ok()
             .filter(|index| *index != RESERVED_INDEX)
-            .ok_or_else(|| io::Error::other("too many registrations"))?;
+            .ok_or_else(|| failure(io::ErrorKind::Other, "too many registrations"))?;
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         Ok(Token::new(index, self.generation))
     }
@@ -347,7 +348,8 @@ impl<S> Table<S> {
 /// The loop was inherited: its kernel object is the parent's.
 #[cold]
 fn forked() -> io::Error {
-    io::Error::other(
+    failure(
+        io::ErrorKind::Other,
         "this loop was made before a fork and belongs to the parent process: make a new runtime in the child, or call \
          `EventLoop::after_fork`",
     )

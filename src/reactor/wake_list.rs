@@ -13,21 +13,29 @@ pub(super) struct FirstPanic(Option<Box<dyn Any + Send>>);
 impl FirstPanic {
     /// Runs `f`; whether it returned.
     pub(super) fn guard(&mut self, f: impl FnOnce()) -> bool {
-        let mut caught = catch_unwind(AssertUnwindSafe(f));
-        let returned = caught.is_ok();
+        match catch_unwind(AssertUnwindSafe(f)) {
+            Ok(()) => true,
+            Err(payload) => {
+                self.keep(payload);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, mut payload: Box<dyn Any + Send>) {
         if self.0.is_none() {
-            self.0 = caught.err();
-            return returned;
+            self.0 = Some(payload);
+            return;
         }
         // Dropped; if that panics its payload in turn. What still panics then is leaked, for this could go on for ever.
         for _ in 0..3 {
-            match caught {
-                Ok(()) => return returned,
-                Err(payload) => caught = catch_unwind(AssertUnwindSafe(|| drop(payload))),
+            match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                Ok(()) => return,
+                Err(next) => payload = next,
             }
         }
-        mem::forget(caught);
-        returned
+        mem::forget(payload);
     }
 
     /// The panic goes on, if there was one.

@@ -76,6 +76,7 @@ impl Wakers {
         }
     }
 
+    #[inline(never)]
     fn holds_foreign(&self, slot: WakerSlot, waker: &Waker) -> bool {
         (1..self.keys.min_key).contains(&slot.0) && {
             let foreign = self.foreign.borrow();
@@ -131,7 +132,12 @@ impl Wakers {
         if slot.is_empty() || self.as_key(slot).is_some() {
             return None;
         }
-        Some(self.foreign.borrow_mut().remove(slot.0 - 1))
+        Some(self.take_foreign(slot))
+    }
+
+    #[inline(never)]
+    fn take_foreign(&self, slot: WakerSlot) -> Waker {
+        self.foreign.borrow_mut().remove(slot.0 - 1)
     }
 
     /// Wakes by key: runs no foreign code.

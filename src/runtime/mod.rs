@@ -25,10 +25,12 @@ use crate::reactor::parker::Unparker;
 use crate::reactor::registration::NO_RUNTIME;
 use crate::reactor::waker_slot::KeyWakers;
 use crate::sync::Arc;
+use crate::sys::syscall::failure;
 use crate::task::{self, JoinHandle, TaskInfo, Tasks};
 use context::InLoop;
 use local::Local;
 use shared::Shared;
+use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::Future;
@@ -94,25 +96,33 @@ impl Runtime {
         }
         let unparker = Unparker::new(backend.notifier());
         let unpark = Waker::from(unparker.clone());
-        let tasks = Tasks::new(unpark, builder.poll_budget, builder.inspection)
-            .ok_or_else(|| io::Error::other("too many runtimes are alive in this process"))?;
+        let tasks =
+            Tasks::new(unpark, builder.poll_budget, builder.inspection).ok_or_else(|| {
+                failure(
+                    io::ErrorKind::Other,
+                    "too many runtimes are alive in this process",
+                )
+            })?;
         let keys = KeyWakers {
             vtable: task::vtable(),
             wake: task::wake_key,
             min_key: task::MIN_KEY,
         };
+        // Before the driver, whose drop on an unwind is long code.
+        let remote = tasks.remote().clone();
+        let shared = Shared::new(tasks.id(), builder.name, remote, unparker.clone());
+        let shared = Arc::new(shared);
         let driver = Driver::new(Parts {
             id: tasks.id(),
             backend,
-            unparker: unparker.clone(),
+            unparker,
             event_capacity: builder.event_capacity,
             timer_tick: builder.timer_tick,
             precise_timers: builder.precise_timers,
             keys,
         })?;
-        let shared = Shared::new(tasks.id(), builder.name, tasks.remote().clone(), unparker);
-        let local = Local {
-            shared: Arc::new(shared),
+        let local = Box::new(Local {
+            shared,
             tasks,
             driver,
             event_interval: builder.event_interval,
@@ -120,10 +130,10 @@ impl Runtime {
             on_unpark: builder.on_unpark,
             unhandled_panic: builder.unhandled_panic,
             looping: Cell::new(false),
-        };
+        });
         local.driver.suspend();
         Ok(Runtime {
-            local: Box::new(local),
+            local,
             host_fd: OnceCell::new(),
         })
     }
@@ -351,8 +361,17 @@ impl fmt::Debug for Runtime {
 /// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = made();
+    (*runtime).borrow().block_on(future)
+}
+
+/// A runtime, or a panic. Behind a pointer that knows how to drop it: the function above is compiled in the caller's
+/// crate for each of its futures, and would bring the code that drops a whole runtime there.
+#[track_caller]
+#[inline(never)]
+fn made() -> Box<dyn Borrow<Runtime>> {
     match Runtime::new() {
-        Ok(runtime) => runtime.block_on(future),
+        Ok(runtime) => Box::new(runtime),
         Err(error) => panic!("no runtime could be made: {error}"),
     }
 }

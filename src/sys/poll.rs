@@ -10,6 +10,7 @@ use std::time::Duration;
 /// # Errors
 ///
 /// `Interrupted` when a signal handler ran first; `EINVAL` for more fds than the process may open.
+#[inline(never)]
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<usize> {
     imp::poll(fds, timeout).map(|ready| ready as usize)
 }

@@ -18,6 +18,7 @@ impl SignalSet {
     ///
     /// `EINVAL` for what is no signal, or has no room in the C library's sets: those of 32-bit Android end before the
     /// real-time signals.
+    #[inline(never)]
     pub(crate) fn of(signals: &[libc::c_int]) -> io::Result<SignalSet> {
         let mut set = MaybeUninit::uninit();
         // SAFETY: the call fills the set.
@@ -47,6 +48,7 @@ impl SignalSet {
         self.change(libc::SIG_UNBLOCK)
     }
 
+    #[inline(never)]
     fn change(&self, how: libc::c_int) -> io::Result<SignalSet> {
         let mut before = SignalSet::of(&[])?;
         // SAFETY: both sets outlive the call.

@@ -22,9 +22,23 @@ pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     }
 }
 
+/// An error that says why, for people. Here once, for building one takes two allocations.
+#[cold]
+#[inline(never)]
+pub(crate) fn failure(kind: io::ErrorKind, why: &str) -> io::Error {
+    io::Error::new(kind, why)
+}
+
 /// Whether a call is missing in this kernel, or a sandbox forbids it or hides it, so that its elder has to do.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+}
+
+/// A call, since every caller of [`retry`] would hold the table of kinds.
+#[cold]
+#[inline(never)]
+fn is_interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 /// Repeats a call as long as a signal interrupts it: for calls that do not block, where only the work is left to do.
@@ -32,7 +46,8 @@ pub(crate) fn is_refused(error: &io::Error) -> bool {
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A number in a word, of which a drop would free nothing.
+            Err(error) if is_interrupted(&error) => std::mem::forget(error),
             done => return done,
         }
     }

@@ -287,14 +287,20 @@ pub(super) fn discard<T>(output: Result<T, JoinError>) -> Option<Payload> {
 /// Drops what came second after a panic. If that panics the payload is dropped in turn, and so on; what still panics
 /// after a few rounds is leaked, for this could go on for ever.
 pub(super) fn drop_caught<T>(value: T) {
-    let mut last = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        drop_payload(payload);
+    }
+}
+
+#[cold]
+fn drop_payload(mut payload: Payload) {
     for _ in 0..3 {
-        match last {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             Ok(()) => return,
-            Err(payload) => last = catch_unwind(AssertUnwindSafe(|| drop(payload))),
+            Err(next) => payload = next,
         }
     }
-    mem::forget(last);
+    mem::forget(payload);
 }
 
 /// For the test of sizes.

@@ -54,7 +54,7 @@ use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, 
 use crate::sys::fd::{FileId, identify};
 use crate::sys::poll::{poll, poll_on};
 use crate::sys::signal::{Pending, SignalFd};
-use crate::sys::syscall::retry;
+use crate::sys::syscall::{failure, retry};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -102,11 +102,14 @@ impl Rtsig {
         let claim = Claim::new()?;
         let signals = SignalFd::new(&claim.signals()?)?;
         let [first, second] = [signals.as_fd(), notify.as_fd()].map(|fd| fd.as_raw_fd());
+        // Not by `vec!`, which clones the structure in 5 kB of code.
+        let mut pending = Vec::new();
+        pending.resize_with(BATCH, Pending::none);
         Ok(Rtsig {
             table: Table::new(first, second, capacity),
             signals,
             notify,
-            pending: vec![Pending::none(); BATCH],
+            pending,
             overflows: overflows(),
             claim,
         })
@@ -269,7 +272,7 @@ impl Backend for Rtsig {
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::Error::new(
+        Err(failure(
             io::ErrorKind::Unsupported,
             "signals have no kernel object that another loop could watch for all that they do not tell",
         ))

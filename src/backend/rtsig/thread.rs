@@ -2,6 +2,7 @@
 //! there is only one of.
 
 use crate::sys::signal::{SignalSet, is_default, thread_id};
+use crate::sys::syscall::failure;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
@@ -57,7 +58,12 @@ impl Claim {
         let (first, last) = (libc::SIGRTMIN() + FIRST, libc::SIGRTMAX());
         let signal = (first..=last)
             .find(|&signal| state.used & bit(signal) == 0 && is_default(signal))
-            .ok_or_else(|| io::Error::other("no real-time signal is left on this thread"))?;
+            .ok_or_else(|| {
+                failure(
+                    io::ErrorKind::Other,
+                    "no real-time signal is left on this thread",
+                )
+            })?;
         let before = SignalSet::of(&[signal, libc::SIGIO])?.block()?;
         if before.contains(signal) {
             state.blocked_before |= bit(signal);

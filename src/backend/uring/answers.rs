@@ -12,9 +12,10 @@ use std::time::Duration;
 
 impl Uring {
     /// With what the request of a registration has ended, if that is in the ring and was not looked at yet.
+    #[inline(never)]
     pub(super) fn end_of(&self, fd: RawFd) -> Option<i32> {
         let data = user_data(fd, self.slots[fd as usize].request);
-        let is_end = |answer: Completion| answer.user_data == data && !answer.is_more();
+        let is_end = &mut |answer: Completion| answer.user_data == data && !answer.is_more();
         self.ring.find(is_end).map(|answer| answer.result)
     }
 
@@ -166,6 +167,7 @@ impl Uring {
     }
 
     /// Adds to what this batch says of an fd.
+    #[inline(never)]
     fn report(&mut self, fd: RawFd, seen: Readiness, events: &mut Events) {
         let slot = &mut self.slots[fd as usize];
         if slot.is_reported(events) {

@@ -351,14 +351,14 @@ impl Drop for Uring {
             }
             let data = user_data(at as RawFd, request);
             while !self.ring.push(Entry::poll_remove(data, data | REMOVAL)) {
-                self.ring.retain(|_| false);
+                self.ring.retain(&mut |_| false);
                 if self.flush().is_err() {
                     return;
                 }
             }
         }
         loop {
-            self.ring.retain(|_| false);
+            self.ring.retain(&mut |_| false);
             let flushed = self.flush();
             if flushed.is_err() || (self.ring.ready() == 0 && !self.ring.is_overflown()) {
                 return;

@@ -14,11 +14,13 @@ const PATIENCE: usize = 100;
 
 impl Uring {
     /// Hands over what was pushed, and does not wait.
+    #[inline(never)]
     pub(super) fn flush(&self) -> io::Result<()> {
         retry(|| self.ring.enter(0, None))
     }
 
     /// Puts a request into the ring; when that is full, hands over what is in it first.
+    #[inline(never)]
     pub(super) fn push(&self, entry: Entry) -> io::Result<()> {
         while !self.ring.push(entry) {
             let before = self.ring.unsubmitted();
@@ -65,6 +67,7 @@ impl Uring {
     }
 
     /// Ends a request that its slot knows no longer, and comes back when the kernel has let go of the file.
+    #[inline(never)]
     pub(super) fn end(&mut self, user_data: u64) -> io::Result<()> {
         let ended = self.end_in_ring(user_data);
         // Room for what comes next, and silence of the fd: nothing of this is ever reported.
@@ -75,13 +78,13 @@ impl Uring {
             self.ring.pop();
         }
         if self.ring.ready() >= self.ring.sizes().1 / 2 {
-            self.ring.retain(|answer| self.is_live(answer));
+            self.ring.retain(&mut |answer| self.is_live(answer));
         }
         ended
     }
 
     fn end_in_ring(&mut self, user_data: u64) -> io::Result<()> {
-        let is_end = |answer: Completion| {
+        let is_end = &mut |answer: Completion| {
             let answers = answer.user_data == user_data && !answer.is_more();
             let is_unknown = answer.result == -libc::ENOENT;
             answers || (answer.user_data == user_data | REMOVAL && is_unknown)

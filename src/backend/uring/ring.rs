@@ -12,7 +12,7 @@
 
 use super::abi::{self, Completion, Entry, Params, Timespec, WaitArgument};
 use crate::sys::mmap::Mapping;
-use crate::sys::syscall::check;
+use crate::sys::syscall::{check, failure};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -60,7 +60,7 @@ impl Ring {
     ) -> io::Result<Ring> {
         let (fd, params) = setup_first(flags, submissions, completions, setup)?;
         if params.features & NEEDED != NEEDED {
-            return Err(io::Error::new(
+            return Err(failure(
                 io::ErrorKind::Unsupported,
                 "io_uring here has no multishot poll requests: they came with Linux 5.13",
             ));
@@ -148,7 +148,7 @@ impl Ring {
     }
 
     /// Whether there is such an answer. The last ones are looked at first.
-    pub(super) fn find(&self, mut wanted: impl FnMut(Completion) -> bool) -> Option<Completion> {
+    pub(super) fn find(&self, wanted: &mut dyn FnMut(Completion) -> bool) -> Option<Completion> {
         let (head, mut at) = self.span();
         while at != head {
             at = at.wrapping_sub(1);
@@ -161,7 +161,7 @@ impl Ring {
     }
 
     /// Takes out the answers that nobody waits for, and closes the gaps.
-    pub(super) fn retain(&self, mut stays: impl FnMut(Completion) -> bool) {
+    pub(super) fn retain(&self, stays: &mut dyn FnMut(Completion) -> bool) {
         let (head, tail) = self.span();
         let (mut from, mut to) = (tail, tail);
         while from != head {
@@ -354,9 +354,9 @@ mod tests {
                 }
             }
             ring.enter(6, None).unwrap();
-            assert!(ring.find(|answer| answer.user_data == 5).is_some());
-            ring.retain(|answer| answer.user_data % 3 == 1);
-            assert!(ring.find(|answer| answer.user_data == 5).is_none());
+            assert!(ring.find(&mut |answer| answer.user_data == 5).is_some());
+            ring.retain(&mut |answer| answer.user_data % 3 == 1);
+            assert!(ring.find(&mut |answer| answer.user_data == 5).is_none());
             assert_eq!(ring.ready(), 2);
             for expected in [1, 4] {
                 assert_eq!(ring.peek().unwrap().user_data, expected);

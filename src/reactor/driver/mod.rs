@@ -110,15 +110,19 @@ impl Driver {
         } else {
             None
         };
-        let driver = Driver {
+        let reactor = Reactor::new(backend, parts.event_capacity);
+        let (timers, wakers) = (Timers::new(), Wakers::new(parts.keys));
+        // Last: what failed or panicked before is known to nobody.
+        REMOTES.insert(parts.id, remote.clone());
+        Ok(Driver {
             id: parts.id,
             last_reading: Cell::new(clock.start()),
             clock,
-            reactor: RefCell::new(Reactor::new(backend, parts.event_capacity)),
-            timers: RefCell::new(Timers::new()),
+            reactor: RefCell::new(reactor),
+            timers: RefCell::new(timers),
             stand_ins: StandIns::default(),
             alarm: alarm.map(RefCell::new),
-            wakers: Wakers::new(parts.keys),
+            wakers,
             list: Cell::default(),
             next_waiter: Cell::new(0),
             unparker,
@@ -126,10 +130,7 @@ impl Driver {
             messages: RefCell::default(),
             notified: Cell::new(false),
             unconsumed: Cell::new(false),
-        };
-        // Last: what failed or panicked before is known to nobody.
-        REMOTES.insert(driver.id, driver.remote.clone());
-        Ok(driver)
+        })
     }
 
     /// Whose driver this is.
