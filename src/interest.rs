@@ -158,6 +158,8 @@ impl Readiness {
     pub const INVALID: Readiness = Readiness(64);
     /// Every bit but [`INVALID`](Readiness::INVALID).
     pub const ALL: Readiness = Readiness(63);
+    /// A bit that nothing ever sees: who keeps a set to himself may keep a flag of his own in the same byte.
+    pub(crate) const SPARE: Readiness = Readiness(128);
 
     /// Whether reading would not block.
     #[inline]

@@ -92,11 +92,10 @@ struct Waiter {
 /// What futures see of one registered fd.
 #[derive(Debug)]
 pub(crate) struct IoState {
-    /// The cached bits.
-    pub(super) readiness: Readiness,
-    /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
-    pub(super) short_proves: bool,
-    /// The mechanism reports again what it is asked to look for again: then a short read or write always proves that.
+    /// The cached bits, and [`DISTRUST`].
+    pub(super) cached: Readiness,
+    /// The mechanism reports again what it is asked to look for again: then a short read or write always proves that the
+    /// kernel's buffer is empty or full, and has to be told to it.
     pub(super) rearm: bool,
     /// The directions whose inline slot is taken.
     waiting: Interest,
@@ -114,11 +113,16 @@ pub(crate) struct IoState {
     more: Option<Box<Vec<Waiter>>>,
 }
 
-/// Readiness seen beside what a direction needs: these prove that a short read is not the end of what can be read.
+/// Kept beside the cached bits: a short read or write is not enough to clear one. So it is for all but TCP streams that
+/// `net` made, and where the mechanism has to be told of what is cleared.
+const DISTRUST: Readiness = Readiness::SPARE;
+
+/// After these a short read is not the end of what can be read. One test for all of them.
 const SHORT_PROVES_NOTHING_AFTER: Readiness = Readiness::READ_CLOSED
     .or(Readiness::WRITE_CLOSED)
     .or(Readiness::ERROR)
-    .or(Readiness::PRIORITY);
+    .or(Readiness::PRIORITY)
+    .or(DISTRUST);
 
 /// Foreign wakers of one registration that may pile up before they are all woken: a bound for executors that come
 /// with a new waker at every poll of an fd that never gets ready.
@@ -131,9 +135,13 @@ impl IoState {
         rearm: bool,
         round: u32,
     ) -> IoState {
+        let trust = if short_proves && !rearm {
+            Readiness::EMPTY
+        } else {
+            DISTRUST
+        };
         IoState {
-            readiness,
-            short_proves,
+            cached: readiness | trust,
             rearm,
             waiting: Interest::NONE,
             round,
@@ -152,7 +160,7 @@ impl IoState {
         wakers: &Wakers,
         list: &mut WakeList,
     ) {
-        self.readiness |= seen;
+        self.cached |= seen;
         self.round = round;
         self.wake(answered_by(seen), wakers, list);
     }
@@ -293,15 +301,27 @@ impl IoState {
         if self.round != round {
             return Readiness::EMPTY;
         }
-        let cleared = self.readiness & bits;
-        self.readiness = self.readiness - bits;
+        let cleared = self.cached & bits;
+        self.cached = self.cached - bits;
         cleared
     }
 
-    /// Whether a read or write that moved less than asked proves that nothing is left.
+    /// The cached bits.
+    #[inline]
+    pub(super) fn readiness(&self) -> Readiness {
+        self.cached - DISTRUST
+    }
+
+    /// Whether a read or write that moved less than asked proves that nothing is left, and clearing the bit is all there
+    /// is to do.
     #[inline]
     pub(super) fn short_proves(&self) -> bool {
-        (self.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)) || self.rearm
+        !self.cached.intersects(SHORT_PROVES_NOTHING_AFTER)
+    }
+
+    /// Takes that back for good.
+    pub(super) fn distrust_short(&mut self) {
+        self.cached |= DISTRUST;
     }
 }
 

@@ -54,11 +54,10 @@ impl Driver {
         let Some(state) = reactor.get(token) else {
             return Poll::Ready(Err(deregistered()));
         };
-        if state.readiness.intersects(answers(direction.interest())) {
-            let readiness = state.readiness;
+        if state.cached.intersects(answers(direction.interest())) {
             return Poll::Ready(Ok(Seen {
                 round: state.round,
-                readiness,
+                readiness: state.readiness(),
             }));
         }
         if state.waits(direction, &self.wakers, cx.waker()) {
@@ -101,11 +100,10 @@ impl Driver {
         let Some(state) = reactor.get(token) else {
             return Poll::Ready(Err(deregistered()));
         };
-        if state.readiness.intersects(answers(interest)) {
-            let readiness = state.readiness;
+        if state.cached.intersects(answers(interest)) {
             return Poll::Ready(Ok(Seen {
                 round: state.round,
-                readiness,
+                readiness: state.readiness(),
             }));
         }
         if *id != 0 && state.holds(*id, &self.wakers, cx.waker()) {
@@ -135,7 +133,7 @@ impl Driver {
         let watched = reactor.watch(token, interest);
         let (unused, error) = match (watched, reactor.get(token)) {
             // The clone has looked at messages, and one of them at the fd.
-            (Ok(()), Some(state)) if state.readiness.intersects(answers(interest)) => {
+            (Ok(()), Some(state)) if state.cached.intersects(answers(interest)) => {
                 list.take(&self.wakers, &mut { slot });
                 (None, None)
             }
@@ -170,7 +168,7 @@ impl Driver {
         let mut reactor = self.reactor.borrow_mut();
         reactor.get(token).map(|state| Seen {
             round: state.round,
-            readiness: state.readiness,
+            readiness: state.readiness(),
         })
     }
 
@@ -188,7 +186,7 @@ impl Driver {
     /// Takes back that a short read proves something: the caller has reason to think that it does not.
     pub(crate) fn distrust_short(&self, token: Token) {
         if let Some(state) = self.reactor.borrow_mut().get(token) {
-            state.short_proves = false;
+            state.distrust_short();
         }
     }
 
@@ -215,7 +213,7 @@ impl Driver {
             return Poll::Ready(Err(deregistered()));
         };
         let bit = direction.bit();
-        if !entry.state.readiness.intersects(bit) {
+        if !entry.state.cached.intersects(bit) {
             if let Some(slot) = self.wakers.key_slot(cx.waker()) {
                 let watched = entry.watched.contains(direction.interest());
                 if watched && entry.state.store_key(direction, slot) {
@@ -228,11 +226,12 @@ impl Driver {
         match retry(call) {
             Ok(done) => {
                 // Short, and not the end of the stream, which stays true.
-                if done < len && done != 0 && entry.state.short_proves() {
-                    entry.state.readiness = entry.state.readiness - bit;
-                    if entry.state.rearm {
+                if done < len && done != 0 {
+                    if entry.state.short_proves() {
+                        entry.state.cached = entry.state.cached - bit;
+                    } else if entry.state.rearm {
                         // On failure the bit stays: the next call will find that nothing is left, and the same failure.
-                        let _ = reactor.rearm_cleared(token, bit);
+                        let _ = reactor.clear_and_rearm(token, bit);
                     }
                 }
                 budget::spend_checked();
