@@ -205,9 +205,6 @@ impl Driver {
         len: usize,
         call: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if budget::check(cx).is_pending() {
-            return Poll::Pending;
-        }
         let mut reactor = self.reactor.borrow_mut();
         let Some(entry) = reactor.entry(token) else {
             return Poll::Ready(Err(deregistered()));
@@ -223,6 +220,11 @@ impl Driver {
             drop(reactor);
             return self.wait_ready(token, direction, cx);
         }
+        // Asked only now: who has to wait needs no unit.
+        if !budget::take() {
+            drop(reactor);
+            return budget::used_up(cx);
+        }
         match retry(call) {
             Ok(done) => {
                 // Short, and not the end of the stream, which stays true.
@@ -234,7 +236,6 @@ impl Driver {
                         let _ = reactor.clear_and_rearm(token, bit);
                     }
                 }
-                budget::spend_checked();
                 Poll::Ready(Ok(done))
             }
             Err(error) => {
@@ -255,9 +256,9 @@ impl Driver {
         error: io::Error,
     ) -> Poll<io::Result<usize>> {
         if error.kind() != io::ErrorKind::WouldBlock {
-            budget::spend();
             return Poll::Ready(Err(error));
         }
+        budget::put_back();
         // Nothing has been merged since the call, so that what is cached now is what the call has seen.
         let cleared = match self.cached(token) {
             Some(seen) => self.clear(token, seen.round, direction.bit()),
