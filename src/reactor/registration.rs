@@ -49,7 +49,7 @@ impl Registration {
     /// Runs `f` with the driver if this thread owns it.
     #[inline]
     fn owner<R>(&self, f: impl FnOnce(Option<&Driver>) -> R) -> R {
-        CURRENT.with(|driver| f(driver.filter(|driver| driver.id() == self.runtime)))
+        CURRENT.with_named(self.runtime.number(), f)
     }
 
     /// Reads or writes at most `len` bytes by `call`, a call of `sys` that runs no foreign code, as soon as the fd is ready.

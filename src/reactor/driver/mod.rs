@@ -30,12 +30,13 @@ use crate::backend::Backend;
 use crate::interest::Readiness;
 use crate::registry::Registry;
 use crate::sync::Arc;
-use crate::sys::scoped::scoped;
+use crate::sys::scoped::{Published, scoped};
 use crate::timer::Timers;
 use crate::token::RuntimeId;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -97,6 +98,13 @@ pub(crate) struct Driver {
     notified: Cell<bool>,
     /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
     unconsumed: Cell<bool>,
+}
+
+/// Handles find the driver by the runtime's id.
+impl Published for Driver {
+    fn name(&self) -> Option<NonZeroU32> {
+        Some(self.id.number())
+    }
 }
 
 impl Driver {
