@@ -8,6 +8,7 @@
 //! READABLE and WRITABLE open and close; READ_CLOSED, WRITE_CLOSED and ERROR stay once seen, as facts beside them,
 //! and do not make a cleared READABLE true again.
 
+use super::table::Kept;
 use super::wake_list::WakeList;
 use super::waker_slot::{WakerSlot, Wakers};
 use crate::interest::{Interest, Readiness};
@@ -322,6 +323,14 @@ impl IoState {
     /// Takes that back for good.
     pub(super) fn distrust_short(&mut self) {
         self.cached |= DISTRUST;
+    }
+}
+
+impl Kept for IoState {
+    fn vacate(&mut self) {
+        // Deregistering has woken them all.
+        debug_assert!(self.waiting.is_none());
+        self.more = None;
     }
 }
 
