@@ -8,6 +8,7 @@ use crate::reactor::driver::Seen;
 use crate::reactor::io_state::{Direction, answers};
 use crate::reactor::registration::Registration;
 use crate::sys::socket::Socket;
+use crate::sys::syscall::Answer;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -55,12 +56,12 @@ impl Registered {
 
     /// Moves at most `len` bytes by `call` when the socket is ready; see [`Registration::poll_io`].
     #[inline]
-    pub(super) fn poll_io(
+    pub(super) fn poll_io<A: Answer>(
         &self,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut(&Socket) -> io::Result<usize>,
+        mut call: impl FnMut(&Socket) -> A,
     ) -> Poll<io::Result<usize>> {
         let socket = self.socket();
         self.registration

@@ -12,6 +12,7 @@ use super::remote::Message;
 use crate::backend;
 use crate::budget;
 use crate::interest::{Interest, Readiness};
+use crate::sys::syscall::Answer;
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
@@ -56,17 +57,17 @@ impl Registration {
     ///
     /// `len` is what the call could move; 0 says that a short result proves nothing.
     #[inline]
-    pub(crate) fn poll_io(
+    pub(crate) fn poll_io<A: Answer>(
         &self,
         fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        call: impl FnMut() -> io::Result<usize>,
+        mut call: impl FnMut() -> A,
     ) -> Poll<io::Result<usize>> {
         self.owner(|driver| match driver {
             Some(driver) => driver.poll_io(self.token, direction, cx, len, call),
-            None => self.poll_call_elsewhere(fd, direction, cx, call),
+            None => self.poll_call_elsewhere(fd, direction, cx, move || call().result()),
         })
     }
 

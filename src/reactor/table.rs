@@ -52,6 +52,12 @@ pub(crate) struct Entry<S> {
 }
 
 impl<S> Entry<S> {
+    /// What names it, while it is live.
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
     fn is_live(&self) -> bool {
         self.token.index() != RESERVED_INDEX
     }

@@ -6,7 +6,7 @@
 //! No call here blocks, so one that a signal interrupts is made again.
 
 use super::addr::RawAddr;
-use super::syscall::{check, check_size, retry};
+use super::syscall::{Answer, RawAnswer, check, check_size, retry};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -132,28 +132,38 @@ impl Socket {
 
     // ---- bytes ------------------------------------------------------------------------------------------------
 
-    #[inline]
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        retry(|| self.recv_with(buf, 0).result())
+    }
+
+    /// As `recv`, once, for who makes an interrupted call again.
+    #[inline]
+    pub(crate) fn recv_once(&self, buf: &mut [u8]) -> RawAnswer {
         self.recv_with(buf, 0)
     }
 
     /// As `recv`, and leaves the bytes where they are.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.recv_with(buf, libc::MSG_PEEK)
+        retry(|| self.recv_with(buf, libc::MSG_PEEK).result())
     }
 
     #[inline]
-    fn recv_with(&self, buf: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
+    fn recv_with(&self, buf: &mut [u8], flags: libc::c_int) -> RawAnswer {
         let (ptr, len) = (buf.as_mut_ptr().cast(), buf.len().min(MOST_BYTES));
         // SAFETY: at least `len` bytes from the pointer on are ours to write.
-        retry(|| check_size(unsafe { libc::recv(self.raw(), ptr, len, flags) }))
+        RawAnswer(unsafe { libc::recv(self.raw(), ptr, len, flags) })
     }
 
-    #[inline]
     pub(crate) fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        retry(|| self.send_once(buf).result())
+    }
+
+    /// As `send`, once, for who makes an interrupted call again.
+    #[inline]
+    pub(crate) fn send_once(&self, buf: &[u8]) -> RawAnswer {
         let (ptr, len) = (buf.as_ptr().cast(), buf.len().min(MOST_BYTES));
         // SAFETY: at least `len` bytes from the pointer on may be read.
-        retry(|| check_size(unsafe { libc::send(self.raw(), ptr, len, NO_SIGPIPE) }))
+        RawAnswer(unsafe { libc::send(self.raw(), ptr, len, NO_SIGPIPE) })
     }
 
     pub(crate) fn recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {

@@ -43,7 +43,7 @@ impl TcpStream {
         }
         let len = buf.len();
         self.io
-            .poll_io(Direction::Read, cx, len, |socket| socket.recv(buf))
+            .poll_io(Direction::Read, cx, len, |socket| socket.recv_once(buf))
     }
 
     #[cold]
@@ -226,7 +226,7 @@ impl TcpStream {
         }
         let len = buf.len();
         self.io
-            .poll_io(Direction::Write, cx, len, |socket| socket.send(buf))
+            .poll_io(Direction::Write, cx, len, |socket| socket.send_once(buf))
     }
 
     #[cold]

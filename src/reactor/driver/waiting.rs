@@ -8,7 +8,7 @@ use super::super::{Watch, deregistered};
 use super::{Driver, Seen};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
-use crate::sys::syscall::retry;
+use crate::sys::syscall::Answer;
 use crate::token::Token;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -197,13 +197,13 @@ impl Driver {
     /// merged meanwhile and the round needs no look.
     // Three ways out, each on its own: a value in which they meet costs each of them.
     #[inline]
-    pub(crate) fn poll_io(
+    pub(crate) fn poll_io<A: Answer>(
         &self,
         token: Token,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        call: impl FnMut() -> io::Result<usize>,
+        mut call: impl FnMut() -> A,
     ) -> Poll<io::Result<usize>> {
         let mut reactor = self.reactor.borrow_mut();
         let Some(entry) = reactor.entry(token) else {
@@ -225,20 +225,26 @@ impl Driver {
             drop(reactor);
             return budget::used_up(cx);
         }
-        match retry(call) {
-            Ok(done) => {
-                // Short, and not the end of the stream, which stays true.
-                if done < len && done != 0 {
-                    if entry.state.short_proves() {
-                        entry.state.cached = entry.state.cached - bit;
-                    } else if entry.state.rearm {
-                        // On failure the bit stays: the next call will find that nothing is left, and the same failure.
-                        let _ = reactor.clear_and_rearm(token, bit);
-                    }
-                }
-                Poll::Ready(Ok(done))
+        let answer = call();
+        // How most writes end and how most reads end, by a comparison each.
+        if direction == Direction::Write && answer.is_all(len) {
+            return Poll::Ready(Ok(len));
+        }
+        if answer.is_short(len) {
+            if entry.state.short_proves() {
+                entry.state.cached = entry.state.cached - bit;
+            } else if entry.state.rearm {
+                // On failure the bit stays: the next call will find that nothing is left, and the same failure.
+                let token = entry.token();
+                let _ = reactor.clear_and_rearm(token, bit);
             }
+            return Poll::Ready(Ok(answer.count()));
+        }
+        match answer.result() {
+            // Also the end of the stream, which stays true.
+            Ok(done) => Poll::Ready(Ok(done)),
             Err(error) => {
+                let token = entry.token();
                 drop(reactor);
                 self.failed(token, direction, cx, error)
             }
@@ -255,10 +261,15 @@ impl Driver {
         cx: &Context<'_>,
         error: io::Error,
     ) -> Poll<io::Result<usize>> {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            return Poll::Ready(Err(error));
+        match error.kind() {
+            io::ErrorKind::WouldBlock => budget::put_back(),
+            io::ErrorKind::Interrupted => {
+                // Made again by the next poll: to keep the call for this place would cost every call.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            _ => return Poll::Ready(Err(error)),
         }
-        budget::put_back();
         // Nothing has been merged since the call, so that what is cached now is what the call has seen.
         let cleared = match self.cached(token) {
             Some(seen) => self.clear(token, seen.round, direction.bit()),
