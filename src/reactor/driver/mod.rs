@@ -248,7 +248,7 @@ impl Driver {
         timers.begin_expiry(self.clock.tick_before(now));
         for _ in 0..EXPIRIES_PER_TURN {
             match timers.pop_expired() {
-                Some((_, mut slot)) => list.take(&self.wakers, &mut slot),
+                Some((_, slot)) => list.take(&self.wakers, slot),
                 None => break,
             }
         }
@@ -319,8 +319,8 @@ impl Driver {
                 .deregister(token, false, &self.wakers, &mut list);
         }
         let slots = self.timers.borrow_mut().drain();
-        for mut slot in slots {
-            list.take(&self.wakers, &mut slot);
+        for slot in slots {
+            list.take(&self.wakers, slot);
         }
         panics.guard(|| list.wake_all());
         panics.resume();

@@ -134,7 +134,7 @@ impl Driver {
         let (unused, error) = match (watched, reactor.get(token)) {
             // The clone has looked at messages, and one of them at the fd.
             (Ok(()), Some(state)) if state.cached.intersects(answers(interest)) => {
-                list.take(&self.wakers, &mut { slot });
+                list.take(&self.wakers, slot);
                 (None, None)
             }
             (Ok(()), Some(state)) => (
