@@ -11,35 +11,62 @@ use std::cell::Cell;
 use std::task::{Context, Poll};
 
 /// What a thread has that runs no runtime: centuries of operations.
-pub(crate) const UNLIMITED: u64 = u64::MAX;
+pub(crate) const UNLIMITED: i64 = i64::MAX;
 
 thread_local! {
-    static LEFT: Cell<u64> = const { Cell::new(UNLIMITED) };
+    /// Never less than 0, except within [`take`].
+    static LEFT: Cell<i64> = const { Cell::new(UNLIMITED) };
 }
 
 /// Sets what is left and returns what was left before, to be put back by whoever nests.
 #[inline]
-pub(crate) fn refill(units: u64) -> u64 {
+pub(crate) fn refill(units: i64) -> i64 {
     LEFT.with(|left| left.replace(units))
 }
 
 /// Takes one unit; when none is left, wakes the task and says `Pending`. For leaves that know they will succeed.
 #[inline]
 pub(crate) fn charge(cx: &Context<'_>) -> Poll<()> {
-    let left = check(cx);
-    if left.is_ready() {
-        spend_checked();
-    }
-    left
+    if take() { Poll::Ready(()) } else { used_up(cx) }
+}
+
+/// Takes one unit, or says that there is none: two instructions. What is then owed to the task is [`used_up`].
+#[inline]
+#[must_use]
+pub(crate) fn take() -> bool {
+    LEFT.with(|left| {
+        let after = left.get() - 1;
+        left.set(after);
+        after >= 0 || nothing()
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn nothing() -> bool {
+    LEFT.with(|left| left.set(0));
+    false
+}
+
+/// Gives back the unit that [`take`] has taken for what had to wait after all.
+pub(crate) fn put_back() {
+    LEFT.with(|left| left.set(left.get().saturating_add(1)));
+}
+
+/// Wakes a task that found no unit left. May run foreign code.
+#[cold]
+#[inline(never)]
+pub(crate) fn used_up<T>(cx: &Context<'_>) -> Poll<T> {
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Whether a unit is left; when none is, wakes the task. A leaf that may still find itself not ready asks this first
 /// and calls [`spend`] once it has succeeded, so that waiting for many things costs no budget.
 #[inline]
 pub(crate) fn check(cx: &Context<'_>) -> Poll<()> {
-    if LEFT.with(Cell::get) == 0 {
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
+    if is_spent() {
+        return used_up(cx);
     }
     Poll::Ready(())
 }
@@ -53,16 +80,8 @@ pub(crate) fn is_spent() -> bool {
 /// Takes the unit that [`check`] saw, unless what ran in between has taken it.
 #[inline]
 pub(crate) fn spend() {
-    LEFT.with(|left| left.set(left.get().saturating_sub(1)));
-}
-
-/// Takes the unit that [`check`] saw, when nothing in between can have taken it: one instruction.
-#[inline]
-pub(crate) fn spend_checked() {
-    LEFT.with(|left| {
-        debug_assert!(left.get() != 0);
-        left.set(left.get().wrapping_sub(1));
-    });
+    // Never less than 0 here, and this is shorter than what a signed number takes.
+    LEFT.with(|left| left.set((left.get() as u64).saturating_sub(1) as i64));
 }
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ impl Interest {
     /// (`select` reports them as READABLE and WRITABLE, to who asked for that.)
     pub const ERROR: Interest = Interest(8);
 
+    /// A bit that nobody asks for: who keeps a set to himself may keep a flag of his own in the same byte.
+    pub(crate) const SPARE: Interest = Interest(128);
+
     /// Both sets together.
     #[inline]
     #[must_use]
@@ -158,6 +161,8 @@ impl Readiness {
     pub const INVALID: Readiness = Readiness(64);
     /// Every bit but [`INVALID`](Readiness::INVALID).
     pub const ALL: Readiness = Readiness(63);
+    /// A bit that nothing ever sees: who keeps a set to himself may keep a flag of his own in the same byte.
+    pub(crate) const SPARE: Readiness = Readiness(128);
 
     /// Whether reading would not block.
     #[inline]

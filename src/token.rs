@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroU32;
 
 /// Names one registration: its index in the reactor's slab and its generation, in one `u64`.
 ///
@@ -59,25 +60,35 @@ impl fmt::Debug for Token {
 /// Handles such as `TcpStream` hold this instead of an `Arc`, so that making and dropping one costs no locked
 /// instruction. The place alone (16 bits) is unique among the runtimes that are alive; wakers carry only that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct RuntimeId(u32);
+pub(crate) struct RuntimeId(NonZeroU32);
 
 impl RuntimeId {
     /// Packs a place and its generation. `place` is never 0.
     #[inline]
     pub(crate) const fn new(place: u16, generation: u16) -> RuntimeId {
-        RuntimeId((generation as u32) << 16 | place as u32)
+        assert!(place != 0, "places are counted from one");
+        match NonZeroU32::new((generation as u32) << 16 | place as u32) {
+            Some(id) => RuntimeId(id),
+            None => unreachable!(),
+        }
+    }
+
+    /// As one number.
+    #[inline]
+    pub(crate) const fn number(self) -> NonZeroU32 {
+        self.0
     }
 
     /// How often the place had been used before.
     #[inline]
     pub(crate) const fn generation(self) -> u16 {
-        (self.0 >> 16) as u16
+        (self.0.get() >> 16) as u16
     }
 
     /// The place in the registry: unique among the live runtimes, never 0.
     #[inline]
     pub(crate) const fn place(self) -> u16 {
-        self.0 as u16
+        self.0.get() as u16
     }
 }
 

@@ -27,7 +27,7 @@
 //! 5.11. `EPOLLEXCLUSIVE` is Linux 4.5; older ones ignore it, and every loop is woken.
 
 use super::notifier::{NotifyFd, is_refused};
-use super::{Backend, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger};
+use super::{Backend, Capabilities, Event, Events, Interest, Notifier, Readiness, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::syscall::{check, failure};
 use crate::sys::timeout::{KernelTimespec, millis};
@@ -378,20 +378,25 @@ impl Backend for Epoll {
         events.clear();
         self.wait_for_kernel(events.capacity(), timeout)?;
         let (mut all, mut notified) = (0, false);
-        for event in &self.buffer {
+        // All of them, for there are no more than fit: a push would look at the room for each.
+        debug_assert!(self.buffer.len() <= events.room());
+        events.list.extend(self.buffer.iter().map(|event| {
             let libc::epoll_event {
                 events: bits,
                 u64: data,
             } = *event;
-            if data == NOBODY {
-                notified = true;
-                continue;
-            }
             all |= bits;
-            events.push(Token::from_u64(data), readiness(bits));
-        }
-        if notified && !self.notify.edge_repeats() {
-            self.notify.drain();
+            notified |= data == NOBODY;
+            Event {
+                token: Token::from_u64(data),
+                readiness: readiness(bits),
+            }
+        }));
+        if notified {
+            events.list.retain(|event| event.token.to_u64() != NOBODY);
+            if !self.notify.edge_repeats() {
+                self.notify.drain();
+            }
         }
         if all & (ERR | HUP) != 0 && !self.levels.is_empty() {
             self.disarm_the_ended();
@@ -462,14 +467,17 @@ fn readiness(bits: u32) -> Readiness {
         }
         table
     };
-    TABLE[((bits & LOW) | (bits & RDHUP) >> RDHUP_SHIFT) as usize & 63]
+    TABLE[(bits | bits >> RDHUP_SHIFT) as usize & 63]
 }
 
-/// IN, PRI, OUT, ERR and HUP, which are the five lowest bits.
-const LOW: u32 = IN | PRI | OUT | ERR | HUP;
-/// Brings RDHUP beside them.
+/// Brings RDHUP beside the others, which are the five lowest bits. Nothing else is there: the kernel reports what is in the
+/// mask (`ep_item_poll` in its fs/eventpoll.c), to which it adds ERR and HUP.
 const RDHUP_SHIFT: u32 = RDHUP.trailing_zeros() - 5;
-const _: () = assert!(LOW == 31 && RDHUP.count_ones() == 1);
+const _: () = {
+    let asked = IN | PRI | OUT | ERR | HUP | RDHUP;
+    assert!((asked | asked >> RDHUP_SHIFT) & 63 == 63 && asked & !RDHUP == 31);
+    assert!(asked >> RDHUP_SHIFT == 32);
+};
 
 /// `ERR` closes no side: a datagram socket goes on after it.
 const fn unpacked(packed: u32) -> Readiness {

@@ -70,7 +70,7 @@ impl<D: 'static> EventLoop<D> {
         };
         let held = Held {
             value: Some(value),
-            handler,
+            handler: Some(handler),
             timeout: None,
             wanted: interest,
             mask: Readiness::from_interest(interest),
@@ -235,13 +235,13 @@ impl<D: 'static> EventLoop<D> {
         let live = self
             .live(source)
             .ok()
-            .and_then(|token| self.table.peek(token));
-        let Some(entry) = live else {
+            .and_then(|token| self.table.peek(token))
+            .and_then(|entry| Some((entry, entry.state.handler.clone()?)));
+        let Some((entry, handler)) = live else {
             let error = not_attached();
             return Err(AttachError { error, fd });
         };
         let (interest, trigger, pauses) = (entry.state.wanted, entry.trigger, entry.state.pauses);
-        let handler = entry.state.handler.clone();
         let attached = self.attach_any(Value::new(fd), interest, trigger, handler);
         let token = attached.map_err(|(error, value)| AttachError {
             error,

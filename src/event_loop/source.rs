@@ -2,6 +2,7 @@
 
 use super::EventLoop;
 use crate::backend::{Interest, Readiness, Token};
+use crate::reactor::table::Kept;
 use crate::timer::TimerKey;
 use std::any::Any;
 use std::cell::RefCell;
@@ -174,7 +175,8 @@ pub(super) type Callback<D> = Box<dyn FnMut(&mut EventLoop<D>, Token, Cause)>;
 pub(super) struct Held<D> {
     /// `None` once detached.
     pub(super) value: Option<Value>,
-    pub(super) handler: Handler<D>,
+    /// `None` once the turn has ended in which it was detached.
+    pub(super) handler: Option<Handler<D>>,
     pub(super) timeout: Option<Timeout>,
     /// What the user asked for; not watched while paused.
     pub(super) wanted: Interest,
@@ -191,6 +193,14 @@ pub(super) struct Held<D> {
     pub(super) is_listed: bool,
     /// A hang-up or an error was delivered since it was armed last: the backend has disarmed it.
     pub(super) told_the_end: bool,
+}
+
+impl<D> Kept for Held<D> {
+    fn vacate(&mut self) {
+        let (value, handler) = (self.value.take(), self.handler.take());
+        drop(value);
+        drop(handler);
+    }
 }
 
 impl<D> Held<D> {

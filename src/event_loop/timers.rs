@@ -237,8 +237,8 @@ impl<D: 'static> EventLoop<D> {
     }
 
     fn time_out(&mut self, token: Token) {
-        if let Some(entry) = self.table.get(token) {
-            let handler = entry.state.handler.clone();
+        let entry = self.table.get(token);
+        if let Some(handler) = entry.and_then(|entry| entry.state.handler.clone()) {
             self.call(token, &handler, Cause::Timeout);
         }
     }

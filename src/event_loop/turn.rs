@@ -212,7 +212,10 @@ impl<D: 'static> EventLoop<D> {
         if seen.is_empty() {
             return;
         }
-        let (trigger, handler) = (entry.trigger, entry.state.handler.clone());
+        let trigger = entry.trigger;
+        let Some(handler) = entry.state.handler.clone() else {
+            return;
+        };
         match trigger {
             Trigger::Level => {}
             Trigger::Oneshot => entry.state.spend(),
@@ -250,7 +253,9 @@ impl<D: 'static> EventLoop<D> {
         if entry.trigger == Trigger::Oneshot {
             entry.state.spend();
         }
-        let handler = entry.state.handler.clone();
+        let Some(handler) = entry.state.handler.clone() else {
+            return;
+        };
         let mut caught = Caught::default();
         caught.call(|| self.call(token, &handler, Cause::Ready(seen)));
         self.after_the_end(token, seen);

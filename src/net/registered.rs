@@ -8,6 +8,7 @@ use crate::reactor::driver::Seen;
 use crate::reactor::io_state::{Direction, answers};
 use crate::reactor::registration::Registration;
 use crate::sys::socket::Socket;
+use crate::sys::syscall::Answer;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -17,7 +18,7 @@ use std::task::{Context, Poll, ready};
 /// A registered socket. Dropping it ends the registration and closes the socket, in this order.
 pub(super) struct Registered {
     /// Taken by `drop` and `into_fd` alone.
-    socket: Option<Socket>,
+    socket: Socket,
     registration: Registration,
 }
 
@@ -31,16 +32,14 @@ impl Registered {
     pub(super) fn new(socket: Socket, watch: Watch) -> io::Result<Registered> {
         let registration = Registration::new(socket.as_fd(), watch)?;
         Ok(Registered {
-            socket: Some(socket),
+            socket,
             registration,
         })
     }
 
     #[inline]
     pub(super) fn socket(&self) -> &Socket {
-        self.socket
-            .as_ref()
-            .expect("the socket is there until the end")
+        &self.socket
     }
 
     #[inline]
@@ -51,22 +50,22 @@ impl Registered {
     /// Ends the registration and gives the descriptor back.
     pub(super) fn into_fd(mut self) -> OwnedFd {
         self.registration.end();
-        let socket = self.socket.take();
-        socket.expect("the socket is there until the end").into_fd()
+        let fd = self.socket.take();
+        fd.expect("taken here and by the drop, which comes after")
     }
 
     /// Moves at most `len` bytes by `call` when the socket is ready; see [`Registration::poll_io`].
     #[inline]
-    pub(super) fn poll_io(
+    pub(super) fn poll_io<A: Answer>(
         &self,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut(&Socket) -> io::Result<usize>,
+        mut call: impl FnMut(&Socket) -> A,
     ) -> Poll<io::Result<usize>> {
         let socket = self.socket();
         self.registration
-            .poll_io(socket.as_fd(), direction, cx, len, || call(socket))
+            .poll_io(socket.raw(), direction, cx, len, || call(socket))
     }
 
     /// Makes any other call when the socket is ready.
@@ -215,8 +214,8 @@ impl fmt::Debug for Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.registration.close(socket.into_fd());
+        if let Some(fd) = self.socket.take() {
+            self.registration.close(fd);
         }
     }
 }

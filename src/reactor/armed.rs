@@ -170,14 +170,14 @@ impl Timer {
     pub(crate) fn reset(&mut self, deadline: Moment, done: bool) {
         self.done = done;
         let Some(armed) = self.armed else { return };
-        CURRENT.with(|driver| match driver {
-            Some(driver) if driver.id() == armed.runtime => {
+        CURRENT.with_named(armed.runtime.number(), |driver| match driver {
+            Some(driver) => {
                 self.catch_up(driver);
                 if !driver.reset_timer(armed.key, deadline) {
                     self.armed = None;
                 }
             }
-            _ => self.reset_elsewhere(armed, deadline),
+            None => self.reset_elsewhere(armed, deadline),
         });
     }
 
@@ -206,8 +206,8 @@ impl Drop for Timer {
 /// Takes a timer off. `sent`: messages about it may be under way.
 #[inline(never)]
 fn disarm(key: TimerKey, runtime: RuntimeId, sent: bool) {
-    CURRENT.with(|driver| match driver {
-        Some(driver) if driver.id() == runtime && !sent => driver.cancel_timer(key),
+    CURRENT.with_named(runtime.number(), |driver| match driver {
+        Some(driver) if !sent => driver.cancel_timer(key),
         // Also here when messages are under way: behind them, or they would arm what is not there any more.
         _ => cancel_elsewhere(key, runtime),
     });

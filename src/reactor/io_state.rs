@@ -8,12 +8,13 @@
 //! READABLE and WRITABLE open and close; READ_CLOSED, WRITE_CLOSED and ERROR stay once seen, as facts beside them,
 //! and do not make a cleared READABLE true again.
 
+use super::table::Kept;
 use super::wake_list::WakeList;
 use super::waker_slot::{WakerSlot, Wakers};
 use crate::interest::{Interest, Readiness};
 use std::task::Waker;
 
-/// The one thing that a waiter in an inline slot waits for. Discriminants index the slots.
+/// The one thing that a waiter of a `poll_` method waits for. Those of the first two index the slots.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub(crate) enum Direction {
     Read = 0,
@@ -92,20 +93,19 @@ struct Waiter {
 /// What futures see of one registered fd.
 #[derive(Debug)]
 pub(crate) struct IoState {
-    /// The cached bits.
-    pub(super) readiness: Readiness,
-    /// A short read or write proves that the kernel's buffer is empty or full: a TCP stream that `net` made.
-    pub(super) short_proves: bool,
-    /// The mechanism reports again what it is asked to look for again: then a short read or write always proves that.
+    /// The cached bits, and [`DISTRUST`].
+    pub(super) cached: Readiness,
+    /// The mechanism reports again what it is asked to look for again: then a short read or write always proves that the
+    /// kernel's buffer is empty or full, and has to be told to it.
     pub(super) rearm: bool,
-    /// The directions whose inline slot is taken.
+    /// Whose inline slot is taken, and [`MORE`].
     waiting: Interest,
     /// The turn of the last merge.
     pub(super) round: u32,
-    /// One inline waiter per direction.
-    slots: [WakerSlot; 4],
+    /// One inline waiter to read, one to write; what is in a slot that is not taken means nothing.
+    slots: [WakerSlot; SLOTS],
     /// The future that sits in that slot, or 0 for a `poll_` method's.
-    ids: [u32; 4],
+    ids: [u32; SLOTS],
     /// Everyone else; allocated with the first.
     #[allow(
         clippy::box_collection,
@@ -114,11 +114,22 @@ pub(crate) struct IoState {
     more: Option<Box<Vec<Waiter>>>,
 }
 
-/// Readiness seen beside what a direction needs: these prove that a short read is not the end of what can be read.
+/// Directions that have a slot: the others are waited for seldom.
+const SLOTS: usize = 2;
+
+/// Kept beside the directions in `waiting`: there is somebody who sits in no slot.
+const MORE: Interest = Interest::SPARE;
+
+/// Kept beside the cached bits: a short read or write is not enough to clear one. So it is for all but TCP streams that
+/// `net` made, and where the mechanism has to be told of what is cleared.
+const DISTRUST: Readiness = Readiness::SPARE;
+
+/// After these a short read is not the end of what can be read. One test for all of them.
 const SHORT_PROVES_NOTHING_AFTER: Readiness = Readiness::READ_CLOSED
     .or(Readiness::WRITE_CLOSED)
     .or(Readiness::ERROR)
-    .or(Readiness::PRIORITY);
+    .or(Readiness::PRIORITY)
+    .or(DISTRUST);
 
 /// Foreign wakers of one registration that may pile up before they are all woken: a bound for executors that come
 /// with a new waker at every poll of an fd that never gets ready.
@@ -131,14 +142,18 @@ impl IoState {
         rearm: bool,
         round: u32,
     ) -> IoState {
+        let trust = if short_proves && !rearm {
+            Readiness::EMPTY
+        } else {
+            DISTRUST
+        };
         IoState {
-            readiness,
-            short_proves,
+            cached: readiness | trust,
             rearm,
             waiting: Interest::NONE,
             round,
-            slots: [WakerSlot::EMPTY; 4],
-            ids: [0; 4],
+            slots: [WakerSlot::EMPTY; SLOTS],
+            ids: [0; SLOTS],
             more: None,
         }
     }
@@ -152,45 +167,67 @@ impl IoState {
         wakers: &Wakers,
         list: &mut WakeList,
     ) {
-        self.readiness |= seen;
+        self.cached |= seen;
         self.round = round;
-        self.wake(answered_by(seen), wakers, list);
+        self.wake_slots(answered_by(seen), wakers, list);
     }
 
     /// Wakes everyone who waits for any of `interest`, or moves their wakers to `list`.
     #[inline]
     pub(super) fn wake(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
-        let waiting = self.waiting & interest;
-        self.waiting = self.waiting - waiting;
-        let mut left = waiting.bits();
-        while left != 0 {
-            // The bits of an interest stand in the order of the slots.
-            let index = left.trailing_zeros() as usize & 3;
-            left &= left - 1;
-            list.take(wakers, &mut self.slots[index]);
+        self.wake_slots(interest.add(MORE), wakers, list);
+    }
+
+    /// As `wake`, for an `interest` with [`MORE`].
+    #[inline]
+    fn wake_slots(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
+        let woken = self.waiting & interest;
+        if woken.is_none() {
+            return;
         }
-        if self.more.is_some() {
+        self.waiting = self.waiting - woken;
+        if woken.is_readable() {
+            list.take(wakers, self.slots[Direction::Read as usize]);
+        }
+        if woken.is_writable() {
+            list.take(wakers, self.slots[Direction::Write as usize]);
+        }
+        if woken.contains(MORE) {
             self.wake_more(interest, wakers, list);
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn wake_more(&mut self, interest: Interest, wakers: &Wakers, list: &mut WakeList) {
         let Some(more) = &mut self.more else { return };
         more.retain_mut(|waiter| {
             let stays = (waiter.interest & interest).is_none();
             if !stays {
-                list.take(wakers, &mut waiter.slot);
+                list.take(wakers, waiter.slot);
             }
             stays
         });
+        if !more.is_empty() {
+            self.waiting |= MORE;
+        }
+    }
+
+    /// Whether the slot of that index is taken.
+    #[inline]
+    fn is_taken(&self, index: usize) -> bool {
+        self.waiting.contains(Direction::ALL[index].interest())
     }
 
     /// Whether a waiter of a `poll_` method with this waker is stored for the direction.
     #[inline]
     pub(super) fn waits(&self, direction: Direction, wakers: &Wakers, waker: &Waker) -> bool {
         let index = direction as usize;
-        if self.ids[index] == 0 && wakers.holds(self.slots[index], waker) {
+        if index < SLOTS
+            && self.is_taken(index)
+            && self.ids[index] == 0
+            && wakers.holds(self.slots[index], waker)
+        {
             return true;
         }
         self.more.as_deref().is_some_and(|more| {
@@ -202,15 +239,11 @@ impl IoState {
         })
     }
 
-    /// Stores the waiter of a `poll_` method whose waker is a key, if that needs no more than the inline slot; storing
-    /// the same one again is a comparison.
+    /// Stores the waiter of a `poll_` method whose waker is a key, if there is a slot and it is free.
     #[inline]
     pub(super) fn store_key(&mut self, direction: Direction, slot: WakerSlot) -> bool {
         let index = direction as usize;
-        if self.slots[index] == slot {
-            return self.ids[index] == 0;
-        }
-        if !self.slots[index].is_empty() {
+        if index >= SLOTS || self.is_taken(index) {
             return false;
         }
         self.slots[index] = slot;
@@ -239,7 +272,7 @@ impl IoState {
         };
         if let Some(direction) = Direction::of(interest) {
             let index = direction as usize;
-            if self.slots[index].is_empty() {
+            if index < SLOTS && !self.is_taken(index) {
                 self.slots[index] = slot;
                 self.ids[index] = id;
                 self.waiting |= interest;
@@ -254,18 +287,18 @@ impl IoState {
     fn store_more(&mut self, waiter: Waiter, wakers: &Wakers, list: &mut WakeList) {
         let more = self.more.get_or_insert_default();
         if more.len() >= MOST_WAITERS {
-            for mut old in more.drain(..) {
-                list.take(wakers, &mut old.slot);
+            for old in more.drain(..) {
+                list.take(wakers, old.slot);
             }
         }
         more.push(waiter);
+        self.waiting |= MORE;
     }
 
     /// Whether the future `id` is stored with this waker.
     pub(super) fn holds(&self, id: u32, wakers: &Wakers, waker: &Waker) -> bool {
-        let inline = Direction::ALL.into_iter().any(|direction| {
-            let index = direction as usize;
-            self.ids[index] == id && wakers.holds(self.slots[index], waker)
+        let inline = (0..SLOTS).any(|index| {
+            self.is_taken(index) && self.ids[index] == id && wakers.holds(self.slots[index], waker)
         });
         inline
             || self.more.as_deref().is_some_and(|more| {
@@ -276,10 +309,10 @@ impl IoState {
 
     /// Takes the future `id` off; its waker, if it is still there, is returned to be dropped once nothing is borrowed.
     pub(super) fn remove(&mut self, id: u32, wakers: &Wakers) -> Option<Waker> {
-        for index in 0..self.slots.len() {
-            if self.ids[index] == id && !self.slots[index].is_empty() {
+        for index in 0..SLOTS {
+            if self.is_taken(index) && self.ids[index] == id {
                 self.waiting = self.waiting - Direction::ALL[index].interest();
-                return wakers.take(std::mem::take(&mut self.slots[index]));
+                return wakers.take(self.slots[index]);
             }
         }
         let more = self.more.as_deref_mut()?;
@@ -293,26 +326,46 @@ impl IoState {
         if self.round != round {
             return Readiness::EMPTY;
         }
-        let cleared = self.readiness & bits;
-        self.readiness = self.readiness - bits;
+        let cleared = self.cached & bits;
+        self.cached = self.cached - bits;
         cleared
     }
 
-    /// Whether a read or write that moved less than asked proves that nothing is left.
+    /// The cached bits.
+    #[inline]
+    pub(super) fn readiness(&self) -> Readiness {
+        self.cached - DISTRUST
+    }
+
+    /// Whether a read or write that moved less than asked proves that nothing is left, and clearing the bit is all there
+    /// is to do.
     #[inline]
     pub(super) fn short_proves(&self) -> bool {
-        (self.short_proves && !self.readiness.intersects(SHORT_PROVES_NOTHING_AFTER)) || self.rearm
+        !self.cached.intersects(SHORT_PROVES_NOTHING_AFTER)
+    }
+
+    /// Takes that back for good.
+    pub(super) fn distrust_short(&mut self) {
+        self.cached |= DISTRUST;
     }
 }
 
-/// Which waiters an event answers: a hang-up or an error answers all of them. One load from a table.
+impl Kept for IoState {
+    fn vacate(&mut self) {
+        // Deregistering has woken them all.
+        debug_assert!(self.waiting.is_none());
+        self.more = None;
+    }
+}
+
+/// Which waiters an event answers, and [`MORE`]: a hang-up or an error answers all of them. One load from a table.
 #[inline]
 fn answered_by(seen: Readiness) -> Interest {
     const ANSWERED: [Interest; 128] = {
         let mut table = [Interest::NONE; 128];
         let mut bits = 0;
         while bits < table.len() {
-            table[bits] = answered(Readiness::from_bits(bits as u8));
+            table[bits] = answered(Readiness::from_bits(bits as u8)).add(MORE);
             bits += 1;
         }
         table

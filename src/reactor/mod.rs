@@ -202,7 +202,7 @@ impl Reactor {
         if rearm && !cleared.is_empty() {
             let armed = self.rearm(token, cleared);
             if let (Err(_), Some(state)) = (&armed, self.get(token)) {
-                state.readiness |= cleared;
+                state.cached |= cleared;
             }
             return armed;
         }
@@ -246,12 +246,16 @@ impl Reactor {
         self.table.get(token)
     }
 
-    /// Arms a direction again whose bit was just cleared. On failure the bit comes back.
+    /// Clears the bit of a direction and arms that again. On failure the bit comes back.
     #[cold]
-    fn rearm_cleared(&mut self, token: Token, bit: Readiness) -> io::Result<()> {
+    #[inline(never)]
+    fn clear_and_rearm(&mut self, token: Token, bit: Readiness) -> io::Result<()> {
+        if let Some(state) = self.get(token) {
+            state.cached = state.cached - bit;
+        }
         let armed = self.rearm(token, bit);
         if let (Err(_), Some(state)) = (&armed, self.get(token)) {
-            state.readiness |= bit;
+            state.cached |= bit;
         }
         armed
     }

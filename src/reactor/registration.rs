@@ -12,7 +12,7 @@ use super::remote::Message;
 use crate::backend;
 use crate::budget;
 use crate::interest::{Interest, Readiness};
-use crate::sys::syscall::failure;
+use crate::sys::syscall::{Answer, failure};
 use crate::token::{RuntimeId, Token};
 use std::future::Future;
 use std::io;
@@ -50,24 +50,24 @@ impl Registration {
     /// Runs `f` with the driver if this thread owns it.
     #[inline]
     fn owner<R>(&self, f: impl FnOnce(Option<&Driver>) -> R) -> R {
-        CURRENT.with(|driver| f(driver.filter(|driver| driver.id() == self.runtime)))
+        CURRENT.with_named(self.runtime.number(), f)
     }
 
     /// Reads or writes at most `len` bytes by `call`, a call of `sys` that runs no foreign code, as soon as the fd is ready.
     ///
     /// `len` is what the call could move; 0 says that a short result proves nothing.
     #[inline]
-    pub(crate) fn poll_io(
+    pub(crate) fn poll_io<A: Answer>(
         &self,
         fd: impl AsRawFd,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        call: impl FnMut() -> io::Result<usize>,
+        mut call: impl FnMut() -> A,
     ) -> Poll<io::Result<usize>> {
         self.owner(|driver| match driver {
             Some(driver) => driver.poll_io(self.token, direction, cx, len, call),
-            None => self.poll_call_elsewhere(fd, direction, cx, call),
+            None => self.poll_call_elsewhere(fd, direction, cx, move || call().result()),
         })
     }
 

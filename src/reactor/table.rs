@@ -5,8 +5,11 @@
 //! a call that comes too late finds nothing, however often the fd's number or the place has been used since.
 //!
 //! ```text
-//! watch, keep -> live (generation > 0) -- deregister --> dead (generation 0; place not used again) -- release --> free
+//! watch, keep -> live (its token) -- deregister --> dead (nobody's token; place not used again) -- release --> free
 //! ```
+//!
+//! A place holds the whole token of its registration, and in all other states one that names no place: one comparison
+//! finds out whether a token is stale.
 //!
 //! The place of a dead registration is kept until [`Table::release`], at the end of the turn: what was collected from the batch before
 //! may name it still.
@@ -16,7 +19,6 @@ use crate::interest::Interest;
 use crate::sys::fork;
 use crate::sys::syscall::failure;
 use crate::token::Token;
-use slab::Slab;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -24,11 +26,21 @@ use std::time::Duration;
 /// Index of tokens that are the driver's own, such as its timer fd's: no place has it.
 pub(crate) const RESERVED_INDEX: u32 = u32::MAX;
 
-/// One registered fd.
+/// The end of the list of free places.
+const NO_PLACE: u32 = RESERVED_INDEX;
+
+/// What is kept with a registration.
+pub(crate) trait Kept {
+    /// Drops what it holds: the registration is gone, and what is left of this is put away with the place.
+    fn vacate(&mut self);
+}
+
+/// A place: of one registered fd, if it is not free.
 #[derive(Debug)]
 pub(crate) struct Entry<S> {
-    /// The token's generation; 0 once deregistered.
-    generation: u32,
+    /// The registration's. Once it is dead the index is the reserved one, so that no token is found here; once the place is
+    /// free the generation is the next free place.
+    token: Token,
     pub(crate) fd: RawFd,
     /// What the backend has been asked for.
     pub(crate) watched: Interest,
@@ -38,6 +50,18 @@ pub(crate) struct Entry<S> {
     /// The kernel watches it; not so what is always ready.
     backed: bool,
     pub(crate) state: S,
+}
+
+impl<S> Entry<S> {
+    /// What names it, while it is live.
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    fn is_live(&self) -> bool {
+        self.token.index() != RESERVED_INDEX
+    }
 }
 
 /// How a registration begins.
@@ -65,7 +89,11 @@ pub(crate) struct Table<S> {
     backend: Box<dyn Backend>,
     capabilities: Capabilities,
     events: Events,
-    entries: Slab<Entry<S>>,
+    entries: Vec<Entry<S>>,
+    /// The first free place, or `NO_PLACE`; the others follow from one to the next.
+    free: u32,
+    /// How many are live.
+    len: usize,
     /// The generation of the last registration; never 0 and, within four thousand million registrations, never the same.
     generation: u32,
     /// Places that were left in this turn; they are used again from the next turn on.
@@ -74,7 +102,7 @@ pub(crate) struct Table<S> {
     forks: u32,
 }
 
-impl<S> Table<S> {
+impl<S: Kept> Table<S> {
     pub(crate) fn new(backend: Box<dyn Backend>, event_capacity: usize) -> Table<S> {
         fork::watch();
         Table {
@@ -82,7 +110,9 @@ impl<S> Table<S> {
             capabilities: backend.capabilities(),
             backend,
             events: Events::with_capacity(event_capacity),
-            entries: Slab::new(),
+            entries: Vec::new(),
+            free: NO_PLACE,
+            len: 0,
             generation: 0,
             released: Vec::new(),
         }
@@ -103,7 +133,7 @@ impl<S> Table<S> {
 
     /// How many fds are registered.
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.released.len()
+        self.len
     }
 
     /// Has the backend watch an fd, the first half of registering it; [`keep`](Table::keep) is the second, and cannot fail. On
@@ -146,8 +176,7 @@ impl<S> Table<S> {
     ) -> io::Result<Watched> {
         self.check_forked()?;
         let fd = fd.as_raw_fd();
-        let mut entries = self.entries.iter();
-        if entries.any(|(_, entry)| !entry.backed && entry.generation != 0 && entry.fd == fd) {
+        if self.live().any(|entry| !entry.backed && entry.fd == fd) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         Ok(Watched {
@@ -166,21 +195,38 @@ impl<S> Table<S> {
             terms,
             backed,
         } = watched;
-        let place = self.entries.insert(Entry {
-            generation: token.generation(),
+        let entry = Entry {
+            token,
             fd,
             watched: terms.interest,
             trigger: terms.trigger,
             sole: terms.sole,
             backed,
             state,
-        });
-        debug_assert_eq!(place, token.index() as usize, "nothing came in between");
+        };
+        debug_assert_eq!(self.next_place(), token.index() as usize);
+        match self.entries.get_mut(token.index() as usize) {
+            Some(place) => {
+                self.free = place.token.generation();
+                *place = entry;
+            }
+            None => self.entries.push(entry),
+        }
+        self.len += 1;
         token
     }
 
+    /// Where the next registration will stand.
+    fn next_place(&self) -> usize {
+        if self.free == NO_PLACE {
+            self.entries.len()
+        } else {
+            self.free as usize
+        }
+    }
+
     fn next_token(&mut self) -> io::Result<Token> {
-        let index = u32::try_from(self.entries.vacant_key())
+        let index = u32::try_from(self.next_place())
             .ok()
             .filter(|index| *index != RESERVED_INDEX)
             .ok_or_else(|| failure(io::ErrorKind::Other, "too many registrations"))?;
@@ -193,14 +239,19 @@ impl<S> Table<S> {
     pub(crate) fn get(&mut self, token: Token) -> Option<&mut Entry<S>> {
         self.entries
             .get_mut(token.index() as usize)
-            .filter(|entry| entry.generation == token.generation())
+            .filter(|entry| entry.token == token)
     }
 
     /// As `get`, to look only.
     pub(crate) fn peek(&self, token: Token) -> Option<&Entry<S>> {
         self.entries
             .get(token.index() as usize)
-            .filter(|entry| entry.generation == token.generation())
+            .filter(|entry| entry.token == token)
+    }
+
+    /// Every live registration.
+    fn live(&self) -> impl Iterator<Item = &Entry<S>> {
+        self.entries.iter().filter(|entry| entry.is_live())
     }
 
     /// Asks the backend for another interest, armed afresh. A token that is not registered is passed over.
@@ -250,8 +301,9 @@ impl<S> Table<S> {
         let entry = self
             .entries
             .get_mut(token.index() as usize)
-            .filter(|entry| entry.generation == token.generation())?;
-        entry.generation = 0;
+            .filter(|entry| entry.token == token)?;
+        entry.token = Token::new(RESERVED_INDEX, NO_PLACE);
+        self.len -= 1;
         self.released.push(token.index());
         // What a child of a fork removed would be the parent's.
         let is_done = !entry.backed || forked || (closing && entry.sole && close_removes);
@@ -283,7 +335,7 @@ impl<S> Table<S> {
             let entry = self
                 .entries
                 .get_mut(event.token.index() as usize)
-                .filter(|entry| entry.generation == event.token.generation());
+                .filter(|entry| entry.token == event.token);
             see(*event, entry);
         }
     }
@@ -292,18 +344,16 @@ impl<S> Table<S> {
     #[inline]
     pub(crate) fn release(&mut self) {
         while let Some(index) = self.released.pop() {
-            self.entries.remove(index as usize);
+            let place = &mut self.entries[index as usize];
+            place.token = Token::new(RESERVED_INDEX, self.free);
+            self.free = index;
+            place.state.vacate();
         }
     }
 
     /// Every live registration.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let live = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.generation != 0);
-        live.map(|(index, entry)| Token::new(index as u32, entry.generation))
-            .collect()
+        self.live().map(|entry| entry.token).collect()
     }
 
     /// In the child of a fork: takes a kernel object of its own and registers with it what was registered before. `fd_of`
@@ -316,12 +366,9 @@ impl<S> Table<S> {
         self.forks = fork::count();
         self.events.clear();
         let mut lost = Vec::new();
-        for (index, entry) in &self.entries {
-            if entry.generation == 0 || !entry.backed {
-                continue;
-            }
-            let token = Token::new(index as u32, entry.generation);
-            let fd = fd_of(&entry.state);
+        let live = self.entries.iter().filter(|entry| entry.is_live());
+        for entry in live.filter(|entry| entry.backed) {
+            let (token, fd) = (entry.token, fd_of(&entry.state));
             if let Err(error) = self.backend.add(fd, token, entry.watched, entry.trigger) {
                 lost.push((token, error));
             }

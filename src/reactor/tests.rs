@@ -14,6 +14,7 @@ use super::parker::Unparker;
 use super::remote::{Message, Remote};
 use super::waker_slot::KeyWakers;
 use crate::backend::{Backend, Capabilities, Events, Notifier, Notify, Trigger};
+use crate::budget;
 use crate::interest::{Interest, Readiness};
 use crate::sync::Arc;
 use crate::sys::fake_waker::{KEYS, MIN_KEY, wake_key};

@@ -58,10 +58,9 @@ pub(crate) struct WakeList {
 }
 
 impl WakeList {
-    /// Empties a slot: wakes a key, puts a foreign waker into the list.
+    /// Wakes a key, takes a foreign waker out of its table into the list. The slot is not to be used again.
     #[inline]
-    pub(crate) fn take(&mut self, wakers: &Wakers, slot: &mut WakerSlot) {
-        let slot = mem::take(slot);
+    pub(crate) fn take(&mut self, wakers: &Wakers, slot: WakerSlot) {
         match wakers.as_key(slot) {
             Some(key) => {
                 self.woken = true;

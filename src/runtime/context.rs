@@ -2,7 +2,7 @@
 
 use super::local::Local;
 use crate::reactor::driver;
-use crate::sys::scoped::scoped;
+use crate::sys::scoped::{Published, scoped};
 use crate::task;
 use std::cell::Cell;
 
@@ -10,6 +10,8 @@ scoped! {
     /// The runtime that this thread owns and is in, if any.
     pub(crate) const CURRENT: Local
 }
+
+impl Published for Local {}
 
 thread_local! {
     /// This thread is inside `block_on`, `run` or `turn` of some runtime.

@@ -310,7 +310,7 @@ impl Runtime {
 /// Marks the loop as not running any more and gives the host its budget back, also on unwind.
 struct Leave<'a> {
     local: &'a Local,
-    budget: u64,
+    budget: i64,
 }
 
 impl Drop for Leave<'_> {

@@ -6,7 +6,7 @@
 //! No call here blocks, so one that a signal interrupts is made again.
 
 use super::addr::RawAddr;
-use super::syscall::{check, check_size, retry};
+use super::syscall::{Answer, RawAnswer, check, check_size, retry};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -29,9 +29,10 @@ const NO_SIGPIPE: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGPIPE: libc::c_int = 0;
 
-/// An open socket.
+/// An open socket. It can be [taken](Socket::take) by who closes it in a way of his own; calls are then answered as with any
+/// other number that is not open.
 #[derive(Debug)]
-pub(crate) struct Socket(OwnedFd);
+pub(crate) struct Socket(Option<OwnedFd>);
 
 impl Socket {
     /// A new TCP socket of the address's family.
@@ -45,20 +46,21 @@ impl Socket {
 
     /// Takes over a socket that was made elsewhere, blocking or not.
     pub(crate) fn adopt(fd: OwnedFd) -> io::Result<Socket> {
-        let socket = Socket(fd);
+        let socket = Socket(Some(fd));
         #[cfg(target_vendor = "apple")]
         socket.set_option::<libc::c_int>(libc::SOL_SOCKET, libc::SO_NOSIGPIPE, 1)?;
         Ok(socket)
     }
 
-    /// Gives the descriptor back.
-    pub(crate) fn into_fd(self) -> OwnedFd {
-        self.0
+    /// Takes the descriptor out.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        self.0.take()
     }
 
+    /// Its number. No comparison: where there is no descriptor there is this number.
     #[inline]
-    fn raw(&self) -> RawFd {
-        self.0.as_raw_fd()
+    pub(crate) fn raw(&self) -> RawFd {
+        self.0.as_ref().map_or(-1, OwnedFd::as_raw_fd)
     }
 
     // ---- connections ------------------------------------------------------------------------------------------
@@ -130,28 +132,38 @@ impl Socket {
 
     // ---- bytes ------------------------------------------------------------------------------------------------
 
-    #[inline]
     pub(crate) fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        retry(|| self.recv_with(buf, 0).result())
+    }
+
+    /// As `recv`, once, for who makes an interrupted call again.
+    #[inline]
+    pub(crate) fn recv_once(&self, buf: &mut [u8]) -> RawAnswer {
         self.recv_with(buf, 0)
     }
 
     /// As `recv`, and leaves the bytes where they are.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.recv_with(buf, libc::MSG_PEEK)
+        retry(|| self.recv_with(buf, libc::MSG_PEEK).result())
     }
 
     #[inline]
-    fn recv_with(&self, buf: &mut [u8], flags: libc::c_int) -> io::Result<usize> {
+    fn recv_with(&self, buf: &mut [u8], flags: libc::c_int) -> RawAnswer {
         let (ptr, len) = (buf.as_mut_ptr().cast(), buf.len().min(MOST_BYTES));
         // SAFETY: at least `len` bytes from the pointer on are ours to write.
-        retry(|| check_size(unsafe { libc::recv(self.raw(), ptr, len, flags) }))
+        RawAnswer(unsafe { libc::recv(self.raw(), ptr, len, flags) })
     }
 
-    #[inline]
     pub(crate) fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        retry(|| self.send_once(buf).result())
+    }
+
+    /// As `send`, once, for who makes an interrupted call again.
+    #[inline]
+    pub(crate) fn send_once(&self, buf: &[u8]) -> RawAnswer {
         let (ptr, len) = (buf.as_ptr().cast(), buf.len().min(MOST_BYTES));
         // SAFETY: at least `len` bytes from the pointer on may be read.
-        retry(|| check_size(unsafe { libc::send(self.raw(), ptr, len, NO_SIGPIPE) }))
+        RawAnswer(unsafe { libc::send(self.raw(), ptr, len, NO_SIGPIPE) })
     }
 
     pub(crate) fn recv_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
@@ -268,9 +280,11 @@ pub(crate) fn family(fd: RawFd) -> io::Result<libc::c_int> {
 impl AsFd for Socket {
     #[inline]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.0.as_ref().expect(TAKEN).as_fd()
     }
 }
+
+const TAKEN: &str = "a socket is taken when it is given up, and not used afterwards";
 
 fn under_way(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR))
@@ -318,7 +332,7 @@ mod fresh {
         // SAFETY: socket takes no pointer.
         let fd = check(unsafe { libc::socket(family, kind | FLAGS, 0) })?;
         // SAFETY: the call succeeded, so the descriptor is open and nobody else's.
-        Ok(Socket(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Ok(Socket(Some(unsafe { OwnedFd::from_raw_fd(fd) })))
     }
 
     pub(super) fn accept(listener: RawFd) -> io::Result<(Socket, RawAddr)> {
@@ -326,7 +340,7 @@ mod fresh {
         let (fd, addr) =
             RawAddr::filled_by(|addr, len| unsafe { libc::accept4(listener, addr, len, FLAGS) })?;
         // SAFETY: the call succeeded, so the descriptor is open and nobody else's.
-        Ok((Socket(unsafe { OwnedFd::from_raw_fd(fd) }), addr))
+        Ok((Socket(Some(unsafe { OwnedFd::from_raw_fd(fd) })), addr))
     }
 }
 

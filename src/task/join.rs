@@ -70,7 +70,7 @@ impl<T> RefUnwindSafe for JoinHandle<T> {}
 /// Runs `f` with the tasks of `runtime` if this code runs inside that runtime.
 #[inline]
 fn on_owner<R>(runtime: RuntimeId, f: impl FnOnce(&Tasks) -> R) -> Option<R> {
-    CURRENT.with(|tasks| tasks.filter(|tasks| tasks.id() == runtime).map(f))
+    CURRENT.with_named(runtime.number(), |tasks| tasks.map(f))
 }
 
 /// Sends a message to a runtime; if that is gone, drops it here.
@@ -296,14 +296,11 @@ impl<T> Future for JoinHandle<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        CURRENT.with(|tasks| {
+        CURRENT.with_named(self.runtime.number(), |tasks| {
             let waiter = key_of(cx.waker());
             let (Some(tasks), Some(waiter), false) = (tasks, waiter, budget::is_spent()) else {
                 return self.poll_other(cx);
             };
-            if tasks.id() != self.runtime {
-                return self.poll_other(cx);
-            }
             // Once there is a reply only that is asked.
             let waiter = if self.reply.get().is_none() {
                 waiter

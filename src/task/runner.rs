@@ -94,7 +94,7 @@ impl<'a> Runner<'a> {
     fn poll(&self, index: u32, key: usize, task: Raw) -> Polled {
         let tasks = self.tasks;
         let waker = ManuallyDrop::new(waker_of(key));
-        budget::refill(u64::from(tasks.poll_budget));
+        budget::refill(i64::from(tasks.poll_budget));
         tasks.current.set(index);
         // SAFETY: `next` says that the stage holds the future. Nobody else touches or frees it: others must find the
         // task to be `DONE`, or get it from `next` or `start_shutdown`, for which they would need a `Runner`, and this is
@@ -158,7 +158,7 @@ impl<'a> Runner<'a> {
     ) -> Poll<F::Output> {
         let tasks = self.tasks;
         let waker = ManuallyDrop::new(waker_of(tasks.pack(root.key())));
-        budget::refill(u64::from(tasks.poll_budget));
+        budget::refill(i64::from(tasks.poll_budget));
         tasks.current.set(root.key().index);
         let polled = future.poll(&mut Context::from_waker(&waker));
         tasks.current.set(NOBODY);

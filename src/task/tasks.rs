@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::fmt;
 use std::future::Future;
 use std::mem;
+use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
@@ -20,12 +21,19 @@ use super::slab::{Joined, Origin, Slab, TaskInfo};
 use super::state::State;
 use super::waker::{Key, pack, pack_place, wake_elsewhere};
 use crate::sync::Arc;
-use crate::sys::scoped::scoped;
+use crate::sys::scoped::{Published, scoped};
 use crate::token::RuntimeId;
 
 scoped! {
     /// The tasks of the runtime that this thread is inside of. Set by the runtime, around everything it calls here.
     pub(crate) const CURRENT: Tasks
+}
+
+/// Handles find the tasks by the runtime's id.
+impl Published for Tasks {
+    fn name(&self) -> Option<NonZeroU32> {
+        Some(self.id.number())
+    }
 }
 
 /// No slot: nothing is being polled.

@@ -9,6 +9,12 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
+/// Whether a buffer is empty, or longer than what one call moves: one comparison for both.
+#[inline]
+fn is_odd(len: usize) -> bool {
+    len.wrapping_sub(1) >= MOST_BYTES
+}
+
 impl TcpStream {
     // ---- reading ----------------------------------------------------------------------------------------------
 
@@ -32,12 +38,21 @@ impl TcpStream {
 
     #[inline]
     pub(super) fn poll_read(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+        if is_odd(buf.len()) {
+            return self.poll_read_odd(cx, buf);
         }
-        let len = buf.len().min(MOST_BYTES);
+        let len = buf.len();
         self.io
-            .poll_io(Direction::Read, cx, len, |socket| socket.recv(buf))
+            .poll_io(Direction::Read, cx, len, |socket| socket.recv_once(buf))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_read_odd(&self, cx: &Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match buf.get_mut(..MOST_BYTES) {
+            Some(most) => self.poll_read(cx, most),
+            None => Poll::Ready(Ok(0)),
+        }
     }
 
     /// Reads until the buffer is full; returns its length.
@@ -206,12 +221,21 @@ impl TcpStream {
 
     #[inline]
     pub(super) fn poll_write(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if buf.is_empty() {
-            return Poll::Ready(Ok(0));
+        if is_odd(buf.len()) {
+            return self.poll_write_odd(cx, buf);
         }
-        let len = buf.len().min(MOST_BYTES);
+        let len = buf.len();
         self.io
-            .poll_io(Direction::Write, cx, len, |socket| socket.send(buf))
+            .poll_io(Direction::Write, cx, len, |socket| socket.send_once(buf))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_write_odd(&self, cx: &Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match buf.get(..MOST_BYTES) {
+            Some(most) => self.poll_write(cx, most),
+            None => Poll::Ready(Ok(0)),
+        }
     }
 
     /// Writes the whole buffer.
@@ -236,9 +260,6 @@ impl TcpStream {
     #[inline]
     fn poll_write_all(&self, cx: &Context<'_>, rest: &mut &[u8]) -> Poll<io::Result<()>> {
         // Mostly all is taken at once: no loop in what is inlined.
-        if rest.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         match self.poll_write(cx, rest) {
             Poll::Ready(Ok(n)) if n == rest.len() => {
                 *rest = &[];

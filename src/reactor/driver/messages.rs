@@ -76,7 +76,7 @@ impl Driver {
         };
         if direction == Direction::Priority {
             // The cached bit is cleared below, and reads stop at the mark all the same.
-            state.short_proves = false;
+            state.distrust_short();
         }
         let round = state.round;
         let mut known = None;

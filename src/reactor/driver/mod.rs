@@ -30,12 +30,13 @@ use crate::backend::Backend;
 use crate::interest::Readiness;
 use crate::registry::Registry;
 use crate::sync::Arc;
-use crate::sys::scoped::scoped;
+use crate::sys::scoped::{Published, scoped};
 use crate::timer::Timers;
 use crate::token::RuntimeId;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -97,6 +98,13 @@ pub(crate) struct Driver {
     notified: Cell<bool>,
     /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
     unconsumed: Cell<bool>,
+}
+
+/// Handles find the driver by the runtime's id.
+impl Published for Driver {
+    fn name(&self) -> Option<NonZeroU32> {
+        Some(self.id.number())
+    }
 }
 
 impl Driver {
@@ -241,7 +249,7 @@ impl Driver {
         timers.begin_expiry(self.clock.tick_before(now));
         for _ in 0..EXPIRIES_PER_TURN {
             match timers.pop_expired() {
-                Some((_, mut slot)) => list.take(&self.wakers, &mut slot),
+                Some((_, slot)) => list.take(&self.wakers, slot),
                 None => break,
             }
         }
@@ -312,8 +320,8 @@ impl Driver {
                 .deregister(token, false, &self.wakers, &mut list);
         }
         let slots = self.timers.borrow_mut().drain();
-        for mut slot in slots {
-            list.take(&self.wakers, &mut slot);
+        for slot in slots {
+            list.take(&self.wakers, slot);
         }
         panics.guard(|| list.wake_all());
         panics.resume();

@@ -8,7 +8,7 @@ use super::super::{Watch, deregistered};
 use super::{Driver, Seen};
 use crate::budget;
 use crate::interest::{Interest, Readiness};
-use crate::sys::syscall::retry;
+use crate::sys::syscall::Answer;
 use crate::token::Token;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -54,11 +54,10 @@ impl Driver {
         let Some(state) = reactor.get(token) else {
             return Poll::Ready(Err(deregistered()));
         };
-        if state.readiness.intersects(answers(direction.interest())) {
-            let readiness = state.readiness;
+        if state.cached.intersects(answers(direction.interest())) {
             return Poll::Ready(Ok(Seen {
                 round: state.round,
-                readiness,
+                readiness: state.readiness(),
             }));
         }
         if state.waits(direction, &self.wakers, cx.waker()) {
@@ -101,11 +100,10 @@ impl Driver {
         let Some(state) = reactor.get(token) else {
             return Poll::Ready(Err(deregistered()));
         };
-        if state.readiness.intersects(answers(interest)) {
-            let readiness = state.readiness;
+        if state.cached.intersects(answers(interest)) {
             return Poll::Ready(Ok(Seen {
                 round: state.round,
-                readiness,
+                readiness: state.readiness(),
             }));
         }
         if *id != 0 && state.holds(*id, &self.wakers, cx.waker()) {
@@ -135,8 +133,8 @@ impl Driver {
         let watched = reactor.watch(token, interest);
         let (unused, error) = match (watched, reactor.get(token)) {
             // The clone has looked at messages, and one of them at the fd.
-            (Ok(()), Some(state)) if state.readiness.intersects(answers(interest)) => {
-                list.take(&self.wakers, &mut { slot });
+            (Ok(()), Some(state)) if state.cached.intersects(answers(interest)) => {
+                list.take(&self.wakers, slot);
                 (None, None)
             }
             (Ok(()), Some(state)) => (
@@ -170,7 +168,7 @@ impl Driver {
         let mut reactor = self.reactor.borrow_mut();
         reactor.get(token).map(|state| Seen {
             round: state.round,
-            readiness: state.readiness,
+            readiness: state.readiness(),
         })
     }
 
@@ -188,7 +186,7 @@ impl Driver {
     /// Takes back that a short read proves something: the caller has reason to think that it does not.
     pub(crate) fn distrust_short(&self, token: Token) {
         if let Some(state) = self.reactor.borrow_mut().get(token) {
-            state.short_proves = false;
+            state.distrust_short();
         }
     }
 
@@ -199,23 +197,20 @@ impl Driver {
     /// merged meanwhile and the round needs no look.
     // Three ways out, each on its own: a value in which they meet costs each of them.
     #[inline]
-    pub(crate) fn poll_io(
+    pub(crate) fn poll_io<A: Answer>(
         &self,
         token: Token,
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        call: impl FnMut() -> io::Result<usize>,
+        mut call: impl FnMut() -> A,
     ) -> Poll<io::Result<usize>> {
-        if budget::check(cx).is_pending() {
-            return Poll::Pending;
-        }
         let mut reactor = self.reactor.borrow_mut();
         let Some(entry) = reactor.entry(token) else {
             return Poll::Ready(Err(deregistered()));
         };
         let bit = direction.bit();
-        if !entry.state.readiness.intersects(bit) {
+        if !entry.state.cached.intersects(bit) {
             if let Some(slot) = self.wakers.key_slot(cx.waker()) {
                 let watched = entry.watched.contains(direction.interest());
                 if watched && entry.state.store_key(direction, slot) {
@@ -225,20 +220,31 @@ impl Driver {
             drop(reactor);
             return self.wait_ready(token, direction, cx);
         }
-        match retry(call) {
-            Ok(done) => {
-                // Short, and not the end of the stream, which stays true.
-                if done < len && done != 0 && entry.state.short_proves() {
-                    entry.state.readiness = entry.state.readiness - bit;
-                    if entry.state.rearm {
-                        // On failure the bit stays: the next call will find that nothing is left, and the same failure.
-                        let _ = reactor.rearm_cleared(token, bit);
-                    }
-                }
-                budget::spend_checked();
-                Poll::Ready(Ok(done))
+        // Asked only now: who has to wait needs no unit.
+        if !budget::take() {
+            drop(reactor);
+            return budget::used_up(cx);
+        }
+        let answer = call();
+        // How most writes end and how most reads end, by a comparison each.
+        if direction == Direction::Write && answer.is_all(len) {
+            return Poll::Ready(Ok(len));
+        }
+        if answer.is_short(len) {
+            if entry.state.short_proves() {
+                entry.state.cached = entry.state.cached - bit;
+            } else if entry.state.rearm {
+                // On failure the bit stays: the next call will find that nothing is left, and the same failure.
+                let token = entry.token();
+                let _ = reactor.clear_and_rearm(token, bit);
             }
+            return Poll::Ready(Ok(answer.count()));
+        }
+        match answer.result() {
+            // Also the end of the stream, which stays true.
+            Ok(done) => Poll::Ready(Ok(done)),
             Err(error) => {
+                let token = entry.token();
                 drop(reactor);
                 self.failed(token, direction, cx, error)
             }
@@ -255,9 +261,14 @@ impl Driver {
         cx: &Context<'_>,
         error: io::Error,
     ) -> Poll<io::Result<usize>> {
-        if error.kind() != io::ErrorKind::WouldBlock {
-            budget::spend();
-            return Poll::Ready(Err(error));
+        match error.kind() {
+            io::ErrorKind::WouldBlock => budget::put_back(),
+            io::ErrorKind::Interrupted => {
+                // Made again by the next poll: to keep the call for this place would cost every call.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            _ => return Poll::Ready(Err(error)),
         }
         // Nothing has been merged since the call, so that what is cached now is what the call has seen.
         let cleared = match self.cached(token) {

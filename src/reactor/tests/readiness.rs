@@ -59,6 +59,52 @@ fn an_index_is_used_again_from_the_next_turn_on() {
 }
 
 #[test]
+fn an_event_that_names_no_registration_finds_none() {
+    let rig = Rig::new(edge());
+    let ended = rig.register(CUSTOM);
+    rig.wait(ended, Direction::Read, &key(0));
+    rig.next(Step::Events(vec![]));
+    let told = |index, generation| {
+        rig.deliver(&[(Token::new(index, generation), Readiness::ALL)]);
+        woken()
+    };
+    let generations = [0, 1, u32::MAX];
+    for index in [0, 1, u32::MAX] {
+        for generation in generations {
+            if Token::new(index, generation) != ended {
+                assert_eq!(told(index, generation), [0; 0], "{index} {generation}");
+            }
+        }
+    }
+    rig.end(ended);
+    assert_eq!(woken(), [0]);
+    for generation in generations {
+        // Dead in the first turn, free in the others.
+        assert_eq!(told(ended.index(), generation), [0; 0], "{generation}");
+    }
+    let next = rig.register(CUSTOM);
+    assert_eq!(next.index(), ended.index());
+    assert!(rig.cached(next).is_empty());
+}
+
+#[test]
+fn places_are_used_again_before_new_ones() {
+    let rig = Rig::new(rearming());
+    let tokens: Vec<Token> = (0..4).map(|_| rig.register(CUSTOM)).collect();
+    assert_eq!(rig.driver.counts().0, 4);
+    for token in &tokens[1..3] {
+        rig.end(*token);
+    }
+    assert_eq!(rig.driver.counts().0, 2);
+    rig.turn();
+    let mut fresh: Vec<u32> = (0..3).map(|_| rig.register(CUSTOM).index()).collect();
+    fresh.sort_unstable();
+    assert_eq!(fresh, [1, 2, 4]);
+    assert_eq!(rig.driver.counts().0, 5);
+    assert!(rig.driver.cached(tokens[1]).is_none());
+}
+
+#[test]
 fn the_backend_is_not_told_of_a_file_that_the_close_removes() {
     for (capabilities, sole, told) in [
         (edge(), true, false),
@@ -206,16 +252,55 @@ fn would_block_clears_one_direction_and_leaves_the_facts() {
 }
 
 #[test]
-fn an_interrupted_call_is_made_again() {
+fn an_interrupted_call_is_made_again_by_the_next_poll() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.deliver(&[(token, BITS)]);
     let mut results = vec![Ok(10), Err(io::ErrorKind::Interrupted.into())];
     let waker = key(0);
     let cx = Context::from_waker(&waker);
-    let call = || results.pop().expect("called twice");
-    let polled = rig.driver.poll_io(token, Direction::Read, &cx, 10, call);
+    let mut read = || {
+        let call = || results.pop().expect("called twice");
+        rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
+    };
+    assert!(read().is_pending());
+    assert_eq!(woken(), [0], "no event will come");
+    let polled = read();
     assert!(matches!(polled, Poll::Ready(Ok(10))), "{polled:?}");
+}
+
+/// Runs `f` with so many units, and says how many it left.
+fn with_budget(units: i64, f: impl FnOnce()) -> i64 {
+    let before = budget::refill(units);
+    f();
+    budget::refill(before)
+}
+
+#[test]
+fn a_unit_is_taken_by_what_was_done_and_not_by_who_has_to_wait() {
+    let rig = Rig::new(edge());
+    let token = rig.register(TCP);
+    let waker = key(0);
+    let cx = Context::from_waker(&waker);
+    let read = |answer: io::Result<usize>| {
+        let mut answer = Some(answer);
+        let call = || answer.take().expect("called once");
+        rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
+    };
+    let refused = |kind: io::ErrorKind| Err(kind.into());
+    let left = with_budget(0, || assert!(read(Ok(10)).is_pending()));
+    assert_eq!((left, woken()), (0, vec![]), "an event will wake it");
+
+    rig.deliver(&[(token, BITS)]);
+    assert_eq!(woken(), [0]);
+    let left = with_budget(0, || assert!(read(Ok(10)).is_pending()));
+    assert_eq!((left, woken()), (0, vec![0]), "no event will");
+    let left = with_budget(3, || {
+        assert!(read(Ok(10)).is_ready());
+        assert!(read(refused(io::ErrorKind::ConnectionReset)).is_ready());
+        assert!(read(refused(io::ErrorKind::WouldBlock)).is_pending());
+    });
+    assert_eq!(left, 1, "two calls have done something");
 }
 
 #[test]

@@ -131,6 +131,22 @@ fn a_waker_may_use_the_driver_while_it_is_stored_and_replaced() {
 }
 
 #[test]
+fn a_waker_may_use_the_driver_while_it_is_told_that_the_budget_is_used_up() {
+    with_prey(false, |rig, prey, waker| {
+        let _ = rig.poll(prey.token, Direction::Write, waker);
+        rig.deliver(&[(prey.token, Readiness::READABLE)]);
+        let cx = Context::from_waker(waker);
+        let before = budget::refill(0);
+        let call = || -> io::Result<usize> { panic!("nothing is left for this") };
+        let polled = rig
+            .driver
+            .poll_io(prey.token, Direction::Read, &cx, 10, call);
+        assert_eq!(budget::refill(before), 0);
+        assert!(polled.is_pending());
+    });
+}
+
+#[test]
 fn a_waker_may_use_the_driver_while_it_is_woken() {
     for ends in [false, true] {
         with_prey(ends, |rig, prey, waker| {

@@ -54,6 +54,56 @@ fn who_waits_in_several_directions_is_woken_once() {
 }
 
 #[test]
+fn two_tasks_that_read_one_stream_are_both_woken() {
+    let rig = Rig::new(edge());
+    let token = rig.register(TCP);
+    for number in [1, 2, 2, 1] {
+        let waker = key(number);
+        let cx = Context::from_waker(&waker);
+        let call = || -> io::Result<usize> { panic!("it is not ready") };
+        let polled = rig.driver.poll_io(token, Direction::Read, &cx, 10, call);
+        assert!(polled.is_pending());
+    }
+    rig.deliver(&[(token, Readiness::READABLE)]);
+    assert_eq!(woken(), [1, 2]);
+}
+
+#[test]
+fn a_future_that_was_woken_and_finds_nothing_waits_again() {
+    let rig = Rig::new(edge());
+    let token = rig.register(CUSTOM);
+    for waker in [key(1), foreign(1)] {
+        let mut id = 0;
+        for _ in 0..3 {
+            let polled = rig.poll_named(token, &mut id, Interest::READABLE, &waker);
+            assert!(polled.is_pending());
+            rig.deliver(&[(token, Readiness::READABLE)]);
+            assert_eq!(woken(), [1]);
+            let seen = rig.seen(token);
+            rig.driver
+                .clear(token, seen.round, Readiness::READABLE)
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_future_that_was_woken_takes_nobody_off() {
+    let rig = Rig::new(edge());
+    let token = rig.register(CUSTOM);
+    let mut id = 0;
+    let polled = rig.poll_named(token, &mut id, Interest::READABLE, &foreign(1));
+    assert!(polled.is_pending());
+    rig.deliver(&[(token, Readiness::READABLE)]);
+    assert_eq!(woken(), [1]);
+    // It may get the room that the other's waker had.
+    rig.wait(token, Direction::Write, &foreign(2));
+    rig.driver.forget_waiter(token, id);
+    rig.deliver(&[(token, Readiness::WRITABLE)]);
+    assert_eq!(woken(), [2]);
+}
+
+#[test]
 fn the_slot_and_the_list_behind_it_are_all_woken() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
