@@ -9,7 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 
-/// Names one registration: its index in the reactor's slab and its generation, in one `u64`.
+/// Names one registration: its index in the reactor's table and its generation, in one `u64`.
 ///
 /// A backend carries it through the kernel and gives it back in every [`Event`](crate::backend::Event); it reads
 /// nothing out of it. The reactor drops an event whose generation is no longer the registration's, so an event of a
@@ -24,7 +24,7 @@ impl Token {
         Token((generation as u64) << 32 | index as u64)
     }
 
-    /// The index in the slab of registrations.
+    /// The index in the table of registrations.
     #[inline]
     pub const fn index(self) -> u32 {
         self.0 as u32
