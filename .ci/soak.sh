@@ -10,7 +10,7 @@ seconds=${1:-60}
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
 models=(--test backends_model --test runtime_model)
 cargo test --release --all-features "${models[@]}" --no-run || exit 1
-end=$((SECONDS + seconds)) runs=0
+end=$((SECONDS + seconds)) runs=0 seeds=none
 first=$((RANDOM * 32768 + RANDOM + 100))
 while [ $SECONDS -lt $end ]; do
     seeds=$first..$((first + 10))

@@ -3,7 +3,7 @@
 //!
 //! A socket made here is non-blocking and close-on-exec, and writing to a peer that is gone is an error and no signal:
 //! by flags where the platform has them, by separate calls on Apple's systems, which have neither `accept4` nor the flags.
-//! No call here blocks, so one that a signal interrupts is made again.
+//! No call here blocks, so one that a signal interrupts is made again, by `recv_once` and `send_once` at the caller's.
 
 use super::addr::RawAddr;
 use super::syscall::{Answer, RawAnswer, check, check_size, retry};
@@ -12,9 +12,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// Bytes that one call may move. Kernels cut longer buffers (Linux at 2 GiB) or refuse them (Apple's), and a call that was
-/// cut looks like one that found no more.
-pub(crate) const MOST_BYTES: usize = (libc::c_int::MAX - 4096) as usize;
+/// Bytes that one call may move. Kernels cut longer buffers (Linux at 2 GiB less a page, which may be 64 KiB) or refuse them
+/// (Apple's), and a call that was cut looks like one that found no more.
+pub(crate) const MOST_BYTES: usize = (libc::c_int::MAX - 0xffff) as usize;
 
 /// Buffers that one vectored call may take.
 #[cfg(any(target_os = "linux", target_os = "android"))]
