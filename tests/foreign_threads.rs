@@ -86,7 +86,8 @@ fn every_handle_works_or_fails_clearly_off_its_thread() {
                 Ok(next) => cell = next,
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    eprintln!("hangs: {cell}");
+                    // Not by `eprintln!`: what that says is kept back until a test has ended.
+                    let _ = writeln!(io::stderr(), "hangs: {cell}");
                     std::process::abort();
                 }
             }

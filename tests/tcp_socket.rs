@@ -11,13 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
-use support::{on_every_backend, pair, poll_once, std_pair, wait};
-
-/// An address where nobody listens: the port was the kernel's choice a moment ago.
-fn refusing() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
+use support::{Refusing, on_every_backend, pair, poll_once, std_pair, wait};
 
 #[test]
 fn what_crosses_threads_may() {
@@ -43,7 +37,8 @@ fn what_crosses_threads_may() {
 fn a_refused_connection_is_an_error() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
-            let error = TcpStream::connect(refusing()).await.unwrap_err();
+            let nobody = Refusing::tcp();
+            let error = TcpStream::connect(nobody.addr).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
         });
     });
@@ -57,11 +52,12 @@ fn connect_and_bind_try_every_address() {
             let foreign: SocketAddr = "192.0.2.1:0".parse().unwrap();
             let listener = TcpListener::bind(&[foreign, any][..]).await.unwrap();
             let addr = listener.local_addr().unwrap();
-            let stream = TcpStream::connect(&[refusing(), refusing(), addr][..])
+            let nobody = Refusing::tcp();
+            let stream = TcpStream::connect(&[nobody.addr, nobody.addr, addr][..])
                 .await
                 .unwrap();
             assert_eq!(stream.peer_addr().unwrap(), addr);
-            let last = TcpStream::connect(&[foreign, refusing()][..]).await;
+            let last = TcpStream::connect(&[foreign, nobody.addr][..]).await;
             assert_eq!(last.unwrap_err().kind(), ErrorKind::ConnectionRefused);
             let none: &[SocketAddr] = &[];
             let error = TcpStream::connect(none).await.unwrap_err();
@@ -90,9 +86,10 @@ fn ipv6_works_where_the_host_has_it() {
 
 #[test]
 fn without_a_runtime_nothing_is_made() {
+    let nobody = Refusing::tcp();
     let texts = [
         wait(TcpListener::bind("127.0.0.1:0")).unwrap_err(),
-        wait(TcpStream::connect(refusing())).unwrap_err(),
+        wait(TcpStream::connect(nobody.addr)).unwrap_err(),
     ]
     .map(|error| error.to_string());
     for text in texts {

@@ -137,33 +137,22 @@ fn connect_result(bench: &mut Bench) -> Verdict {
     // Its number may be the next socket's.
     bench.remove(added)?;
     drop((listener, socket));
-    for _ in 0..10 {
-        if is_refused(bench)? {
-            return Ok(());
-        }
-    }
-    Err(Fault::Failed("every connection was made".to_owned()))
-}
-
-/// Connects to where nobody listens any more. False: somebody else's listener has got the port in between.
-fn is_refused(bench: &mut Bench) -> Verdict<bool> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
-    let socket = match lab::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+    let (_nobody, address) = lab::refusing()?;
+    let socket = match lab::connect(address) {
         Ok(socket) => socket,
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let added = bench.add(&socket, Interest::WRITABLE)?;
     let seen = bench.next(added)?;
     ensure!(seen.is_writable(), "{seen:?} when refused");
     bench.remove(added)?;
-    match socket.take_error()?.map(|error| error.kind()) {
-        None => Ok(false),
-        Some(io::ErrorKind::ConnectionRefused) => Ok(true),
-        Some(kind) => Err(Fault::Failed(format!("{kind:?} when refused"))),
-    }
+    let error = socket.take_error()?.map(|error| error.kind());
+    ensure!(
+        error == Some(io::ErrorKind::ConnectionRefused),
+        "{error:?} when refused"
+    );
+    Ok(())
 }
 
 /// The peer resets: whoever waits, for data or for room, hears of it.

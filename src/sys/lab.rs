@@ -2,7 +2,7 @@
 
 use super::syscall::check;
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,28 +41,52 @@ pub(crate) fn reset_on_close(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Begins to connect a non-blocking TCP socket.
 pub(crate) fn connect(to: SocketAddrV4) -> io::Result<TcpStream> {
-    // SAFETY: the call takes no pointer.
-    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })?;
-    // SAFETY: the call has just made this fd, and nobody else knows it.
-    let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    let socket = tcp_socket()?;
     socket.set_nonblocking(true)?;
-    // SAFETY: all-zero bytes are a valid sockaddr_in: integers only.
-    let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-    address.sin_family = libc::AF_INET as libc::sa_family_t;
-    address.sin_port = to.port().to_be();
-    address.sin_addr.s_addr = u32::from(*to.ip()).to_be();
-    // SAFETY: pointer and length are those of one value that outlives the call; the socket is open.
-    let connected = check(unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_in>() as libc::socklen_t,
-        )
-    });
-    match connected {
+    match with_address(&socket, to, libc::connect) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket),
     }
+}
+
+/// An address that refuses connections for as long as the socket lives that comes with it: bound, but not listening.
+pub(crate) fn refusing() -> io::Result<(TcpStream, SocketAddrV4)> {
+    let socket = tcp_socket()?;
+    with_address(
+        &socket,
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+        libc::bind,
+    )?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
+}
+
+fn tcp_socket() -> io::Result<TcpStream> {
+    // SAFETY: the call takes no pointer.
+    let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) })?;
+    // SAFETY: the call has just made this fd, and nobody else knows it.
+    Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// Calls bind(2) or connect(2), which take the same.
+fn with_address(
+    socket: &TcpStream,
+    address: SocketAddrV4,
+    call: unsafe extern "C" fn(RawFd, *const libc::sockaddr, libc::socklen_t) -> libc::c_int,
+) -> io::Result<libc::c_int> {
+    // SAFETY: all-zero bytes are a valid sockaddr_in: integers only.
+    let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    name.sin_family = libc::AF_INET as libc::sa_family_t;
+    name.sin_port = address.port().to_be();
+    name.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+    // SAFETY: pointer and length are those of one value that outlives the call; the socket is open.
+    check(unsafe {
+        call(
+            socket.as_raw_fd(),
+            (&raw const name).cast(),
+            size_of::<libc::sockaddr_in>() as libc::socklen_t,
+        )
+    })
 }
 
 /// Closes what `number` names and makes it name `file` instead, in one step that no other thread can come between.

@@ -132,11 +132,10 @@ fn one_error_after_the_other_is_heard_of() {
             if !tells_errors().await {
                 return;
             }
-            let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let closed = Refusing::udp();
             let here = UdpSocket::bind("127.0.0.1:0").unwrap();
-            here.connect(closed.local_addr().unwrap()).unwrap();
+            here.connect(closed.addr).unwrap();
             here.set_nonblocking(true).unwrap();
-            drop(closed);
             let here = AsyncFd::with_interest(here, Interest::READABLE).unwrap();
             for _ in 0..3 {
                 // Refused by the other side's kernel.

@@ -6,11 +6,15 @@ mod hang_up;
 mod kinds;
 mod lifetime;
 mod readiness;
+#[path = "../support/refusing.rs"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod refusing;
 mod syscalls;
 mod threads;
 mod waiters;
 
 use foreign::wait as elsewhere;
+use refusing::Refusing;
 use reveille::backend::BackendKind;
 use reveille::io::{AsyncFd, AsyncFdReadyGuard, Interest, Ready};
 use reveille::time::{sleep, timeout};

@@ -324,10 +324,7 @@ fn a_datagram_socket_goes_on_after_an_error() {
     }
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Got::default());
-        let dead = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let dead = Refusing::udp();
         let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
         let here = UdpSocket::bind("127.0.0.1:0").unwrap();
         here.set_nonblocking(true).unwrap();
@@ -360,7 +357,7 @@ fn a_datagram_socket_goes_on_after_an_error() {
             .unwrap();
         for round in 1..4 {
             let here = event_loop.get(name).unwrap();
-            here.connect(dead).unwrap();
+            here.connect(dead.addr).unwrap();
             here.send(b"anyone?").unwrap();
             run_until(&mut event_loop, |got| got.refused == round);
             turn(&mut event_loop);
@@ -377,12 +374,9 @@ fn a_datagram_socket_goes_on_after_an_error() {
 fn an_error_that_nobody_takes_does_not_spin() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(0);
-        let dead = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let dead = Refusing::udp();
         let here = UdpSocket::bind("127.0.0.1:0").unwrap();
-        here.connect(dead).unwrap();
+        here.connect(dead.addr).unwrap();
         let name = event_loop
             .attach(here, Interest::NONE, trigger, |event_loop, _, _| {
                 *event_loop.data_mut() += 1;

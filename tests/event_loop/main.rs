@@ -30,7 +30,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 use support::loops::{MS, assert_quiet, drain, pair, pass, ready_pair, run_until, turn};
-use support::{Loops, on_every_loop, on_every_trigger};
+use support::{Loops, Refusing, on_every_loop, on_every_trigger};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -3,14 +3,16 @@
 
 mod foreign;
 pub(crate) mod loops;
+mod refusing;
 
 pub(crate) use foreign::wait;
 pub(crate) use loops::{Loops, on_every_loop, on_every_trigger};
+pub(crate) use refusing::Refusing;
 use reveille::backend::BackendKind;
 use reveille::net::{TcpListener, TcpStream};
 use reveille::{Builder, Runtime};
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::mpsc;
@@ -43,7 +45,8 @@ pub(crate) fn guarded(backend: &str, test: impl FnOnce()) {
     let (done, over) = mpsc::channel::<()>();
     let guard = thread::spawn(move || {
         if over.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("{name} hangs");
+            // Not by `eprintln!`: what that says is kept back until a test has ended.
+            let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();
         }
     });

@@ -200,11 +200,8 @@ fn a_reset_is_an_error_and_disarms_a_level() {
 
 #[test]
 fn a_connection_that_is_refused_is_told_as_an_error() {
-    let port = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let socket = lab::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).unwrap();
+    let (_nobody, address) = lab::refusing().unwrap();
+    let socket = lab::connect(address).unwrap();
     let mut kqueue = open();
     add(&mut kqueue, &socket, Interest::WRITABLE, Trigger::Edge);
     until(&mut kqueue, Readiness::ERROR | Readiness::WRITABLE);
