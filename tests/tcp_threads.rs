@@ -2,16 +2,19 @@
 
 mod support;
 
+use reveille::backend::BackendKind;
 use reveille::io::Interest;
 use reveille::net::{TcpListener, TcpStream};
-use reveille::{Runtime, yield_now};
+use reveille::time::sleep;
+use reveille::{Builder, Runtime, yield_now};
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read, Write};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::mpsc;
-use std::task::{Context, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 use support::{guarded, on_every_backend, pair, std_pair, wait};
@@ -173,4 +176,57 @@ fn a_call_that_disagrees_with_the_kernel_does_not_keep_a_foreign_thread() {
         }
         assert!((1..=3).contains(&calls.get()), "{calls:?} in 3 polls");
     });
+}
+
+/// Each speaks when the other has answered: the loop sleeps in between, or looks out first, for a moment or for as long as it takes.
+/// A timer and a socket are there too.
+#[test]
+fn a_thread_that_answers_is_heard_of_by_who_sleeps_and_by_who_looks_out() {
+    let spins = [0, 20, 3_600_000_000].map(Duration::from_micros);
+    for kind in BackendKind::ALL {
+        for spin in spins {
+            let builder = Builder::new().backend(kind).spin_before_park(spin);
+            let runtime = match builder.build() {
+                Ok(runtime) => runtime,
+                Err(error) if error.kind() == ErrorKind::Unsupported => continue,
+                Err(error) => panic!("{kind}: {error}"),
+            };
+            guarded(kind.name(), || runtime.block_on(ask_and_answer()));
+        }
+    }
+}
+
+async fn ask_and_answer() {
+    let (asking, asked) = mpsc::channel::<Waker>();
+    let answers = Arc::new(AtomicUsize::new(0));
+    let thread = thread::spawn({
+        let answers = answers.clone();
+        move || {
+            for waker in asked {
+                answers.fetch_add(1, Ordering::Release);
+                waker.wake();
+            }
+        }
+    });
+    let (client, server) = pair().await;
+    for question in 1..=300 {
+        let mut is_asked = false;
+        poll_fn(|cx| {
+            if !std::mem::replace(&mut is_asked, true) {
+                asking.send(cx.waker().clone()).unwrap();
+            }
+            match answers.load(Ordering::Acquire) == question {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        if question % 100 == 0 {
+            sleep(Duration::from_millis(1)).await;
+            client.write_all(b"?").await.unwrap();
+            assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
+        }
+    }
+    drop(asking);
+    thread.join().unwrap();
 }

@@ -158,7 +158,7 @@ class Session:
         put("syscalls", lambda: measure.strace_micro(self.peers, contestant, shape))
         if shape.instructions:
             put("instructions", lambda: measure.instructions_micro(self.peers, contestant, shape))
-        if shape.group != "lateness" and shape.key != "cross":
+        if shape.group != "lateness" and shape.workload != "cross":
             put("allocations", lambda: self.allocations(contestant, shape))
 
     def allocations(self, contestant, shape):

@@ -94,6 +94,7 @@ pub use timers::Timer;
 use crate::backend::{Backend, Readiness, Token};
 use crate::reactor::clock::{self, Clock, NEVER_TICK};
 use crate::reactor::parker::Unparker;
+use crate::reactor::spin::Spin;
 use crate::reactor::table::Table;
 use crate::timer::Timers;
 use handle::Shared;
@@ -123,6 +124,7 @@ pub struct EventLoop<D = ()> {
     /// Names the free timers; a number is not used twice.
     last_timer: u64,
     unparker: Arc<Unparker>,
+    spin: Spin,
     shared: Arc<Shared>,
     channels: Vec<Channel<D>>,
     hooks: Hooks<D>,
@@ -277,6 +279,7 @@ fn assemble<D>(
     backend: Box<dyn Backend>,
     event_capacity: usize,
     clock: Clock,
+    spin: Spin,
 ) -> EventLoop<D> {
     let unparker = Unparker::new(backend.notifier());
     EventLoop {
@@ -289,6 +292,7 @@ fn assemble<D>(
         last_timer: 0,
         shared: Shared::new(unparker.clone()),
         unparker,
+        spin,
         channels: Vec::new(),
         hooks: Hooks::default(),
         deferred: Vec::new(),

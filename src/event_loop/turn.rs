@@ -141,13 +141,18 @@ impl<D: 'static> EventLoop<D> {
             }
         }
         let mut parked = timeout != Some(Duration::ZERO);
+        if parked {
+            timeout = self.spin.before_sleep(&self.unparker, timeout);
+        }
         if parked && !self.unparker.park() {
             (parked, timeout) = (false, Some(Duration::ZERO));
         }
         self.next_event = 0;
         let waited = self.table.wait(timeout);
         if parked {
-            self.notified |= self.unparker.wake_up();
+            let notified = self.unparker.wake_up();
+            self.spin.after_sleep(notified);
+            self.notified |= notified;
         }
         if let Err(error) = waited {
             // There is no batch: nothing of an old one may be taken for it.

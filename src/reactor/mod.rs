@@ -27,6 +27,7 @@ pub(crate) mod io_state;
 pub(crate) mod parker;
 pub(crate) mod registration;
 pub(crate) mod remote;
+pub(crate) mod spin;
 mod stand_ins;
 pub(crate) mod table;
 #[cfg(all(test, not(loom)))]

@@ -119,6 +119,7 @@ impl Runtime {
             event_capacity: builder.event_capacity,
             timer_tick: builder.timer_tick,
             precise_timers: builder.precise_timers,
+            spin: builder.spin_before_park,
             keys,
         })?;
         let local = Box::new(Local {

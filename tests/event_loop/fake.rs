@@ -19,6 +19,8 @@ pub(super) struct Script {
     pub(super) refuses: Option<&'static str>,
     /// What the waits report; `Err` for one that fails and leaves the last batch lying there.
     pub(super) batches: VecDeque<Result<Vec<Event>, ErrorKind>>,
+    /// What happens during the next wait.
+    pub(super) meanwhile: Option<Box<dyn FnOnce()>>,
     /// The tokens of those that were added, in order.
     tokens: Vec<Token>,
     /// An edge must be armed again.
@@ -125,6 +127,9 @@ impl Backend for Fake {
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let mut script = self.0.borrow_mut();
         script.calls.push(format!("wait {timeout:?}"));
+        if let Some(meanwhile) = script.meanwhile.take() {
+            meanwhile();
+        }
         match script.batches.pop_front() {
             // Not cleared first, as a careless one might do.
             Some(Err(kind)) => Err(kind.into()),

@@ -412,3 +412,26 @@ fn a_mechanism_without_an_fd_says_so() {
     );
     assert_eq!(event_loop.backend_name(), "fake");
 }
+
+/// It looks out for a moment before the next sleep, and does not sleep that moment again; what an event has ended is followed
+/// by none.
+#[test]
+fn after_a_sleep_that_another_thread_ended_the_loop_looks_out() {
+    let script = Shared::default();
+    let builder = Builder::new()
+        .with_backend(Fake(script.clone()))
+        .spin_before_park(Duration::from_nanos(1));
+    let mut event_loop = builder.build(()).unwrap();
+    let handle = event_loop.handle();
+    let mut sleep = || {
+        event_loop.run_once(Some(HOUR)).unwrap();
+        script.borrow_mut().calls.pop().unwrap()
+    };
+    let whole = format!("wait {:?}", Some(HOUR));
+    assert_eq!(sleep(), whole);
+    script.borrow_mut().meanwhile = Some(Box::new(move || handle.wake()));
+    assert_eq!(sleep(), whole);
+    let looked = sleep();
+    assert!(looked.starts_with("wait Some(3599.99"), "{looked}");
+    assert_eq!(sleep(), whole);
+}

@@ -54,25 +54,31 @@ fn of_many_messages_of_many_threads_none_is_lost() {
     });
 }
 
-/// One at a time, each sent when the one before it was handled: the loop is asleep, or about to be.
+/// One at a time, each sent when the one before it was handled: the loop is asleep, or about to be, or looks out first.
 #[test]
 fn a_message_wakes_a_loop_that_sleeps() {
     on_every_loop(|loops| {
-        let mut event_loop = loops.make(0);
-        let (handled, next) = std::sync::mpsc::channel();
-        let sender = event_loop.on_message(move |event_loop, ()| {
-            *event_loop.data_mut() += 1;
-            handled.send(()).unwrap();
-        });
-        let thread = thread::spawn(move || {
-            for _ in 0..500 {
-                sender.send(()).unwrap();
-                next.recv().unwrap();
-            }
-        });
-        run_until(&mut event_loop, |count| *count == 500);
-        thread.join().unwrap();
+        for spin in [Duration::ZERO, MS / 50, HOUR] {
+            one_message_at_a_time(loops.builder().spin_before_park(spin));
+        }
     });
+}
+
+fn one_message_at_a_time(builder: reveille::event_loop::Builder) {
+    let mut event_loop = builder.build(0).unwrap();
+    let (handled, next) = std::sync::mpsc::channel();
+    let sender = event_loop.on_message(move |event_loop, ()| {
+        *event_loop.data_mut() += 1;
+        handled.send(()).unwrap();
+    });
+    let thread = thread::spawn(move || {
+        for _ in 0..500 {
+            sender.send(()).unwrap();
+            next.recv().unwrap();
+        }
+    });
+    run_until(&mut event_loop, |count| *count == 500);
+    thread.join().unwrap();
 }
 
 /// Kinds of messages do not mix, and each has its own order.

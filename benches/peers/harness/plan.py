@@ -62,6 +62,9 @@ ECHO = [
 
 LATE = (("p50_us", "late by, p50, us"), ("p99_us", "late by, p99, us"))
 
+CROSS = (("p50_ns", "round trip, p50, ns"), ("cpu_ns", "CPU of the task's thread, ns"),
+         ("process_cpu_ns", "CPU of both threads, ns"))
+
 MICRO = [
     Micro("spawn-task", "spawn + join in a task", "spawn-task", 200_000, "rawexec"),
     Micro("spawn-root", "spawn + join from block_on", "spawn-root", 200_000, "rawexec"),
@@ -72,8 +75,11 @@ MICRO = [
     Micro("yield-100", "own yield_now, 100 tasks", "yield", 1_000_000, "rawexec", k=100),
     Micro("ping-pong", "local wake ping-pong", "ping-pong", 500_000, "rawexec"),
     Micro("cross", "cross-thread wake round trip", "cross", 5_000, "tokio", count=(500, 1500),
-          metrics=(("p50_ns", "round trip, p50, ns"), ("cpu_ns", "CPU of the task's thread, ns"),
-                   ("process_cpu_ns", "CPU of both threads, ns")), instructions=False),
+          metrics=CROSS, instructions=False),
+    Micro("cross-10us", "the same, the thread busy for 10 us before it answers", "cross", 5_000,
+          "tokio", us=10, count=(500, 1500), metrics=CROSS, instructions=False),
+    Micro("cross-100us", "the same, the thread busy for 100 us before it answers", "cross", 2_000,
+          "tokio", us=100, count=(500, 1500), metrics=CROSS, instructions=False),
     Micro("timer-0", "timer create + poll + drop", "timer", 200_000, "rawwheel", group="timers"),
     Micro("timer-100k", "timer create + poll + drop, 100 thousand others", "timer", 200_000,
           "rawwheel", k=100_000, group="timers"),

@@ -99,6 +99,10 @@ pub const NAMES: &[&str] = &[
     "reveille-1us",
     "reveille-131us",
     "reveille-524us",
+    "reveille-spin-0",
+    "reveille-spin-5",
+    "reveille-spin-10",
+    "reveille-spin-50",
     "tokio",
     "tokio-local",
     "smol",
@@ -130,6 +134,14 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "reveille-131us" => Ok(c::reveille_tuned::coarse()),
         #[cfg(feature = "reveille")]
         "reveille-524us" => Ok(c::reveille_tuned::coarsest()),
+        #[cfg(feature = "reveille")]
+        "reveille-spin-0" => Ok(c::reveille_tuned::spin_0()),
+        #[cfg(feature = "reveille")]
+        "reveille-spin-5" => Ok(c::reveille_tuned::spin_5()),
+        #[cfg(feature = "reveille")]
+        "reveille-spin-10" => Ok(c::reveille_tuned::spin_10()),
+        #[cfg(feature = "reveille")]
+        "reveille-spin-50" => Ok(c::reveille_tuned::spin_50()),
         #[cfg(feature = "tokio")]
         "tokio" => Ok(c::tokio::contestant()),
         #[cfg(feature = "tokio")]

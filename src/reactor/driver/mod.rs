@@ -23,6 +23,7 @@ use super::alarm::Alarm;
 use super::clock::{Clock, Moment, NEVER_TICK};
 use super::parker::Unparker;
 use super::remote::{Message, Remote};
+use super::spin::Spin;
 use super::stand_ins::StandIns;
 use super::wake_list::{FirstPanic, WakeList};
 use super::waker_slot::{KeyWakers, WakerSlot, Wakers};
@@ -71,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) event_capacity: usize,
     pub(crate) timer_tick: Duration,
     pub(crate) precise_timers: bool,
+    pub(crate) spin: Duration,
     pub(crate) keys: KeyWakers,
 }
 
@@ -91,6 +93,7 @@ pub(crate) struct Driver {
     /// Names the futures that wait for readiness; never 0.
     next_waiter: Cell<u32>,
     unparker: std::sync::Arc<Unparker>,
+    spin: Spin,
     remote: Arc<Remote>,
     /// Messages that have been taken and not handled.
     messages: RefCell<VecDeque<Message>>,
@@ -134,6 +137,7 @@ impl Driver {
             list: Cell::default(),
             next_waiter: Cell::new(0),
             unparker,
+            spin: Spin::new(parts.spin),
             remote,
             messages: RefCell::default(),
             notified: Cell::new(false),
@@ -191,6 +195,9 @@ impl Driver {
             timeout = self.until(next, timeout)?;
         }
         let mut parked = timeout != Some(Duration::ZERO);
+        if parked {
+            timeout = self.spin.before_sleep(&self.unparker, timeout);
+        }
         if parked && !self.unparker.park() {
             (parked, timeout) = (false, Some(Duration::ZERO));
         }
@@ -209,7 +216,7 @@ impl Driver {
         };
         drop(reactor);
         if parked {
-            self.resume();
+            self.spin.after_sleep(self.resume());
             if list.is_idle() {
                 self.expire(list);
             }
@@ -268,12 +275,15 @@ impl Driver {
         self.notified.get() || self.unparker.is_notified()
     }
 
-    /// The loop's thread is about to run it: who publishes from now on need not end a sleep.
-    pub(crate) fn resume(&self) {
-        if self.unparker.wake_up() {
+    /// The loop's thread is about to run it: who publishes from now on need not end a sleep. True if somebody has published
+    /// something since it was left.
+    pub(crate) fn resume(&self) -> bool {
+        let notified = self.unparker.wake_up();
+        if notified {
             self.notified.set(true);
             self.unconsumed.set(true);
         }
+        notified
     }
 
     /// The loop's thread leaves it for something else: who publishes from now on notifies, so that a host hears of it.

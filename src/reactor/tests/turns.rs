@@ -309,6 +309,29 @@ fn one_sleep_costs_one_notification_at_most() {
     assert_eq!(rig.notifications(), 2);
 }
 
+/// What the look took is not slept again: a timer would be late by it.
+#[test]
+fn after_a_sleep_that_another_thread_ended_the_loop_looks_out_before_the_next() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let rig = Rig::looking_out(edge(), Duration::from_nanos(1));
+    let sleep = || {
+        rig.driver.turn(Some(HOUR)).unwrap();
+        match rig.calls()[..] {
+            [Call::Wait(Some(timeout))] => timeout,
+            ref calls => panic!("{calls:?}"),
+        }
+    };
+    assert_eq!(sleep(), HOUR, "nobody has ended a sleep");
+    let (remote, token) = (rig.remote(), Token::new(9, 9));
+    let push = move || assert!(remote.push(Message::Deregister { token, fd: None }).is_ok());
+    rig.next(Step::Meanwhile(Box::new(push), vec![]));
+    assert_eq!(sleep(), HOUR);
+    assert!(rig.driver.take_notified());
+    rig.driver.handle_messages();
+    assert!(sleep() < HOUR, "it did not look");
+    assert_eq!(sleep(), HOUR, "nobody has ended the last one");
+}
+
 #[test]
 fn a_notification_that_no_wait_saw_is_consumed_by_a_look() {
     let rig = Rig::new(edge());

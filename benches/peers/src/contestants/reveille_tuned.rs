@@ -1,5 +1,5 @@
-//! reveille with other settings of its timers: other ticks, and a timer fd for the waits. Timers only; what else there is does
-//! not depend on them.
+//! reveille with other settings: other ticks, and a timer fd for the waits (timers alone); another time for which it looks out
+//! for other threads before it sleeps (wakes across threads alone). What else there is does not depend on them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -35,6 +35,50 @@ pub fn coarse() -> Contestant {
 
 pub fn coarsest() -> Contestant {
     contestant::<19, false>("reveille-524us")
+}
+
+/// Looks out for other threads for `SPIN` microseconds.
+struct Spinning<const SPIN: u64>;
+
+fn spinning<const SPIN: u64>(name: &'static str) -> Contestant {
+    Contestant {
+        name,
+        serve: None,
+        micro: workloads::cross::all::<Spinning<SPIN>>(),
+        missing: vec![],
+    }
+}
+
+pub fn spin_0() -> Contestant {
+    spinning::<0>("reveille-spin-0")
+}
+
+pub fn spin_5() -> Contestant {
+    spinning::<5>("reveille-spin-5")
+}
+
+pub fn spin_10() -> Contestant {
+    spinning::<10>("reveille-spin-10")
+}
+
+pub fn spin_50() -> Contestant {
+    spinning::<50>("reveille-spin-50")
+}
+
+impl<const SPIN: u64> Tasks for Spinning<SPIN> {
+    type Join = JoinHandle<()>;
+
+    fn block_on<F: Future>(f: F) -> F::Output {
+        Builder::new()
+            .spin_before_park(Duration::from_micros(SPIN))
+            .build()
+            .expect("a runtime")
+            .block_on(f)
+    }
+
+    fn spawn<F: Future<Output = ()> + 'static>(f: F) -> Self::Join {
+        ::reveille::spawn(f)
+    }
 }
 
 impl<const TICK: u32, const PRECISE: bool> Tasks for Tuned<TICK, PRECISE> {

@@ -1,10 +1,10 @@
-//! A task and a plain thread that wake each other.
+//! A task and a plain thread that wake each other; the thread may be busy for a while before it answers.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::in_task;
 use crate::contestant::{Args, Micro, Tasks};
@@ -26,14 +26,18 @@ struct Line {
     waker: Mutex<Option<Waker>>,
 }
 
-/// The other side: sleeps until asked, answers by waking the task.
-fn answer(line: &Line, core: Option<usize>) {
+/// The other side: sleeps until asked, is busy for so long, answers by waking the task.
+fn answer(line: &Line, busy: Duration, core: Option<usize>) {
     if let Some(core) = core {
         let _ = sys::pin(core);
     }
     loop {
         match line.state.load(Ordering::Acquire) {
             ASKED => {
+                let asked = Instant::now();
+                while !busy.is_zero() && asked.elapsed() < busy {
+                    std::hint::spin_loop();
+                }
                 let waker = line.waker.lock().expect("no panic inside").take();
                 line.state.store(ANSWERED, Ordering::Release);
                 waker.into_iter().for_each(Waker::wake);
@@ -47,10 +51,10 @@ fn answer(line: &Line, core: Option<usize>) {
 /// Task asks, thread answers: one operation is the round trip, with one wake each way.
 fn cross<R: Tasks>(a: &Args) -> Report {
     let line = Arc::new(Line::default());
-    let core = a.peer_core;
+    let (busy, core) = (Duration::from_micros(a.us), a.peer_core);
     let thread = std::thread::spawn({
         let line = line.clone();
-        move || answer(&line, core)
+        move || answer(&line, busy, core)
     });
     let (n, warm, other) = (a.n, a.warm, thread.thread().clone());
     let mut report = in_task::<R, _>(async move {
