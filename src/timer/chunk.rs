@@ -1,4 +1,4 @@
-//! Queues of indices, cut into chunks of one cache line that come from one pool.
+//! Queues of indices, cut into chunks of a cache line's size that come from one pool.
 //!
 //! A slot of the wheel could be a list threaded through the entries, but then a walk along it waits for one entry's
 //! memory before it knows the next one, and a cascade of a hundred thousand timers is a hundred thousand such waits.
@@ -78,9 +78,10 @@ impl Queue {
     }
 }
 
-/// A line of cells.
+/// As many cells as a line has. Not aligned to one: the allocator has no way to let a block of such an alignment grow where
+/// it is, so each doubling of the pool was a copy into fresh pages; to begin in the middle of a line costs nothing that
+/// can be measured.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
 struct Chunk([u32; CELLS as usize]);
 
 /// The pool of chunks.
