@@ -74,7 +74,7 @@ MICRO = [
           count=(100_000, 300_000)),
     Micro("yield-100", "own yield_now, 100 tasks", "yield", 1_000_000, "rawexec", k=100),
     Micro("ping-pong", "local wake ping-pong", "ping-pong", 500_000, "rawexec"),
-    Micro("cross", "cross-thread wake round trip", "cross", 5_000, "tokio", count=(500, 1500),
+    Micro("cross", "wake across threads and back, p50 of the round trip", "cross", 5_000, "tokio", count=(500, 1500),
           metrics=CROSS, instructions=False),
     Micro("cross-10us", "the same, the thread busy for 10 us before it answers", "cross", 5_000,
           "tokio", us=10, count=(500, 1500), metrics=CROSS, instructions=False),
