@@ -13,7 +13,8 @@ peers serve CONTESTANT [--buffer 4096] [--idle 1]
                                        an echo server on 127.0.0.1; prints its pid and address
 peers load --addr A --pid P [--conns 1] [--size 64] [--depth 1] [--requests 10000] [--warm 1000]
            [--others 0]                loads it and prints times per request
-peers micro CONTESTANT WORKLOAD [--n 100000] [--k 0] [--us 1000] [--warm 1000] [--peer-core C]
+peers micro CONTESTANT WORKLOAD [--n 100000] [--k 0] [--us U] [--warm 1000] [--peer-core C]
+           U: microseconds to sleep (late, 1000) or until the other thread answers (cross, 0)
 peers alloc serve|micro ...            the same with allocations counted (starts peers-alloc)
 everywhere: [--core C] pins the process, [--limit 60] ends it after so many seconds";
 
@@ -163,7 +164,7 @@ fn micro(name: &str, workload: &str, options: &Options) -> Result<(), String> {
     let args = Args {
         n: options.number("n", 100_000)?,
         k: options.number("k", 0)?,
-        us: options.number("us", 1_000)?,
+        us: options.number("us", if workload == "late" { 1_000 } else { 0 })?,
         warm: options.number("warm", 1_000)?,
         peer_core: (peer_core != u64::MAX).then_some(peer_core as usize),
     };

@@ -93,6 +93,10 @@ pub const NAMES: &[&str] = &[
     "rawfut",
     "rawexec",
     "rawwheel",
+    "rawwake-park",
+    "rawwake-futex",
+    "rawwake-epoll",
+    "rawwake-read",
     "reveille",
     "reveille-loop",
     "reveille-precise",
@@ -120,6 +124,10 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "rawfut" => Ok(c::rawfut::contestant()),
         "rawexec" => Ok(c::rawexec::contestant()),
         "rawwheel" => Ok(c::rawwheel::contestant()),
+        "rawwake-park" => Ok(c::rawwake::park()),
+        "rawwake-futex" => Ok(c::rawwake::futex()),
+        "rawwake-epoll" => Ok(c::rawwake::epoll()),
+        "rawwake-read" => Ok(c::rawwake::read()),
         #[cfg(feature = "rawuring")]
         "rawuring" => Ok(c::rawuring::contestant()),
         #[cfg(feature = "reveille")]

@@ -11,6 +11,7 @@ pub mod rawexec;
 pub mod rawfut;
 #[cfg(feature = "rawuring")]
 pub mod rawuring;
+pub mod rawwake;
 pub mod rawwheel;
 #[cfg(feature = "reveille")]
 pub mod reveille;
