@@ -178,7 +178,7 @@ fn a_call_that_disagrees_with_the_kernel_does_not_keep_a_foreign_thread() {
     });
 }
 
-/// Each speaks when the other has answered: the loop sleeps in between, or looks out first, for a moment or for as long as it takes.
+/// Each speaks when the other has answered: the loop sleeps in between, or looks out first, for a moment or for the longest time.
 /// A timer and a socket are there too.
 #[test]
 fn a_thread_that_answers_is_heard_of_by_who_sleeps_and_by_who_looks_out() {

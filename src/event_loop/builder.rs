@@ -69,8 +69,9 @@ impl Builder {
         self
     }
 
-    /// How long the loop looks out for messages of other threads before it sleeps, where that has turned out to pay; 20
-    /// microseconds if not said otherwise, zero for not at all. As [`crate::Builder::spin_before_park`].
+    /// How long the loop looks out for messages of other threads before it sleeps, where that has turned out to pay: 20
+    /// microseconds if not said otherwise, 1 millisecond at most, zero for not at all. Fds wait for the end of a look; when
+    /// there is one, and what it costs: [`crate::Builder::spin_before_park`].
     pub fn spin_before_park(mut self, limit: Duration) -> Builder {
         self.spin_before_park = limit;
         self

@@ -142,7 +142,7 @@ impl<D: 'static> EventLoop<D> {
         }
         let mut parked = timeout != Some(Duration::ZERO);
         if parked {
-            timeout = self.spin.before_sleep(&self.unparker, timeout);
+            timeout = self.spin.before_sleep(&self.unparker, timeout, None);
         }
         if parked && !self.unparker.park() {
             (parked, timeout) = (false, Some(Duration::ZERO));

@@ -1,6 +1,6 @@
 //! Whether the loop looks out for other threads for a moment before it sleeps.
 //!
-//! To sleep and to be woken costs both sides system calls and the kernel's way there and back: some 16 us of CPU time each
+//! To sleep and to be woken costs both sides system calls and the kernel's way there and back: 15 to 20 us of CPU time each
 //! and 40 to 60 us of waiting on the machine of `docs/performance.md`. When the other thread answers at once, it is cheaper
 //! for both to look out for the answer first; when it does not, looking is a waste. What has ended the sleeps so far tells
 //! one from the other:
@@ -8,7 +8,8 @@
 //! - Only a sleep that another thread has ended makes the next one worth a look: a loop that serves sockets and timers never
 //!   looks, and neither does one that idles.
 //! - A look that saw nothing is followed by 1, 3, 7 ... 255 such sleeps without one, and a look that paid by none: other
-//!   threads that take their time cost one look in 256 sleeps.
+//!   threads that take their time cost one look in 256 sleeps. What came before the look did not need it, and changes nothing.
+//! - No look where the loop has to be up again before it would end.
 //!
 //! As long as a look takes no longer than a sleep costs, looking and then sleeping costs at most twice what the better of
 //! the two would have (Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning", SOSP 1991).
@@ -53,14 +54,17 @@ impl Spin {
     }
 
     /// Called by a loop that has nothing to do, before it says that it sleeps: looks for a moment whether another thread
-    /// publishes something. Returns what is left of the timeout.
+    /// publishes something, unless it has to be up again by then: after `timeout`, or after `alarm` by other means. Returns what is
+    /// left of the timeout.
     #[inline]
     pub(crate) fn before_sleep(
         &self,
         unparker: &Unparker,
         timeout: Option<Duration>,
+        alarm: Option<Duration>,
     ) -> Option<Duration> {
-        if self.worth.get() && timeout.is_none_or(|timeout| timeout > self.limit) {
+        let is_long = |sleep: Option<Duration>| sleep.is_none_or(|sleep| sleep > self.limit);
+        if self.worth.get() && is_long(timeout) && is_long(alarm) {
             self.look_out(unparker, timeout)
         } else {
             timeout
@@ -85,6 +89,10 @@ impl Spin {
 
     #[inline(never)]
     fn look_out(&self, unparker: &Unparker, timeout: Option<Duration>) -> Option<Duration> {
+        if unparker.is_notified() {
+            // While the loop was busy: nothing has paid, and nothing is to be waited for.
+            return timeout;
+        }
         let begin = Moment::now();
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
@@ -126,9 +134,14 @@ mod tests {
         Unparker::new(Notifier::new(Arc::new(Nobody)))
     }
 
+    fn unpark_elsewhere(unparker: &Arc<Unparker>) -> std::thread::JoinHandle<()> {
+        let unparker = unparker.clone();
+        std::thread::spawn(move || unparker.unpark())
+    }
+
     /// Whether it looks before a sleep in which nobody says anything: that takes from the timeout.
     fn looks(spin: &Spin, unparker: &Unparker) -> bool {
-        let left = spin.before_sleep(unparker, HOUR);
+        let left = spin.before_sleep(unparker, HOUR, None);
         assert!(left.is_some() && left <= HOUR);
         left < HOUR
     }
@@ -148,7 +161,7 @@ mod tests {
 
     #[test]
     fn looks_that_see_nothing_become_rare_and_one_that_pays_ends_that() {
-        let (spin, unparker) = (Spin::new(SHORT), unparker());
+        let (mut spin, unparker) = (Spin::new(SHORT), unparker());
         let mut gaps = Vec::new();
         let mut gap = 0;
         for _ in 0..1500 {
@@ -165,9 +178,13 @@ mod tests {
         while !spin.worth.get() {
             spin.after_sleep(true);
         }
-        unparker.unpark();
-        assert_eq!(spin.before_sleep(&unparker, HOUR), HOUR, "seen at once");
+        assert!(spin.worth.get());
+        spin.limit = Duration::from_secs(3600);
+        let other = unpark_elsewhere(&unparker);
+        assert_eq!(spin.before_sleep(&unparker, None, None), None);
+        other.join().unwrap();
         assert!(unparker.take(), "a look consumes nothing");
+        spin.limit = SHORT;
         assert!(looks(&spin, &unparker), "it paid: the next one looks too");
         spin.after_sleep(true);
         assert!(!looks(&spin, &unparker));
@@ -178,13 +195,30 @@ mod tests {
         );
     }
 
+    /// As after each turn of a loop whose handlers send to it: such turns do not make looks that see nothing frequent.
+    #[test]
+    fn what_came_before_the_look_did_not_need_it() {
+        let (spin, unparker) = (Spin::new(SHORT), unparker());
+        let mut looked = 0;
+        for _ in 0..300 {
+            spin.after_sleep(true);
+            unparker.unpark();
+            assert_eq!(spin.before_sleep(&unparker, HOUR, None), HOUR);
+            assert!(unparker.take());
+            looked += u32::from(looks(&spin, &unparker));
+        }
+        assert_eq!(looked, 8, "at 1, 3, 7, 15 ... 255");
+    }
+
     #[test]
     fn a_look_takes_no_longer_than_the_sleep_may() {
         let (spin, unparker) = (Spin::new(Duration::from_secs(3600)), unparker());
+        assert_eq!(spin.limit, LONGEST_SPIN);
         for timeout in [Duration::from_micros(1), LONGEST_SPIN] {
             spin.after_sleep(true);
-            let left = spin.before_sleep(&unparker, Some(timeout));
+            let left = spin.before_sleep(&unparker, Some(timeout), None);
             assert_eq!(left, Some(timeout), "it looked");
+            assert_eq!(spin.before_sleep(&unparker, HOUR, left), HOUR, "it looked");
         }
     }
 
@@ -202,11 +236,8 @@ mod tests {
         let (mut spin, unparker) = (Spin::new(SHORT), unparker());
         spin.limit = Duration::from_secs(3600);
         spin.after_sleep(true);
-        let other = std::thread::spawn({
-            let unparker = unparker.clone();
-            move || unparker.unpark()
-        });
-        assert_eq!(spin.before_sleep(&unparker, None), None);
+        let other = unpark_elsewhere(&unparker);
+        assert_eq!(spin.before_sleep(&unparker, None, None), None);
         assert!(unparker.take());
         other.join().unwrap();
     }

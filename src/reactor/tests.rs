@@ -205,11 +205,11 @@ const CUSTOM: Watch = Watch::Custom(Interest::READABLE.add(Interest::WRITABLE));
 
 impl Rig {
     fn new(capabilities: Capabilities) -> Rig {
-        Rig::looking_out(capabilities, Duration::ZERO)
+        Rig::looking_out(capabilities, Duration::ZERO, false)
     }
 
     /// A driver that looks out for other threads for so long.
-    fn looking_out(capabilities: Capabilities, spin: Duration) -> Rig {
+    fn looking_out(capabilities: Capabilities, spin: Duration, precise_timers: bool) -> Rig {
         // Places that no runtime of the other tests reaches.
         static PLACE: AtomicU16 = AtomicU16::new(30_000);
         let notifications = std::sync::Arc::new(Notifications::default());
@@ -227,7 +227,7 @@ impl Rig {
             event_capacity: 16,
             timer_tick: Duration::from_nanos(1),
             spin,
-            precise_timers: false,
+            precise_timers,
             keys: KeyWakers {
                 vtable: &KEYS,
                 wake: wake_key,

@@ -158,10 +158,13 @@ impl Builder {
         self
     }
 
-    /// How long the loop looks out for other threads before it sleeps (20 microseconds; zero: not at all; 1 millisecond at
-    /// most), where that has turned out to pay: only after a sleep that another thread has ended, and after looks that saw nothing
-    /// ever more seldom, down to one in 256 of such sleeps. A thread that answers within that time is heard of without a
-    /// system call on either side, and the fds wait for so long; a loop of sockets and timers alone never looks.
+    /// How long the loop looks out for other threads before it sleeps: 20 microseconds if not said otherwise, 1 millisecond at
+    /// most, zero for not at all.
+    ///
+    /// It looks only after a sleep that another thread has ended, and each look that saw nothing makes the next one rarer, down to
+    /// one in 256 of such sleeps. A look takes the processor for its time, and fds that become ready meanwhile wait for
+    /// its end; timers do not. A thread that answers within it (its own wake-up included, if it sleeps) spares both the sleep
+    /// and the wake-up. A loop of sockets and timers alone never looks.
     pub fn spin_before_park(mut self, limit: Duration) -> Builder {
         self.spin_before_park = limit;
         self
@@ -179,14 +182,14 @@ impl Builder {
         self
     }
 
-    /// Runs `hook` each time before the loop sleeps, or would but for a timer that is due. What it wakes is run without
-    /// sleeping first.
+    /// Runs `hook` each time before the loop sleeps, or would but for a timer that is due or for another thread that is heard of
+    /// just then (see [`spin_before_park`](Builder::spin_before_park)). What it wakes is run without sleeping first.
     pub fn on_park(mut self, hook: impl Fn() + 'static) -> Builder {
         self.on_park = Some(Box::new(hook));
         self
     }
 
-    /// Runs `hook` each time after the loop has slept.
+    /// Runs `hook` each time after the loop has slept, or would have: once for each call of the other hook.
     pub fn on_unpark(mut self, hook: impl Fn() + 'static) -> Builder {
         self.on_unpark = Some(Box::new(hook));
         self
@@ -222,6 +225,7 @@ impl fmt::Debug for Builder {
             .field("event_interval", &self.event_interval)
             .field("poll_budget", &self.poll_budget)
             .field("timer_tick", &self.timer_tick)
+            .field("spin_before_park", &self.spin_before_park)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }

@@ -413,8 +413,7 @@ fn a_mechanism_without_an_fd_says_so() {
     assert_eq!(event_loop.backend_name(), "fake");
 }
 
-/// It looks out for a moment before the next sleep, and does not sleep that moment again; what an event has ended is followed
-/// by none.
+/// It looks out for a moment before the next sleep, and does not sleep that moment again.
 #[test]
 fn after_a_sleep_that_another_thread_ended_the_loop_looks_out() {
     let script = Shared::default();
@@ -431,7 +430,6 @@ fn after_a_sleep_that_another_thread_ended_the_loop_looks_out() {
     assert_eq!(sleep(), whole);
     script.borrow_mut().meanwhile = Some(Box::new(move || handle.wake()));
     assert_eq!(sleep(), whole);
-    let looked = sleep();
-    assert!(looked.starts_with("wait Some(3599.99"), "{looked}");
+    assert_ne!(sleep(), whole, "it did not look");
     assert_eq!(sleep(), whole);
 }

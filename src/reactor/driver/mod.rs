@@ -196,7 +196,7 @@ impl Driver {
         }
         let mut parked = timeout != Some(Duration::ZERO);
         if parked {
-            timeout = self.spin.before_sleep(&self.unparker, timeout);
+            timeout = self.spin.before_sleep(&self.unparker, timeout, next);
         }
         if parked && !self.unparker.park() {
             (parked, timeout) = (false, Some(Duration::ZERO));

@@ -266,16 +266,18 @@ fn a_panic_whose_payload_panics_too_keeps_nobody_waiting() {
     assert_eq!(woken(), [1]);
 }
 
+/// A message that does nothing.
+fn push(remote: &Remote) {
+    let token = Token::new(9, 9);
+    assert!(remote.push(Message::Deregister { token, fd: None }).is_ok());
+}
+
 #[test]
 fn one_sleep_costs_one_notification_at_most() {
     let rig = Rig::new(edge());
-    let push = |remote: Arc<Remote>| {
-        let token = Token::new(9, 9);
-        assert!(remote.push(Message::Deregister { token, fd: None }).is_ok());
-    };
     // Awake: it will look.
-    push(rig.remote());
-    push(rig.remote());
+    push(&rig.remote());
+    push(&rig.remote());
     assert_eq!(rig.notifications(), 0);
     // Told already: no sleep.
     rig.driver.turn(None).unwrap();
@@ -287,7 +289,7 @@ fn one_sleep_costs_one_notification_at_most() {
     let remote = rig.remote();
     let meanwhile = move || {
         for _ in 0..3 {
-            push(remote.clone());
+            push(&remote);
         }
     };
     rig.next(Step::Meanwhile(Box::new(meanwhile), vec![]));
@@ -297,23 +299,56 @@ fn one_sleep_costs_one_notification_at_most() {
     rig.driver.handle_messages();
     // Left for a host: it is told once.
     assert!(rig.driver.suspend());
-    push(rig.remote());
-    push(rig.remote());
+    push(&rig.remote());
+    push(&rig.remote());
     assert_eq!(rig.notifications(), 2);
     rig.driver.resume();
     assert!(rig.driver.is_notified());
     assert!(!rig.driver.suspend(), "something was sent");
-    push(rig.remote());
+    push(&rig.remote());
     assert!(rig.driver.take_notified());
     rig.driver.handle_messages();
     assert_eq!(rig.notifications(), 2);
+}
+
+/// The timer fd ends a wait, but not a look.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_loop_does_not_look_out_where_an_alarm_is_due_before_the_end_of_it() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let limit = Duration::from_millis(1);
+    let rig = Rig::looking_out(edge(), limit, true);
+    let wait = || {
+        rig.driver.turn(Some(HOUR)).unwrap();
+        let calls = rig.calls();
+        calls.iter().find_map(|call| match call {
+            Call::Wait(timeout) => *timeout,
+            _ => None,
+        })
+    };
+    loop {
+        let remote = rig.remote();
+        rig.next(Step::Meanwhile(Box::new(move || push(&remote)), vec![]));
+        wait();
+        assert!(rig.driver.take_notified());
+        rig.driver.handle_messages();
+        let deadline = Moment::after(limit * 9 / 10);
+        let key = rig.driver.arm_timer(deadline, &key(1)).unwrap();
+        let waited = wait();
+        rig.driver.cancel_timer(key);
+        // Held up for so long that the timer was due already: again.
+        if waited != Some(Duration::ZERO) {
+            // The second: no timer fd is to be had here.
+            return assert!(waited == Some(HOUR) || waited <= Some(limit), "{waited:?}");
+        }
+    }
 }
 
 /// What the look took is not slept again: a timer would be late by it.
 #[test]
 fn after_a_sleep_that_another_thread_ended_the_loop_looks_out_before_the_next() {
     const HOUR: Duration = Duration::from_secs(3600);
-    let rig = Rig::looking_out(edge(), Duration::from_nanos(1));
+    let rig = Rig::looking_out(edge(), Duration::from_nanos(1), false);
     let sleep = || {
         rig.driver.turn(Some(HOUR)).unwrap();
         match rig.calls()[..] {
@@ -322,9 +357,8 @@ fn after_a_sleep_that_another_thread_ended_the_loop_looks_out_before_the_next() 
         }
     };
     assert_eq!(sleep(), HOUR, "nobody has ended a sleep");
-    let (remote, token) = (rig.remote(), Token::new(9, 9));
-    let push = move || assert!(remote.push(Message::Deregister { token, fd: None }).is_ok());
-    rig.next(Step::Meanwhile(Box::new(push), vec![]));
+    let remote = rig.remote();
+    rig.next(Step::Meanwhile(Box::new(move || push(&remote)), vec![]));
     assert_eq!(sleep(), HOUR);
     assert!(rig.driver.take_notified());
     rig.driver.handle_messages();

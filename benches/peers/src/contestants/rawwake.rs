@@ -51,7 +51,7 @@ impl<B: Bell> Tasks for RawWake<B> {
             if let Poll::Ready(output) = f.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return output;
             }
-            // Every ring is waited for once, so none is left over.
+            // A ring that is left over costs one poll for nothing.
             line.bell.wait();
             // Acquires what was published by who rang, or found it rung already.
             line.rung.swap(0, Ordering::AcqRel);

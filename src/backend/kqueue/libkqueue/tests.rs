@@ -6,7 +6,7 @@ use super::{EV_ADD, EV_DELETE, EV_ENABLE, Filter, Libkqueue, whole_millis};
 use crate::backend::{Backend, Event, Events, Interest, Readiness, Token, Trigger};
 use crate::sys::lab;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
