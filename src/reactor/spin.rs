@@ -14,7 +14,7 @@
 //! As long as a look takes no longer than a sleep costs, looking and then sleeping costs at most twice what the better of
 //! the two would have (Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning", SOSP 1991).
 //!
-//! Owned by the loop's thread; what it looks at is the [`Unparker`]'s state.
+//! Owned by the loop's thread. A look here spins over the [`Unparker`]'s state; one at the fds without waiting is a turn's.
 
 use super::clock::Moment;
 use super::parker::Unparker;
@@ -39,7 +39,7 @@ pub(crate) struct Spin {
     worth: Cell<bool>,
     /// How many sleeps that others end go by without a look; set by a miss.
     skip: Cell<u8>,
-    /// What the next miss is paid with, at least.
+    /// How many sleeps the last miss was paid with; the next one costs twice that and one more.
     penalty: Cell<u8>,
 }
 
