@@ -65,7 +65,7 @@ impl Spin {
     ) -> Option<Duration> {
         let is_long = |sleep: Option<Duration>| sleep.is_none_or(|sleep| sleep > self.limit);
         if self.worth.get() && is_long(timeout) && is_long(alarm) {
-            self.look_out(unparker, timeout)
+            self.look_out(|| unparker.is_notified(), timeout)
         } else {
             timeout
         }
@@ -88,15 +88,19 @@ impl Spin {
     }
 
     #[inline(never)]
-    fn look_out(&self, unparker: &Unparker, timeout: Option<Duration>) -> Option<Duration> {
-        if unparker.is_notified() {
+    fn look_out(
+        &self,
+        mut published: impl FnMut() -> bool,
+        timeout: Option<Duration>,
+    ) -> Option<Duration> {
+        if published() {
             // While the loop was busy: nothing has paid, and nothing is to be waited for.
             return timeout;
         }
         let begin = Moment::now();
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
-                if unparker.is_notified() {
+                if published() {
                     self.penalty.set(0);
                     return timeout;
                 }
@@ -132,11 +136,6 @@ mod tests {
 
     fn unparker() -> Arc<Unparker> {
         Unparker::new(Notifier::new(Arc::new(Nobody)))
-    }
-
-    fn unpark_elsewhere(unparker: &Arc<Unparker>) -> std::thread::JoinHandle<()> {
-        let unparker = unparker.clone();
-        std::thread::spawn(move || unparker.unpark())
     }
 
     /// Whether it looks before a sleep in which nobody says anything: that takes from the timeout.
@@ -180,10 +179,8 @@ mod tests {
         }
         assert!(spin.worth.get());
         spin.limit = Duration::from_secs(3600);
-        let other = unpark_elsewhere(&unparker);
-        assert_eq!(spin.before_sleep(&unparker, None, None), None);
-        other.join().unwrap();
-        assert!(unparker.take(), "a look consumes nothing");
+        let mut told = [false, false, true].into_iter();
+        assert_eq!(spin.look_out(|| told.next().unwrap(), HOUR), HOUR);
         spin.limit = SHORT;
         assert!(looks(&spin, &unparker), "it paid: the next one looks too");
         spin.after_sleep(true);
@@ -236,9 +233,13 @@ mod tests {
         let (mut spin, unparker) = (Spin::new(SHORT), unparker());
         spin.limit = Duration::from_secs(3600);
         spin.after_sleep(true);
-        let other = unpark_elsewhere(&unparker);
+        let other = {
+            let unparker = unparker.clone();
+            std::thread::spawn(move || unparker.unpark())
+        };
+        // An hour, if it does not see that.
         assert_eq!(spin.before_sleep(&unparker, None, None), None);
-        assert!(unparker.take());
+        assert!(unparker.take(), "a look consumes nothing");
         other.join().unwrap();
     }
 }
