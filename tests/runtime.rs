@@ -254,7 +254,7 @@ fn a_stop_out_of_the_panic_handler_is_not_slept_over() {
         ended.send(()).unwrap();
     });
     has_ended
-        .recv_timeout(Duration::from_secs(30))
+        .recv_timeout(Duration::from_secs(60))
         .expect("`run` sleeps over the stop");
 }
 

@@ -34,12 +34,12 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Ends the process after half a minute, unless what is returned was dropped by then: a lost wake hangs.
+/// Ends the process after a minute, unless what is returned was dropped by then: a lost wake hangs.
 fn watchdog() -> mpsc::Sender<()> {
     let (done, watched) = mpsc::channel();
     let name = thread::current().name().unwrap_or("?").to_owned();
     thread::spawn(move || {
-        if watched.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if watched.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
             // Not by `eprintln!`: what that says is kept back until a test has ended.
             let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();

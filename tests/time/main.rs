@@ -30,12 +30,12 @@ use std::time::{Duration, Instant};
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Runs a future on a runtime of its own; ends the process if that takes half a minute, for a lost wake hangs.
+/// Runs a future on a runtime of its own; ends the process if that takes a minute, for a lost wake hangs.
 fn run<F: Future>(future: F) -> F::Output {
     let (done, watched) = mpsc::channel::<()>();
     let name = thread::current().name().unwrap_or("?").to_owned();
     thread::spawn(move || {
-        if watched.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if watched.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
             // Not by `eprintln!`: what that says is kept back until a test has ended.
             let _ = writeln!(io::stderr(), "{name} hangs");
             std::process::abort();

@@ -20,9 +20,8 @@ fn a_sleep_is_never_early() {
 #[test]
 fn a_sleep_counts_from_the_call_and_not_from_the_first_poll() {
     run(async {
-        let start = Instant::now();
         let asleep = sleep(20 * MS);
-        assert!(asleep.deadline() - start < 20 * MS + 10 * 1000 * MS);
+        assert!(asleep.deadline() <= Instant::now() + 20 * MS);
         thread::sleep(30 * MS);
         let before = now();
         assert!(asleep.is_elapsed());
@@ -207,7 +206,7 @@ fn a_reset_after_the_end_starts_anew() {
             (&mut asleep).await;
             let deadline = now() + 2 * MS;
             asleep.reset(deadline);
-            assert!(!asleep.is_elapsed());
+            assert!(!asleep.is_elapsed() || now() >= deadline);
             (&mut asleep).await;
             assert!(now() >= deadline);
         }
