@@ -134,13 +134,13 @@ fn timers_are_exact_under_fire() {
         under_fire(|target| {
             runtime.block_on(async {
                 let mut sleeps = 0;
-                while target.signals() < 20 || sleeps < 5 {
+                // One that comes between two waits ends none. One that ends a wait makes a turn more than there are sleeps.
+                while target.signals() < 20 || sleeps < 5 || turns.get() <= sleeps {
                     let start = now();
                     sleep(Duration::from_millis(5)).await;
                     assert!(start.elapsed() >= Duration::from_millis(5));
                     sleeps += 1;
                 }
-                assert!(turns.get() > sleeps, "a signal ends a wait, and hooks run");
             });
         });
         assert_eq!(
