@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-pub(super) const CASES: &[Case] = &[Case::new("B10", "reset_after_fork", reset_after_fork)];
+pub(super) const CASES: &[Case] =
+    &[Case::new("B10", "reset_after_fork", reset_after_fork).forking()];
 
 /// In the child: nothing is registered, what is added is reported, the old notifier works. In the parent all is as before,
 /// and nothing that the child did is felt, though it leaves an fd registered and ready.

@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 use crate::backend::{Backend, Trigger};
+use crate::sys::fork;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +49,8 @@ struct Case {
     /// The triggers to which it applies.
     triggers: &'static [Trigger],
     run: Run,
+    /// It makes a child, so it cannot ask that there be none.
+    forks: bool,
 }
 
 /// What a case needs.
@@ -67,6 +70,7 @@ impl Case {
             name,
             triggers: EVERY,
             run: Run::One(run),
+            forks: false,
         }
     }
 
@@ -81,6 +85,7 @@ impl Case {
             name,
             triggers: EVERY,
             run: Run::More(run),
+            forks: false,
         }
     }
 
@@ -89,10 +94,20 @@ impl Case {
         Case { triggers, ..self }
     }
 
+    /// The same, which makes a child.
+    const fn forking(self) -> Case {
+        Case {
+            forks: true,
+            ..self
+        }
+    }
+
     fn judge(&self, make: &mut Make<'_>, trigger: Trigger) -> Outcome {
         if !self.triggers.contains(&trigger) {
             return Outcome::Skipped(format!("not about {}", report::lower(trigger)));
         }
+        // Another thread may judge another backend at the same time.
+        let _no_child = (!self.forks).then(fork::no_child);
         let verdict = catch_unwind(AssertUnwindSafe(|| {
             let mut bench = Bench::new(make()?, trigger);
             match self.run {

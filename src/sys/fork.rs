@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(any(test, feature = "conformance"))]
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -48,10 +50,22 @@ pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()
     Ok(())
 }
 
+/// Shared by what no child may disturb, alone for who forks.
+#[cfg(any(test, feature = "conformance"))]
+static CHILDLESS: RwLock<()> = RwLock::new(());
+
+/// As long as it lives no child of [`in_child`] does. A child has a copy
+/// of all that is open in the whole process, whichever thread opened it: what is closed meanwhile stays open in the child, its
+/// peer hears of no end, its registrations and its port stay. Not to be held twice by one thread, nor by one that forks.
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) fn no_child() -> RwLockReadGuard<'static, ()> {
+    CHILDLESS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs `f` in a child of this process and returns what it returned, for tests: its error or panic comes back as a text.
 ///
 /// The child is this thread alone. It must not print, nor wait for what another thread holds; a child that is not
-/// done after half a minute is killed.
+/// done after two minutes is killed. One child at a time, and none while anybody holds [`no_child`].
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) fn in_child(f: impl FnOnce() -> Result<(), String>) -> io::Result<Result<(), String>> {
     use std::fs::File;
@@ -59,6 +73,7 @@ pub(crate) fn in_child(f: impl FnOnce() -> Result<(), String>) -> io::Result<Res
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::time::Duration;
 
+    let _alone = CHILDLESS.write().unwrap_or_else(PoisonError::into_inner);
     let (receive, send) = super::pipe::pipe()?;
     // SAFETY: the child runs `f` on this thread and ends by `_exit`, so it comes back to nobody and runs no exit
     // handler; what other threads of the parent held is held for ever in it, which the caller knows.
@@ -81,7 +96,7 @@ pub(crate) fn in_child(f: impl FnOnce() -> Result<(), String>) -> io::Result<Res
         revents: 0,
     }];
     let ready =
-        super::syscall::retry(|| super::poll::poll(&mut entry, Some(Duration::from_secs(30))))?;
+        super::syscall::retry(|| super::poll::poll(&mut entry, Some(Duration::from_secs(120))))?;
     if ready == 0 {
         // SAFETY: the child is ours and was not waited for, so the number is still its own.
         unsafe { libc::kill(child, libc::SIGKILL) };
