@@ -7,6 +7,7 @@ use reveille::{spawn, yield_now};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::pin;
 use std::rc::Rc;
 use std::thread;
@@ -57,7 +58,9 @@ fn connect_and_bind_try_every_address() {
                 .await
                 .unwrap();
             assert_eq!(stream.peer_addr().unwrap(), addr);
-            let last = TcpStream::connect(&[foreign, nobody.addr][..]).await;
+            // Nobody connects to that, and nothing is sent to find out.
+            let broadcast: SocketAddr = "255.255.255.255:1".parse().unwrap();
+            let last = TcpStream::connect(&[broadcast, nobody.addr][..]).await;
             assert_eq!(last.unwrap_err().kind(), ErrorKind::ConnectionRefused);
             let none: &[SocketAddr] = &[];
             let error = TcpStream::connect(none).await.unwrap_err();
@@ -217,18 +220,25 @@ fn writable_is_true_when_it_says_so() {
         runtime.block_on(async {
             let (client, mut server) = std_pair().await;
             server.writable().await.unwrap();
-            // Not through the stream, which would notice.
-            let full = loop {
-                match send_behind(&server) {
-                    Ok(()) => {}
-                    Err(error) => break error,
-                }
-            };
-            assert_eq!(full.kind(), ErrorKind::WouldBlock);
+            let fd = server.as_raw_fd();
             {
                 let (_, write) = server.split();
                 let mut writable = pin!(write.writable());
-                assert!(poll_once(&mut writable).await.is_pending());
+                loop {
+                    // Not through the stream, which would notice.
+                    let full = loop {
+                        if let Err(error) = send_behind(fd) {
+                            break error;
+                        }
+                    };
+                    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+                    if poll_once(&mut writable).await.is_pending() {
+                        break;
+                    }
+                    // What was on its way has made room meanwhile.
+                    send_behind(fd).expect("it is writable when it says so");
+                    writable.set(write.writable());
+                }
                 let reader = thread::spawn(move || {
                     let mut client = client;
                     let mut buf = vec![0; 1 << 20];
@@ -244,18 +254,10 @@ fn writable_is_true_when_it_says_so() {
 }
 
 /// Sends behind the stream's back.
-fn send_behind(stream: &TcpStream) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
+fn send_behind(fd: RawFd) -> io::Result<()> {
     let bytes = [0_u8; 4096];
     // SAFETY: the pointer and the length are those of `bytes`.
-    let sent = unsafe {
-        libc::send(
-            stream.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_NOSIGNAL,
-        )
-    };
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
     if sent < 0 {
         Err(io::Error::last_os_error())
     } else {

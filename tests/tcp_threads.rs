@@ -17,7 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
-use support::{guarded, on_every_backend, pair, std_pair, wait};
+use support::{arrived, guarded, on_every_backend, pair, std_pair, wait};
 
 #[test]
 fn a_foreign_thread_reads_writes_waits_and_drops() {
@@ -104,6 +104,7 @@ fn what_never_waits_on_another_runtimes_stream_lets_the_others_run() {
         let owner = Runtime::new().unwrap();
         let (mut client, server) = owner.block_on(std_pair());
         client.write_all(&[7; BYTES]).unwrap();
+        arrived(&server);
         reveille::block_on(async {
             let reads = Rc::new(Cell::new(0));
             let count = reads.clone();
@@ -139,6 +140,7 @@ fn when_the_runtime_is_gone_only_waiting_fails() {
         drop(waiter_client);
 
         client.write_all(b"hello").unwrap();
+        arrived(&server);
         let mut buf = [0; 8];
         assert_eq!(wait(server.read(&mut buf)).unwrap(), 5);
         wait(server.write_all(b"answer")).unwrap();
@@ -224,6 +226,8 @@ async fn ask_and_answer() {
         if question % 100 == 0 {
             sleep(Duration::from_millis(1)).await;
             client.write_all(b"?").await.unwrap();
+            // Who looks out does not look at sockets.
+            arrived(&server);
             assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
         }
     }

@@ -14,6 +14,7 @@ use reveille::{Builder, Runtime};
 use std::future::{Future, poll_fn};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::Poll;
@@ -82,6 +83,18 @@ pub(crate) async fn std_pair() -> (std::net::TcpStream, TcpStream) {
     let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().await.unwrap();
     (client, server)
+}
+
+/// Waits until there is something to read or to accept: what goes through TCP may be on its way for a while, also on this
+/// host, when the call that sent it has returned.
+pub(crate) fn arrived(socket: &impl AsRawFd) {
+    let mut entry = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry, alive during the call.
+    while unsafe { libc::poll(&mut entry, 1, -1) } != 1 {}
 }
 
 /// Everything up to the end, by a buffer of that size.
