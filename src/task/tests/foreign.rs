@@ -109,7 +109,10 @@ fn join_on_another_thread() {
         }
         let thread = thread::spawn(move || block_on(handle));
         if !open_first {
-            run_until(&bed, || bed.tasks.remote().has_work());
+            // Without a run in between, which would take the message before it is seen here.
+            while !bed.tasks.remote().has_work() {
+                thread::yield_now();
+            }
             bed.settle();
             gate.open();
         }
