@@ -72,20 +72,28 @@ fn due_timers_make_the_turn_a_look() {
 
 #[test]
 fn what_came_before_a_deadline_is_told_before_it() {
-    let rig = Rig::new(edge());
-    let token = rig.register(CUSTOM);
-    rig.wait(token, Direction::Read, &key(1));
-    let deadline = Moment::after(Duration::from_millis(2));
-    rig.driver.arm_timer(deadline, &key(2)).unwrap();
-    // An event, and the deadline passes before the wait returns.
-    let meanwhile = Box::new(move || pass(deadline));
-    rig.next(Step::Meanwhile(
-        meanwhile,
-        vec![(token, Readiness::READABLE)],
-    ));
-    rig.driver.turn(None).unwrap();
-    rig.turn();
-    assert_eq!(woken(), [1, 2]);
+    loop {
+        let rig = Rig::new(edge());
+        let token = rig.register(CUSTOM);
+        rig.wait(token, Direction::Read, &key(1));
+        rig.calls();
+        let deadline = Moment::after(Duration::from_millis(2));
+        rig.driver.arm_timer(deadline, &key(2)).unwrap();
+        // An event, and the deadline passes before the wait returns.
+        let meanwhile = Box::new(move || pass(deadline));
+        rig.next(Step::Meanwhile(
+            meanwhile,
+            vec![(token, Readiness::READABLE)],
+        ));
+        rig.driver.turn(None).unwrap();
+        let calls = rig.calls();
+        rig.turn();
+        let told = woken();
+        // Held up for so long that the deadline came before the wait: again.
+        if calls != [Call::Wait(Some(Duration::ZERO))] {
+            return assert_eq!(told, [1, 2]);
+        }
+    }
 }
 
 #[test]
