@@ -581,7 +581,7 @@ fn a_runtime_runs_on_it() {
         stream.write_all(&vec![7; LENGTH]).await?;
         server.await?
     };
-    let talk = crate::time::timeout(Duration::from_secs(30), talk);
+    let talk = crate::time::timeout(Duration::from_secs(60), talk);
     let received = runtime.block_on(talk).expect("it is not stuck").unwrap();
     assert_eq!(received, LENGTH);
 }

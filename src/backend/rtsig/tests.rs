@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::thread::spawn;
 use std::time::Instant;
 
-const LONG: Option<Duration> = Some(Duration::from_secs(5));
+const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 fn token(at: usize) -> Token {
     Token::new(at as u32, 1)
