@@ -76,9 +76,9 @@ class Failed(Exception):
 def run(command, **options):
     command = [str(word) for word in command]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, **options)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, **options)
     except subprocess.TimeoutExpired:
-        raise Failed(f"{os.path.basename(command[0])} is not done after 120 s") from None
+        raise Failed(f"{os.path.basename(command[0])} is not done after 300 s") from None
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
         raise Failed(f"{os.path.basename(command[0])} ended with {done.returncode}: {said[0][:200]}")

@@ -41,6 +41,7 @@ import time
 MIB = 1 << 20
 POOL = random.Random(20).randbytes(3 * MIB)
 BUILD_SECONDS = 540
+PATIENCE = 60.0             # seconds: what takes longer hangs, on the slowest machine
 IDLE_MS = 2000
 LISTENING = re.compile(r"^listening on (127\.0\.0\.1):(\d+)\b(?:.*\bbackend=(\S+))?")
 
@@ -76,7 +77,7 @@ def build_example(name):
 class Server:
     """A server process in a process group of its own, known by its first line."""
 
-    def __init__(self, argv, nofile=None, shell=False, wait=30.0):
+    def __init__(self, argv, nofile=None, shell=False, wait=PATIENCE):
         self.errors = tempfile.TemporaryFile(mode="w+b")
 
         def limits():
@@ -152,11 +153,19 @@ class Server:
         with open(f"/proc/{self.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def busy(self, seconds):
-        """CPU time used over some seconds, as a share of one core."""
-        before = self.cpu_seconds()
-        time.sleep(seconds)
-        return (self.cpu_seconds() - before) / seconds
+    def busy(self, seconds, most):
+        """CPU time used over some seconds, as a share of one core; the least of three, if it is more than `most`.
+
+        On a loaded machine something may be left to be done at first, and the kernel's clock ticks are coarse.
+        """
+        least = 1.0
+        for _ in range(3):
+            before, begin = self.cpu_seconds(), time.monotonic()
+            time.sleep(seconds)
+            least = min(least, (self.cpu_seconds() - before) / (time.monotonic() - begin))
+            if least <= most:
+                break
+        return least
 
     def stop(self):
         # The group holds only what this process started, and the leader is not reaped before it is signalled.
@@ -165,7 +174,7 @@ class Server:
                 os.killpg(self.process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
 
     def __enter__(self):
         return self
@@ -276,7 +285,7 @@ def unfinished(connections):
     return f"{len(late)} of {len(connections)} connections unfinished{example}"
 
 
-def echo(address, size, seconds=20.0, what="echo", **options):
+def echo(address, size, seconds=PATIENCE, what="echo", **options):
     drive([Echo(address, 0, size, **options)], seconds, what)
 
 
@@ -297,7 +306,7 @@ def fill(s, seconds=10.0, quiet=0.5):
 def connected(address):
     s = dial(address)
     s.setblocking(True)
-    s.settimeout(10)
+    s.settimeout(PATIENCE)
     s.sendall(b"x")
     expect(s.recv(1) == b"x", "a fresh connection was not echoed")
     s.setblocking(False)
@@ -321,7 +330,7 @@ def wait_for(condition, seconds, message):
 
 def small_echo(server, _):
     s = connected(server.address)
-    s.settimeout(10)
+    s.settimeout(PATIENCE)
     for size in (1, 2, 63, 64, 1000, 4096, 16384, 16385):
         s.sendall(POOL[:size])
         got = b""
@@ -344,7 +353,7 @@ def many(server, connections):
     open_sockets = []
     while len(open_sockets) < connections:
         wave = [Echo(server.address, 0, 1, close=False) for _ in range(min(64, connections - len(open_sockets)))]
-        drive(wave, 20, "opening connections")
+        drive(wave, PATIENCE, "opening connections")
         open_sockets += [c.socket for c in wave]
     # Sizes spread evenly over the orders of magnitude, with one in twenty a full mebibyte.
     sizes = [MIB if rng.random() < 0.05 else int(2 ** rng.uniform(0, 20)) for _ in range(connections)]
@@ -365,7 +374,7 @@ def half_close(server, _):
     # Nothing sent at all: the end of file comes back.
     s = connected(server.address)
     s.shutdown(socket.SHUT_WR)
-    s.settimeout(10)
+    s.settimeout(PATIENCE)
     expect(s.recv(10) == b"", "bytes came from nowhere")
     s.close()
 
@@ -375,14 +384,14 @@ def slow_reader(server, _):
     wait_writable(slow)
     sent = fill(slow)
     expect(sent < 64 * MIB, "the server took 64 MiB from a client that does not read: it buffers without a bound")
-    share = server.busy(1.0)
-    expect(share < 0.2, f"the server uses {share:.0%} of a core while its client is stuck")
-    echo(server.address, 100_000, seconds=5, what="another client beside a stuck one")
+    share = server.busy(1.0, 0.2)
+    expect(share <= 0.2, f"the server uses {share:.0%} of a core while its client is stuck")
+    echo(server.address, 100_000, what="another client beside a stuck one")
     # Now it reads, slowly at first.
-    received, end = 0, time.monotonic() + 60
-    slow.settimeout(10)
+    received, end = 0, time.monotonic() + PATIENCE
+    slow.settimeout(PATIENCE)
     while received < sent:
-        expect(time.monotonic() < end, f"{received} of {sent} bytes after 60 s")
+        expect(time.monotonic() < end, f"{received} of {sent} bytes after {PATIENCE:.0f} s")
         data = slow.recv(4096 if received < 256 * 1024 else 262144)
         expect(data, f"closed after {received} of {sent} bytes")
         at, rest = received % 65536, data
@@ -400,7 +409,7 @@ def slow_reader(server, _):
 def wait_writable(s):
     with selectors.DefaultSelector() as selector:
         selector.register(s, selectors.EVENT_WRITE)
-        expect(selector.select(10), "no connection within 10 s")
+        expect(selector.select(PATIENCE), "no connection")
     code = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     expect(code == 0, f"connect: {os.strerror(code)}")
 
@@ -418,7 +427,7 @@ def resets(server, _):
     # Connected and gone before the server may have accepted.
     for _ in range(50):
         reset(dial(server.address))
-    echo(server.address, 1000, seconds=5, what="after resets")
+    echo(server.address, 1000, what="after resets")
 
 
 def vanishing(server, _):
@@ -430,19 +439,19 @@ def vanishing(server, _):
             reset(s)
         else:
             s.close()
-    echo(server.address, 1000, seconds=5, what="after clients vanished")
+    echo(server.address, 1000, what="after clients vanished")
 
 
 def descriptors_return(server, _):
     wait_for(
         lambda: server.descriptors() <= server.baseline,
-        10, lambda: f"{server.descriptors()} descriptors with no client left, {server.baseline} at the start",
+        PATIENCE, lambda: f"{server.descriptors()} descriptors with no client left, {server.baseline} at the start",
     )
 
 
 def idle(server, _):
-    share = server.busy(2.0)
-    expect(share < 0.03, f"the server uses {share:.0%} of a core with no client")
+    share = server.busy(2.0, 0.03)
+    expect(share <= 0.03, f"the server uses {share:.0%} of a core with no client")
 
 
 def still_serves(server, _):
@@ -510,28 +519,30 @@ def emfile(options):
         def settled():
             if len(served()) != state["count"]:
                 state["count"], state["since"] = len(served()), time.monotonic()
-            return time.monotonic() - state["since"] > 2.0 and state["count"] > 0
+            # So few may be for want of time, not of descriptors.
+            quiet = 2.0 if state["count"] >= limit // 2 else PATIENCE / 2
+            return time.monotonic() - state["since"] > quiet
 
-        drive(clients, 30, "the first clients", until=settled)
+        drive(clients, 2 * PATIENCE, "the first clients", until=settled)
         first = served()
         expect(server.alive(), f"the server ended: {server.said()}")
         print(f"ok      {len(first)} of {len(clients)} clients served with {server.descriptors()} descriptors open")
         expect(len(first) >= limit // 2, f"only {len(first)} clients are served with {limit} descriptors")
         expect(len(first) < len(clients), "every client is served: the limit did not take hold")
 
-        share = server.busy(4.0)
+        share = server.busy(4.0, 0.05)
         expect(share <= 0.05, f"the server uses {share:.0%} of a core while it has no descriptor left")
         print(f"ok      {share:.1%} of a core while none is left")
 
         # Those that are in are still served.
         s = first[0].socket
-        s.settimeout(5)
+        s.settimeout(PATIENCE)
         s.sendall(b"still there")
         expect(s.recv(100) == b"still there", "a client that is in was not echoed")
         print("ok      a client that is in is still echoed")
 
         # As clients leave, the waiting ones come in.
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             for c in served():
                 c.socket.close()
@@ -544,13 +555,13 @@ def emfile(options):
             drive(waiting, left, "waiting clients", until=lambda: sum(not c.done for c in waiting) < count)
         print("ok      the waiting clients were served as others left")
 
-        echo(server.address, MIB, seconds=10, what="a new client at the end")
+        echo(server.address, MIB, what="a new client at the end")
         wait_for(
-            lambda: server.descriptors() <= server.baseline, 10,
+            lambda: server.descriptors() <= server.baseline, PATIENCE,
             lambda: f"{server.descriptors()} descriptors with no client left, {server.baseline} at the start",
         )
-        share = server.busy(2.0)
-        expect(share < 0.03, f"the server uses {share:.0%} of a core with no client")
+        share = server.busy(2.0, 0.03)
+        expect(share <= 0.03, f"the server uses {share:.0%} of a core with no client")
         expect(server.alive(), f"the server ended: {server.said()}")
         print("ok      serves again, descriptors are back, idle")
     return 0
@@ -567,12 +578,19 @@ class Timed:
         self.sent = sent            # just before the last write: the server cannot have read it earlier
         self.longest = 0.0          # between the ends of two writes
         self.written = time.monotonic()
+        self.answered = sent        # as `sent`, of the last write that came back whole
         self.owed = 0
         self.closed = None
 
     def write(self):
+        if self.closed:
+            return
         before = time.monotonic()
-        self.socket.send(POOL[:8])
+        try:
+            self.socket.send(POOL[:8])
+        except (BrokenPipeError, ConnectionResetError):
+            self.closed = time.monotonic()
+            return
         self.owed += 8
         after = time.monotonic()
         self.longest = max(self.longest, after - self.written)
@@ -583,15 +601,30 @@ class Timed:
         if data:
             expect(len(data) <= self.owed, "more came back than was sent")
             self.owed -= len(data)
+            if not self.owed:
+                self.answered = self.sent
         else:
             self.closed = time.monotonic()
 
 
+class NoVerdict(Failed):
+    """The machine was too slow to tell."""
+
+
 def idle_close(options):
+    for ms in (IDLE_MS, 2 * IDLE_MS):
+        try:
+            return idle_close_after(options, ms)
+        except NoVerdict as reason:
+            print(f"again   {reason}")
+    return idle_close_after(options, 4 * IDLE_MS)
+
+
+def idle_close_after(options, ms):
     """Half of the connections fall silent; the others write on for four times the limit, then fall silent too."""
-    limit = IDLE_MS / 1000
-    with Server(server_command(options) + ["--idle-ms", str(IDLE_MS)]) as server:
-        print(f"{server.lines[0]} (pid {server.pid}, idle after {IDLE_MS} ms)")
+    limit = ms / 1000
+    with Server(server_command(options) + ["--idle-ms", str(ms)]) as server:
+        print(f"{server.lines[0]} (pid {server.pid}, idle after {ms} ms)")
         server.settle()
         timed = []
         with selectors.EpollSelector() as selector:
@@ -628,20 +661,18 @@ def idle_rounds(selector, silent, busy, limit):
     end = time.monotonic() + 4 * limit
     while time.monotonic() < end:
         for c in busy:
-            if not c.closed:
-                try:
-                    c.write()
-                except (BrokenPipeError, ConnectionResetError):
-                    c.closed = time.monotonic()
+            c.write()
         again = time.monotonic() + limit / 8
         while time.monotonic() < again:
             listen_to(selector, max(0, again - time.monotonic()))
-    # One that this client itself left alone for too long, on a busy machine, proves nothing.
-    judged = [c for c in busy if c.longest < limit]
+    # One that this client itself left alone for too long, on a busy machine, proves nothing; nor does one that was closed
+    # by a server which had no time to read from it for as long as that.
+    judged = [c for c in busy if c.longest < limit and not (c.closed and c.closed - c.answered >= limit)]
     wrong = [c for c in judged if c.closed]
     print(f"{len(judged)} of {len(busy)} busy connections judged, the longest pause of one is "
           f"{max(c.longest for c in busy):.2f} s")
-    expect(judged, "this client was too slow to keep one connection busy: no verdict")
+    if not judged:
+        raise NoVerdict("this machine was too slow to keep one connection busy: no verdict")
     expect(not wrong, f"{len(wrong)} of {len(judged)} busy connections were closed")
     wait_closed(selector, silent, "silent from the beginning")
     print(f"ok      {len(silent)} silent connections closed, {len(judged)} busy ones served for {4 * limit:.0f} s")
@@ -655,10 +686,10 @@ def idle_rounds(selector, silent, busy, limit):
 
 
 def wait_closed(selector, connections, which):
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not all(c.closed for c in connections):
         left = sum(not c.closed for c in connections)
-        expect(time.monotonic() < end, f"{left} of {len(connections)} connections, {which}, are open after 60 s")
+        expect(time.monotonic() < end, f"{left} of {len(connections)} connections, {which}, are open after {PATIENCE:.0f} s")
         listen_to(selector, 0.5)
 
 
@@ -674,7 +705,7 @@ def arguments(options):
         begin = time.monotonic()
         try:
             done = subprocess.run(
-                program + args, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10
+                program + args, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
             )
             text = getattr(done, stream)
             expect(done.returncode == status, f"status {done.returncode}, expected {status}; stderr: {done.stderr[-300:]!r}")
@@ -684,7 +715,7 @@ def arguments(options):
                 expect("listening" not in done.stdout, "it listened all the same")
             result, note = "ok", ""
         except subprocess.TimeoutExpired:
-            result, note, bad = "FAILED", "did not end within 10 s", bad + 1
+            result, note, bad = "FAILED", f"did not end within {PATIENCE:.0f} s", bad + 1
         except Failed as error:
             result, note, bad = "FAILED", str(error), bad + 1
         shown = " ".join(args)
