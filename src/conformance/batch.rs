@@ -6,7 +6,7 @@ use crate::backend::{Interest, Readiness};
 use crate::sys::lab;
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 pub(super) const CASES: &[Case] = &[
@@ -192,8 +192,12 @@ fn works(bench: &mut Bench, added: Added) -> Verdict {
     Ok(())
 }
 
-/// More numbers of one file: as many as wanted, or half of what the process may open and the backend can watch.
+/// More numbers of one file: as many as wanted, or a quarter of what the process may open and the backend can watch. Other
+/// threads need some too.
 fn clones(bench: &Bench, file: &UnixStream, wanted: usize) -> Verdict<Vec<UnixStream>> {
+    let most = bench.capabilities.max_fd.unwrap_or(RawFd::MAX);
+    let most = lab::open_limit()?.min(usize::try_from(most).unwrap_or(0));
+    let wanted = wanted.min(most / 4);
     let mut clones = Vec::new();
     while clones.len() < wanted {
         let clone = file

@@ -119,6 +119,17 @@ pub(crate) fn move_beyond(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<Owned
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
+/// How many files this process may have open.
+pub(crate) fn open_limit() -> io::Result<usize> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call fills the value, which outlives it.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    Ok(usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX))
+}
+
 /// A number that no process can have open.
 pub(crate) fn not_open() -> BorrowedFd<'static> {
     // SAFETY: not -1, and beyond every limit on open files, so calls on it fail and touch nobody's file.
