@@ -17,15 +17,18 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Random, guarded, seeds};
 
 /// As many fds as that, of which fewer fit into a batch.
 const MOST_FDS: usize = 24;
 const STEPS: usize = 400;
 
-/// How often a wait may bring nothing before what is missing is missing for good: TCP takes its time.
-const PATIENCE: usize = 40;
+/// How long something may be missing before it is missing for good: TCP takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often news may come one after the other before it comes for ever.
+const MOST_NEWS: usize = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
@@ -466,13 +469,12 @@ impl Model {
         for _ in 0..rounds {
             self.wait(Some(Duration::ZERO));
         }
-        let mut patience = PATIENCE;
+        let started = Instant::now();
         while let Some(missing) = self.missing() {
-            patience -= 1;
-            assert!(patience > 0, "not told: {missing}");
+            assert!(started.elapsed() < PATIENCE, "not told: {missing}");
             self.wait(Some(Duration::from_millis(2)));
         }
-        let mut patience = PATIENCE;
+        let mut patience = MOST_NEWS;
         while self.wait(Some(Duration::ZERO)) {
             patience -= 1;
             assert!(patience > 0, "an edge is told for ever");

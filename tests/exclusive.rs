@@ -63,7 +63,7 @@ fn visit(addr: SocketAddr) {
     thread::sleep(Duration::from_millis(2));
     let mut client = std::net::TcpStream::connect(addr).unwrap();
     client
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(Duration::from_secs(120)))
         .unwrap();
     client.read_exact(&mut [0]).unwrap();
 }

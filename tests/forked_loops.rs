@@ -41,7 +41,7 @@ fn in_child(f: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     assert!(child >= 0, "{}", io::Error::last_os_error());
     if child == 0 {
         // SAFETY: the call takes no pointer; the signal ends the child.
-        unsafe { libc::alarm(30) };
+        unsafe { libc::alarm(120) };
         let result = catch_unwind(AssertUnwindSafe(f));
         let text = match result {
             Ok(Ok(())) => "ok".to_owned(),
