@@ -54,9 +54,9 @@ pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()
 #[cfg(any(test, feature = "conformance"))]
 static CHILDLESS: RwLock<()> = RwLock::new(());
 
-/// As long as it lives no child of [`in_child`] does. A child has a copy
-/// of all that is open in the whole process, whichever thread opened it: what is closed meanwhile stays open in the child, its
-/// peer hears of no end, its registrations and its port stay. Not to be held twice by one thread, nor by one that forks.
+/// As long as it lives no child of [`in_child`] does. A child has a copy of all that is open in the whole process, whichever
+/// thread opened it: what is closed meanwhile stays open in the child, its peer hears of no end, its registrations and its
+/// port stay. Not to be held twice by one thread, nor by one that forks.
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) fn no_child() -> RwLockReadGuard<'static, ()> {
     CHILDLESS.read().unwrap_or_else(PoisonError::into_inner)
