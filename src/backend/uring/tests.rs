@@ -258,6 +258,10 @@ fn data_is_no_priority_and_a_byte_out_of_band_is() {
                 .unwrap();
             for _ in 0..10 {
                 ours.write_all(b"x").unwrap();
+                // Under way, it would take the place of what is asked for below.
+                theirs.set_nonblocking(false).unwrap();
+                assert_eq!(theirs.peek(&mut [0]).unwrap(), 1);
+                theirs.set_nonblocking(true).unwrap();
                 for event in wait_for(&mut uring, Duration::from_millis(1)) {
                     assert_eq!(event.readiness, Readiness::READABLE, "{trigger:?}");
                     assert!(interest.is_readable(), "{trigger:?}");
