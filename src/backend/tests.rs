@@ -90,6 +90,7 @@ const OWN: [(&str, &str, &str, &[&str]); 10] = [
             "uring::a_multishot_request_that_the_kernel_ends_is_made_anew",
             "uring::conforms_in_tiny_rings_and_without_eventfd",
             "uring::a_removal_finds_its_end_behind_more_answers_than_fit",
+            "uring::a_removal_that_meets_a_wake_up_ends_the_request_all_the_same",
             "uring::an_answer_to_what_was_removed_reaches_nobody",
         ],
     ),

@@ -18,7 +18,8 @@
 //!   a request for `POLLPRI` alone is not woken at all.
 //! - Answers are made by *task work*, which runs when the thread next enters or leaves the kernel, whatever for: there are
 //!   answers in the ring that are older than the call that waits for them, and what they tell may be over. A thread that
-//!   sleeps in another call is woken for it: poll(2) goes on by itself, `epoll_wait` ends with `EINTR`.
+//!   sleeps in another call is woken for it: poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose
+//!   task work has not run yet cannot be removed: the answer is `EALREADY`, and a multishot one goes on.
 //! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not woken, and at most 20
 //!   answers are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux 6.13 on).
 //! - "Level-triggered" requests (`IORING_POLL_ADD_LEVEL`) with multishot are `EINVAL`.
@@ -28,7 +29,7 @@
 //! requests; level ones too, and they are made anew by the next wait, so that each wait looks at the condition anew. What
 //! an answer tells that was in the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by
 //! poll(2), all of a batch by one call. Each request is numbered, and what comes under a number that is over is
-//! dropped. `remove` enters the kernel and comes back when the request is over; so does `modify` if there was one; Drop
+//! dropped. `remove` enters the kernel, again if it was refused, and comes back when the request is over; so does `modify` if there was one; Drop
 //! ends all of them. What only the next wait needs is handed over by it; at once, when a host may be watching the fd.
 //! `COOP_TASKRUN` is asked for, `DEFER_TASKRUN` is not.
 //!
@@ -344,26 +345,7 @@ impl Drop for Uring {
         if self.process != std::process::id() {
             return;
         }
-        for at in 0..self.slots.len() {
-            let request = std::mem::replace(&mut self.slots[at], VACANT).request;
-            if request == 0 {
-                continue;
-            }
-            let data = user_data(at as RawFd, request);
-            while !self.ring.push(Entry::poll_remove(data, data | REMOVAL)) {
-                self.ring.retain(&mut |_| false);
-                if self.flush().is_err() {
-                    return;
-                }
-            }
-        }
-        loop {
-            self.ring.retain(&mut |_| false);
-            let flushed = self.flush();
-            if flushed.is_err() || (self.ring.ready() == 0 && !self.ring.is_overflown()) {
-                return;
-            }
-        }
+        self.end_all();
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::abi::{Completion, Entry};
 use super::answers::asked;
-use super::{LOOK, REMOVAL, Uring, user_data};
+use super::{LOOK, REMOVAL, Slot, Uring, user_data};
 use crate::backend::Trigger;
 use crate::sys::syscall::retry;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// How often a removal looks for the end of its request. Once is enough, in all that was seen.
+/// How often a removal is tried. Twice is enough, in all that was seen.
 const PATIENCE: usize = 100;
 
 impl Uring {
@@ -92,14 +92,15 @@ impl Uring {
         if self.ring.find(is_end).is_some() {
             return Ok(());
         }
-        self.push(Entry::poll_remove(user_data, user_data | REMOVAL))?;
         let mut attempts = 0;
         while attempts < PATIENCE {
+            // Anew each time: the last one may have met a wake-up, and been refused.
+            self.push(Entry::poll_remove(user_data, user_data | REMOVAL))?;
             let entered = if attempts == 0 {
                 self.ring.enter(0, None)
             } else {
                 let patience = Some(Duration::from_millis(1));
-                self.ring.enter(self.ring.ready() + 1, patience)
+                self.ring.enter(self.ring.ready() + 2, patience)
             };
             match entered.map_err(|error| error.raw_os_error()) {
                 Ok(()) | Err(Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
@@ -116,6 +117,45 @@ impl Uring {
             }
         }
         Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
+
+    /// Ends all requests but the notifier's, as far as the kernel lets it. Nothing is reported afterwards.
+    pub(super) fn end_all(&self) {
+        let armed = |(at, slot): (usize, &Slot)| {
+            (slot.request != 0).then(|| user_data(at as RawFd, slot.request))
+        };
+        let mut ends: Vec<u64> = self.slots.iter().enumerate().filter_map(armed).collect();
+        for _ in 0..PATIENCE {
+            if ends.is_empty() {
+                return;
+            }
+            let mut refused = Vec::new();
+            for data in ends {
+                while !self.ring.push(Entry::poll_remove(data, data | REMOVAL)) {
+                    if !self.flush_and_drop_answers(&mut refused) {
+                        return;
+                    }
+                }
+            }
+            while self.ring.unsubmitted() != 0 || self.ring.is_overflown() {
+                if !self.flush_and_drop_answers(&mut refused) {
+                    return;
+                }
+            }
+            ends = refused;
+        }
+    }
+
+    /// Hands over what was pushed. Of the answers only those are kept that refuse a removal. False: the call has failed.
+    fn flush_and_drop_answers(&self, refused: &mut Vec<u64>) -> bool {
+        let flushed = self.flush();
+        self.ring.retain(&mut |answer| {
+            if answer.result == -libc::EALREADY {
+                refused.push(answer.user_data & !REMOVAL);
+            }
+            false
+        });
+        flushed.is_ok()
     }
 
     /// Moves the answers out of the ring, into memory of ours.

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 const READABLE: Interest = Interest::READABLE;
@@ -218,6 +219,59 @@ fn a_removed_file_is_let_go_at_once() {
             .modify(theirs.as_raw_fd(), token(1), Interest::NONE, trigger)
             .unwrap();
         uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+        drop(theirs);
+        ends(ours);
+    }
+}
+
+/// Another thread writes to the next of `peers` each time `run` calls what it is given, which is in no system call meanwhile:
+/// that would run the task work of the wake-up.
+fn while_another_writes(peers: &[&UnixStream], run: impl FnOnce(&dyn Fn())) {
+    struct Enough<'a>(&'a AtomicUsize);
+    impl Drop for Enough<'_> {
+        fn drop(&mut self) {
+            self.0.store(usize::MAX, Ordering::Release);
+        }
+    }
+    fn spin_until(counter: &AtomicUsize, least: usize) {
+        while counter.load(Ordering::Acquire) < least {
+            std::hint::spin_loop();
+        }
+    }
+    let (asked, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for (peer, round) in peers.iter().zip(1..) {
+                spin_until(&asked, round);
+                let mut peer: &UnixStream = peer;
+                let _ = peer.write(b"x");
+                done.store(round, Ordering::Release);
+            }
+        });
+        let _enough = Enough(&asked);
+        run(&|| spin_until(&done, asked.fetch_add(1, Ordering::Release) + 1));
+    });
+}
+
+/// A wake-up whose task work has not run yet owns the request, and the kernel refuses to remove it.
+#[test]
+fn a_removal_that_meets_a_wake_up_ends_the_request_all_the_same() {
+    let mut uring = match Uring::new(8) {
+        Ok(uring) => uring,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let (ours, mut theirs) = unix_pair();
+        while_another_writes(&[&ours; 300], |write| {
+            for _ in 0..300 {
+                uring
+                    .add(theirs.as_fd(), token(1), READABLE, trigger)
+                    .unwrap();
+                write();
+                uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
+                theirs.read_exact(&mut [0]).unwrap();
+            }
+        });
         drop(theirs);
         ends(ours);
     }
@@ -459,6 +513,30 @@ fn a_drop_lets_go_of_all_files() {
     drop(uring);
     peers.into_iter().for_each(ends);
     drop(kept);
+}
+
+/// As the drop does, which asks for the process first, and so meets none that came before it.
+#[test]
+fn an_end_of_all_requests_that_meets_a_wake_up_lets_go_of_the_file() {
+    let mut uring = match Uring::new(8) {
+        Ok(uring) => uring,
+        Err(error) => return println!("skipped: {error}"),
+    };
+    let (ours, theirs): (Vec<_>, Vec<_>) = (0..300).map(|_| unix_pair()).unzip();
+    let peers: Vec<_> = ours.iter().collect();
+    while_another_writes(&peers, |write| {
+        for mut theirs in theirs {
+            let fd = theirs.as_raw_fd();
+            uring
+                .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
+                .unwrap();
+            write();
+            uring.end_all();
+            uring.slots[fd as usize] = VACANT;
+            theirs.read_exact(&mut [0]).unwrap();
+        }
+    });
+    ours.into_iter().for_each(ends);
 }
 
 #[test]
