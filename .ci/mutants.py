@@ -236,6 +236,13 @@ class Bench:
         found = [m["executable"] for m in map(json.loads, out.splitlines()) if m.get("executable")]
         return found[-1], None
 
+    def read(self, path):
+        try:
+            with open(os.path.join(self.tree, path), encoding="utf-8") as file:
+                return file.read()
+        except OSError:
+            return ""
+
     def change(self, path, text):
         with open(os.path.join(self.tree, path), "w", encoding="utf-8") as file:
             file.write(text)
@@ -294,16 +301,18 @@ def has_failed(test, by, passed, said):
     return re.search(rf"^FAILED \S+ {name}, |::{name}(?:::|$)", said, re.M) is not None
 
 
-def reason(passed, said):
-    """What it said, in two lines."""
+def reason(test, passed, said):
+    """What it said, in a line: of a case its own, of others the last panic, for some cause one that they catch."""
     if passed is None:
         return "it hangs"
     lines = said.splitlines()
-    for at, line in enumerate(lines):
-        if line.startswith("FAILED "):
-            return line[:200]
-        if "panicked at" in line:
-            return " ".join([line, *lines[at + 1 : at + 4]])[:300]
+    cases = [line for line in lines if line.startswith("FAILED ")]
+    if cases:
+        return next((line for line in cases if f" {last(test)}, " in line), cases[0])[:300]
+    panics = [at for at, line in enumerate(lines) if "panicked at" in line]
+    if panics:
+        told = " ".join(lines[panics[-1] : panics[-1] + 5])
+        return re.split(r" stack backtrace:| note: run with", told)[0][:300]
     return (lines or ["no word"])[-1][:200]
 
 
@@ -332,16 +341,16 @@ class Runner:
                     if passed:
                         break
                 else:
-                    faults.append(f"{target} {test} fails though nothing is changed: {reason(passed, said)}")
+                    faults.append(f"{target} {test} fails though nothing is changed: {reason(test, passed, said)}")
             print(f"unchanged       {target}: {len(runs)} tests, {time.monotonic() - begun:.0f} s", flush=True)
         if faults:
             raise Failed("\n        ".join(faults))
 
     def judge(self, mutant):
         """The verdict, and more about it."""
-        if occurrences(mutant) != 1:
-            return "does not apply", [f"its text stands {occurrences(mutant)} times in {mutant.file}"]
-        text = read(mutant.file)
+        text = self.bench.read(mutant.file)
+        if (count := text.count(mutant.text)) != 1:
+            return "does not apply", [f"its text stands {count} times in {mutant.file}"]
         self.bench.change(mutant.file, text.replace(mutant.text, mutant.becomes))
         try:
             program, error = self.bench.build(mutant.target)
@@ -361,7 +370,7 @@ class Runner:
             if not has_failed(test, mutant.by, passed, said):
                 passed_by.append(test)
             if self.why:
-                notes.append(f"{test}: {'passed' if passed else reason(passed, said)}")
+                notes.append(f"{test}: {'passed' if passed else reason(test, passed, said)}")
         if passed_by:
             return "SURVIVED", [f"passed: {', '.join(passed_by)}", *notes]
         return "caught", notes

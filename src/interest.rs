@@ -339,6 +339,19 @@ mod tests {
             format!("{:?}", Readiness::ERROR | Readiness::INVALID),
             "ERROR | INVALID"
         );
+        for (bit, name) in [
+            (Readiness::EMPTY, "NONE"),
+            (Readiness::READABLE, "READABLE"),
+            (Readiness::WRITABLE, "WRITABLE"),
+            (Readiness::PRIORITY, "PRIORITY"),
+            (Readiness::READ_CLOSED, "READ_CLOSED"),
+            (Readiness::WRITE_CLOSED, "WRITE_CLOSED"),
+        ] {
+            assert_eq!(format!("{bit:?}"), name);
+        }
+        for (bit, name) in [(Interest::WRITABLE, "WRITABLE"), (Interest::ERROR, "ERROR")] {
+            assert_eq!(format!("{bit:?}"), name);
+        }
     }
 
     #[test]
