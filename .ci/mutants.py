@@ -219,7 +219,8 @@ class Bench:
         """Builds the test binary. Returns its path, and an error if there is none."""
         env = {name: value for name, value in os.environ.items()
                if not name.startswith("CARGO_PROFILE_") and name not in ("CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET")}
-        env |= {"CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0", "RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
+        env |= {"CARGO_INCREMENTAL": "1", "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_RELEASE_LTO": "off",
+                "RUSTFLAGS": "", "CARGO_TERM_COLOR": "never"}
         env["CARGO_TARGET_DIR"] = os.path.join(self.work, "loom" if target == "loom" else "build")
         command = ["cargo", "test", "--no-run", "--locked", "--message-format", "json-render-diagnostics"]
         if target == "loom":
