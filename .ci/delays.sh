@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# .ci/delays.sh [SECONDS [TEST...]]     the tests on a machine that holds them up anywhere: for a minute, or as long as said
+# Runs the test programs (all, or those named: reveille for the library's, tcp for tests/tcp.rs ...) by turns, with the
+# delays of tools/delays.c drawn anew each time. A test that fails here relies on luck, or shows a race. What is said of one
+# that fails runs it again with the same draws; threads may still take turns in another order. Exit status 77: no C compiler.
+# DELAYS_ODDS, DELAYS_US: more or longer delays than those of delays.c.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/.." || exit 2
+seconds=${1:-60}
+shift || true
+command -v cc > /dev/null || { echo "skipped: no C compiler"; exit 77; }
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/delays.XXXXXX") || exit 2
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+library=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/delays.so
+cc -shared -O1 -fPIC -Wall -Werror -o "$library" "$here/tools/delays.c" -ldl || exit 1
+cargo test --all-features --no-run 2>&1 | tee "$tmp/build" | grep -E "^(warning|error)" -A 20
+# name, path; the text of the tree does not change by delays
+sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$tmp/build" | sed 's/^\(.*\/\)\([^/]*\)-\([0-9a-f]*\)$/\2 \1\2-\3/' | grep -v '^house ' > "$tmp/programs"
+if [ $# -gt 0 ]; then
+    printf '%s\n' "$@" | grep -F -w -f - "$tmp/programs" > "$tmp/some"
+    mv "$tmp/some" "$tmp/programs"
+fi
+[ -s "$tmp/programs" ] || { echo "no test program"; exit 1; }
+end=$((SECONDS + seconds)) runs=0
+while [ $SECONDS -lt $end ]; do
+    while read -r name path; do
+        [ $SECONDS -lt $end ] || break
+        export DELAYS_SEED=$((RANDOM * 32768 + RANDOM + 1))
+        LD_PRELOAD=$library timeout -k 5 600 "$path" > "$tmp/said" 2>&1 < /dev/null
+        rc=$?
+        if [ $rc != 0 ]; then
+            grep -nE ' (FAILED|hangs)$|panicked at' "$tmp/said"
+            tail -n 40 "$tmp/said"
+            echo "FAILED  $name, status $rc; again: DELAYS_SEED=$DELAYS_SEED LD_PRELOAD=$library $path"
+            exit 1
+        fi
+        runs=$((runs + 1))
+    done < <(shuf "$tmp/programs")
+done
+echo "ok      $runs runs of $(wc -l < "$tmp/programs") test programs in $seconds s"
