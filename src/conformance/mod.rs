@@ -16,8 +16,8 @@
 //!
 //! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
 //!
-//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `sharing`, `forking` and `api`,
-//! what they share in `bench`. A new case is a function and a line in its theme's list.
+//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `sharing`, `forking`, `unrest`
+//! and `api`, what they share in `bench`. A new case is a function and a line in its theme's list.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ mod report;
 mod sharing;
 mod timing;
 mod triggers;
+mod unrest;
 mod waking;
 
 use bench::{Bench, Fault, Verdict};
@@ -173,6 +174,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         sharing::CASES,
         batch::CASES,
         api::CASES,
+        unrest::CASES,
     ]
     .into_iter()
     .flatten()
