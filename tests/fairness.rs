@@ -44,7 +44,6 @@ fn a_socket_is_served_within_an_event_interval() {
                 let (count, at) = (polls.clone(), served.clone());
                 let echo = reveille::spawn(async move {
                     let mut buf = [0; 1];
-
                     while stream
                         .async_io(Interest::READABLE, |mut s| s.read(&mut buf))
                         .await

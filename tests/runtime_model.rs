@@ -161,7 +161,7 @@ async fn break_off(seed: u64) {
         loop {
             match other.read(&mut [0; 512]).await.map_err(|e| e.kind()) {
                 Ok(0) | Err(ErrorKind::ConnectionReset) => return,
-                count => assert_ne!(count.unwrap(), 0),
+                read => drop(read.unwrap()),
             }
         }
     });

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("C23", "remove_other_in_batch", remove_other_in_batch),
@@ -88,6 +89,7 @@ fn remove_self_in_batch(bench: &mut Bench) -> Verdict {
 fn add_in_batch(bench: &mut Bench) -> Verdict {
     let [_keep, (_, _ours, ready)] = two_ready(bench)?;
     bench.look()?;
+    let _alone = alone();
     let files = clones(bench, &ready, 1000)?;
     let mut missing = HashSet::new();
     for file in &files {
@@ -130,6 +132,7 @@ fn overflow_fair(bench: &mut Bench) -> Verdict {
     let (mut ours, ready) = unix_pair()?;
     ours.write_all(b"x")?;
     bench.set_capacity(CAPACITY);
+    let _alone = alone();
     let files = clones(bench, &ready, 200)?;
     let mut all = Vec::new();
     for file in &files {
@@ -190,6 +193,12 @@ fn works(bench: &mut Bench, added: Added) -> Verdict {
     let seen = bench.next(added)?;
     ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
     Ok(())
+}
+
+/// Held by whoever has many files open: two or more at once would leave too few to those who run beside them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// More numbers of one file: as many as wanted, or a quarter of what the process may open and the backend can watch. Other

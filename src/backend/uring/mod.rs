@@ -19,7 +19,7 @@
 //! - Answers are made by *task work*, which runs when the thread next enters or leaves the kernel, whatever for: there are
 //!   answers in the ring that are older than the call that waits for them, and what they tell may be over. A thread that
 //!   sleeps in another call is woken for it: poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose
-//!   task work has not run yet cannot be removed: the answer is `EALREADY`, and a multishot one goes on.
+//!   task work has not run yet cannot be removed: the answer is `EALREADY`, and it may go on.
 //! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not woken, and at most 20
 //!   answers are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux 6.13 on).
 //! - "Level-triggered" requests (`IORING_POLL_ADD_LEVEL`) with multishot are `EINVAL`.
@@ -29,9 +29,9 @@
 //! requests; level ones too, and they are made anew by the next wait, so that each wait looks at the condition anew. What
 //! an answer tells that was in the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by
 //! poll(2), all of a batch by one call. Each request is numbered, and what comes under a number that is over is
-//! dropped. `remove` enters the kernel, again if it was refused, and comes back when the request is over; so does `modify` if there was one; Drop
-//! ends all of them. What only the next wait needs is handed over by it; at once, when a host may be watching the fd.
-//! `COOP_TASKRUN` is asked for, `DEFER_TASKRUN` is not.
+//! dropped. `remove` enters the kernel, again if it was refused, and comes back when the request is over; so does `modify`
+//! if there was one; Drop ends all of them. What only the next wait needs is handed over by it; at once, when a host may be
+//! watching the fd. `COOP_TASKRUN` is asked for, `DEFER_TASKRUN` is not.
 //!
 //! Not mended: a wait may end early, without an event, when the peer of a level or one-shot fd that does not wait for data
 //! ends its side (once), or when data comes for one that waits for PRIORITY alone.

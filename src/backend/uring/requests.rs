@@ -125,9 +125,13 @@ impl Uring {
             (slot.request != 0).then(|| user_data(at as RawFd, slot.request))
         };
         let mut ends: Vec<u64> = self.slots.iter().enumerate().filter_map(armed).collect();
-        for _ in 0..PATIENCE {
+        for attempt in 0..PATIENCE {
             if ends.is_empty() {
                 return;
+            }
+            if attempt > 1 {
+                // Who wakes it is held up, on another processor.
+                let _ = self.ring.enter(1, Some(Duration::from_millis(1)));
             }
             let mut refused = Vec::new();
             for data in ends {
