@@ -44,9 +44,13 @@ BUILD_LIMIT = 600                   # seconds for one build
 FIRST_LIMIT = 120                   # for a test on what was not changed
 # For one on what was: a machine that is busy may slow it down, and one that hangs is waited for in vain.
 AGAIN_LIMIT, AGAIN_TIMES = 10, 4
-# In the copy the cases of `conformance` do not wait for long for what was taken out.
-SLOW = "src/conformance/bench.rs"
-PATIENCE, LESS = (f"PATIENCE: Duration = Duration::from_secs({seconds});" for seconds in (60, 5))
+# In the copy nobody waits for long for what was taken out: {file: (how long, and how long there)}
+PATIENCE = {
+    "src/conformance/bench.rs": ("PATIENCE: Duration = Duration::from_secs(60);", "PATIENCE: Duration = Duration::from_secs(5);"),
+    "tests/forked_loops.rs": ("libc::alarm(120)", "libc::alarm(20)"),
+}
+# A case does so for each trigger.
+BY_LIMIT = 60
 NEEDED = {"rows", "what", "file", "text", "becomes", "target", "tests"}
 ALLOWED = NEEDED | {"by", "backend", "limit"}
 
@@ -64,7 +68,7 @@ class Mutant:
         # A test that is no test function of its own (a case of `conformance`, a part of a fork's test) is run by another.
         self.by = entry.get("by")
         self.backend = entry.get("backend")
-        self.limit = entry.get("limit", 0)
+        self.limit = entry.get("limit", BY_LIMIT if self.by else 0)
 
     def runs(self):
         """What is to be run: (target, test function, backend)."""
@@ -158,8 +162,9 @@ def check(mutants, nothing):
         for test in mutant.tests:
             if not any(last(test) in tests for tests in named.values()):
                 fault(f"{test} stands in none of its rows in {PAGE}")
-    if read(SLOW).count(PATIENCE) != 1:
-        faults.append(f"{SLOW} does not say once: {PATIENCE}")
+    for path, (long, _) in PATIENCE.items():
+        if read(path).count(long) != 1:
+            faults.append(f"{path} does not say once: {long}")
     proved = {row for mutant in mutants for row in mutant.rows}
     for row in rows:
         if row not in proved and row not in nothing:
@@ -195,8 +200,8 @@ def copy_tree(to):
         source, target = os.path.join(ROOT, path), os.path.join(to, path)
         with open(source, "rb") as file:
             wanted = file.read()
-        if path == SLOW:
-            wanted = wanted.replace(PATIENCE.encode(), LESS.encode())
+        if path in PATIENCE:
+            wanted = wanted.replace(*(text.encode() for text in PATIENCE[path]))
         try:
             with open(target, "rb") as file:
                 if file.read() == wanted:
