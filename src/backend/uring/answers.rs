@@ -23,11 +23,12 @@ impl Uring {
     /// queue. Or the answer did not fit, which must not be taken for that: while the kernel holds other answers it adds
     /// this one to them, room in the ring or not, and may move them all into the ring in the same call; so nobody calls
     /// this who had [`is_overflown`](super::Ring::is_overflown) before. When that began later the ring was full, and
-    /// still is: the end is not in it.
+    /// still is: the end is not in it. Nor is a request that another io_uring's answer wakes, which the kernel ends (since
+    /// Linux 6.2, so that the two do not wake each other for ever): a runtime inside another slept for good.
     pub(super) fn note_constant(&mut self, fd: RawFd) {
         if self.slots[fd as usize].trigger == Trigger::Edge {
-            let end = self.end_of(fd);
-            self.slots[fd as usize].is_constant = end.is_some_and(|result| result >= 0);
+            let ended = self.end_of(fd).is_some_and(|result| result >= 0);
+            self.slots[fd as usize].is_constant = ended && !may_be_rings(fd);
         }
     }
 
@@ -214,4 +215,9 @@ fn seen(bits: libc::c_short, interest: Interest) -> Readiness {
         _ => Readiness::READ_CLOSED,
     };
     readiness(bits & !(libc::POLLIN | libc::POLLRDHUP)) | ended
+}
+
+/// Whether the file is none of the kinds that cannot be polled: rings, or what watches them.
+fn may_be_rings(fd: RawFd) -> bool {
+    matches!(sys::fd::identify(fd), Ok((_, sys::fd::FileKind::Other)))
 }
