@@ -9,11 +9,9 @@ use reveille::backend::BackendKind;
 use reveille::net::TcpStream;
 use reveille::time::{now, sleep};
 use reveille::{Builder, Runtime};
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read, Write};
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::{Poll, Waker};
@@ -127,15 +125,12 @@ fn each(test: impl Fn(Builder)) {
 #[test]
 fn timers_are_exact_under_fire() {
     each(|builder| {
-        let turns = Rc::new(Cell::new(0));
-        let count = turns.clone();
-        let hook = move || count.set(count.get() + 1);
-        let runtime = builder.on_unpark(hook).build().unwrap();
+        let runtime = builder.build().unwrap();
         under_fire(|target| {
             runtime.block_on(async {
                 let mut sleeps = 0;
-                // One that comes between two waits ends none. One that ends a wait makes a turn more than there are sleeps.
-                while target.signals() < 20 || sleeps < 5 || turns.get() <= sleeps {
+                // That one ends a wait is seen below, where nothing else does: here it may always come between two.
+                while target.signals() < 20 || sleeps < 5 {
                     let start = now();
                     sleep(Duration::from_millis(5)).await;
                     assert!(start.elapsed() >= Duration::from_millis(5));
