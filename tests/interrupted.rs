@@ -148,11 +148,15 @@ fn timers_are_exact_under_fire() {
 #[test]
 fn a_signal_ends_the_turn_of_a_host() {
     each(|builder| {
-        let runtime = builder.build().unwrap();
+        let unparks = std::rc::Rc::new(std::cell::Cell::new(0));
+        let count = unparks.clone();
+        let hook = move || count.set(count.get() + 1);
+        let runtime = builder.on_unpark(hook).build().unwrap();
         under_fire(|target| {
             let before = target.signals();
             // Nothing else ends it.
             runtime.turn(None).unwrap();
+            assert!(unparks.get() > 0, "hooks run");
             assert!(target.signals() > before);
         });
     });

@@ -23,8 +23,8 @@ impl Uring {
     /// queue. Or the answer did not fit, which must not be taken for that: while the kernel holds other answers it adds
     /// this one to them, room in the ring or not, and may move them all into the ring in the same call; so nobody calls
     /// this who had [`is_overflown`](super::Ring::is_overflown) before. When that began later the ring was full, and
-    /// still is: the end is not in it. Nor is a request that another io_uring's answer wakes, which the kernel ends (since
-    /// Linux 6.2, so that the two do not wake each other for ever): a runtime inside another slept for good.
+    /// still is: the end is not in it. A request on another io_uring's fd that is woken by an answer of that one is ended
+    /// too, so that the two do not wake each other for ever, and has to be made anew.
     pub(super) fn note_constant(&mut self, fd: RawFd) {
         if self.slots[fd as usize].trigger == Trigger::Edge {
             let ended = self.end_of(fd).is_some_and(|result| result >= 0);
