@@ -1,20 +1,22 @@
-//! A chat room: every line that a client sends goes to all the others.
+//! A chat room: each line of a client goes to all other clients.
 //!
 //! ```text
 //! cargo run --example chat -- --addr 127.0.0.1:7778
 //! nc 127.0.0.1 7778
 //! ```
 //!
-//! One slow reader must not hold up the rest, so nobody writes to another's socket. A line is put into the queue of
-//! each client, where a task of that client's own takes it out. The queues are bounded: who is too far behind is dropped.
+//! A slow client must not delay the others. So each client has a queue, and a task that writes from
+//! the queue to the client's socket. The queues are bounded: a client whose queue is full is
+//! disconnected.
 //!
-//! All of it is on one thread, so the room is a plain `Rc` and `RefCell`, and "there is something in your queue" is a
-//! plain `Waker`: no locks, no channels.
+//! All tasks run on one thread. The room is an `Rc` with a `RefCell`, and a queue wakes its task by
+//! a `Waker`. No locks and no channels are needed.
+
+mod support;
 
 use reveille::net::{TcpListener, TcpStream};
 use reveille::time::{Duration, timeout};
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
@@ -22,39 +24,29 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Bytes that may wait for one client.
+/// The most bytes that a client's queue holds.
 const QUEUE: usize = 64 * 1024;
 
-/// The longest line that is taken, in bytes.
+/// The longest line, in bytes.
 const LINE: usize = 1024;
 
-/// How long a client that has ended its side may take for what is still on its way to it.
+/// How long a client that has closed its side may take to read its queue.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-const USAGE: &str = "usage: chat [--addr ADDR:PORT]   (127.0.0.1:7778 if not given)";
+const USAGE: &str = "\
+usage: chat [--addr ADDR:PORT]
+
+  --addr ADDR:PORT   where to listen (default 127.0.0.1:7778)
+  --help             print this text";
 
 fn main() -> ExitCode {
-    let mut addr = "127.0.0.1:7778".to_owned();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match (arg.as_str(), args.next()) {
-            ("--help" | "-h", _) => {
-                println!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            ("--addr", Some(value)) => addr = value,
-            (flag, _) => {
-                eprintln!("chat: {flag:?} is unknown or lacks its value\n{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    let Err(error) = serve(&addr);
-    eprintln!("chat: {addr}: {error}");
-    ExitCode::FAILURE
+    let mut arguments = support::Arguments::new(USAGE);
+    let addr: Option<String> = arguments.take("--addr");
+    arguments.finish();
+    support::report(serve(addr.as_deref().unwrap_or("127.0.0.1:7778")))
 }
 
-fn serve(addr: &str) -> io::Result<Infallible> {
+fn serve(addr: &str) -> io::Result<()> {
     reveille::block_on(async {
         let listener = TcpListener::bind(addr).await?;
         println!("listening on {}", listener.local_addr()?);
@@ -63,13 +55,13 @@ fn serve(addr: &str) -> io::Result<Infallible> {
             let (stream, peer) = listener.accept().await?;
             let client = Rc::new(Client::new(stream, peer.to_string()));
             room.enter(&client);
-            // Two tasks use one stream at once: all its methods take `&self`.
+            // Two tasks use one stream, because all its methods take `&self`.
             let writer = reveille::spawn(deliver(client.clone()));
             let room = room.clone();
             reveille::spawn(async move {
                 let why = match listen(&client, &room).await {
                     Ok(()) => "has left".to_owned(),
-                    Err(error) => format!("is gone: {error}"),
+                    Err(error) => format!("was disconnected: {error}"),
                 };
                 room.leave(&client);
                 room.tell(&client, &why);
@@ -82,7 +74,7 @@ fn serve(addr: &str) -> io::Result<Infallible> {
     })
 }
 
-/// Reads lines and hands them round, until the client ends its side.
+/// Reads lines and sends them to the room, until the client closes its side.
 async fn listen(client: &Client, room: &Room) -> io::Result<()> {
     let mut line = Vec::new();
     let mut buffer = [0; LINE];
@@ -94,23 +86,23 @@ async fn listen(client: &Client, room: &Room) -> io::Result<()> {
         for part in buffer[..n].split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if line.len() > LINE {
-                return Err(io::Error::other("a line was too long"));
+                return Err(io::Error::other("its line was too long"));
             }
             if line.ends_with(b"\n") {
                 room.tell(client, String::from_utf8_lossy(&line).trim_end());
                 line.clear();
             }
         }
-        // Those that have been told something now get to send it, however much more there is to read here.
+        // Lets the tasks of the other clients write, even if there is more to read here.
         reveille::yield_now().await;
     }
 }
 
-/// Writes what is put into the client's queue, until that is closed and empty.
+/// Writes the client's queue to its socket, until the queue is closed and empty.
 async fn deliver(client: Rc<Client>) {
     while let Some(text) = client.queue.next().await {
         if client.stream.write_all(&text).await.is_err() {
-            // The task that reads finds out by itself.
+            // The task that reads gets an error as well.
             return;
         }
     }
@@ -150,14 +142,15 @@ impl Room {
             .retain(|other| !Rc::ptr_eq(other, client));
     }
 
-    /// Puts what `from` says into everybody else's queue, and drops those whose queue is full.
+    /// Puts a line of `from` into the queues of all other clients. Disconnects clients whose queue
+    /// is full.
     fn tell(&self, from: &Client, text: &str) {
         let line = format!("{}: {text}\n", from.name);
         self.clients.borrow_mut().retain(|client| {
             if std::ptr::eq(&**client, from) || client.queue.push(&line) {
                 return true;
             }
-            // Both of its tasks wait for the stream, and find that it has ended.
+            // Both of its tasks wait for the stream, and this ends their waits.
             client.queue.close();
             client.stream.shutdown(Shutdown::Both).ok();
             false
@@ -165,7 +158,7 @@ impl Room {
     }
 }
 
-/// Text on its way to one client, and the task that waits for it.
+/// The queue of a client: text, and the task that waits for it.
 #[derive(Default)]
 struct Queue(RefCell<Waiting>);
 
@@ -177,7 +170,7 @@ struct Waiting {
 }
 
 impl Queue {
-    /// False: there is no room for the line.
+    /// Adds a line. Returns false if there is no room for it.
     fn push(&self, line: &str) -> bool {
         let fits = self.0.borrow().text.len() + line.len() <= QUEUE;
         if fits {
@@ -186,7 +179,7 @@ impl Queue {
         fits
     }
 
-    /// Nothing more will come.
+    /// Closes the queue: no line follows.
     fn close(&self) {
         self.change(|waiting| waiting.closed = true);
     }
@@ -196,13 +189,13 @@ impl Queue {
         change(&mut waiting);
         let waker = waiting.waker.take();
         drop(waiting);
-        // A waker may be anybody's code: called when the queue is not borrowed any more.
+        // A waker may run any code, so it is called after the borrow has ended.
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// All that is there, as soon as there is something; `None` when there will be nothing more.
+    /// Waits for text and returns all of it, or `None` if the queue is closed and empty.
     async fn next(&self) -> Option<Vec<u8>> {
         poll_fn(|cx| {
             let mut waiting = self.0.borrow_mut();

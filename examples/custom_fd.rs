@@ -1,14 +1,15 @@
-//! Waiting for descriptors that the crate knows nothing about, with `AsyncFd`.
+//! Waiting for any file descriptor with `AsyncFd`.
 //!
 //! ```text
 //! cargo run --example custom_fd
 //! ```
 //!
-//! A shell prints lines, which arrive through a socket pair of the standard library, and makes files, which the kernel
-//! reports through inotify (on Linux; elsewhere the lines are all there is). Both are waited for at once, on one thread.
+//! A shell prints lines and creates files. The lines arrive through a socket pair of the standard
+//! library. The files are reported by inotify, on Linux only. One thread waits for both.
 //!
-//! Three things are all that it takes: a value that owns the fd (`AsFd`), `O_NONBLOCK` set on it, and a closure that
-//! makes the call. `async_io` makes it again, as soon as the fd is ready, as long as it says `WouldBlock`.
+//! `AsyncFd` needs a value that owns the fd (`AsFd`), `O_NONBLOCK` set on the fd, and a closure
+//! that makes the system call. While the closure returns `WouldBlock`, `async_io` waits until the
+//! fd is ready and calls it again.
 
 use reveille::io::{AsyncFd, Interest};
 use std::io::{self, Read};
@@ -17,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What the shell does, in an empty directory.
+/// The script of the shell, which runs in an empty directory.
 const SCRIPT: &str = "for name in one two three; do echo making $name; : > $name; sleep 0.2; done";
 
 fn main() -> io::Result<()> {
@@ -32,7 +33,8 @@ async fn watch(directory: &Path) -> io::Result<()> {
     let files = reveille::spawn(files::report(directory)?);
 
     let (ours, theirs) = UnixStream::pair()?;
-    // The two ends are two open files: the shell's stays blocking, as it expects.
+    // The two ends are two open files, so the shell's end stays in blocking mode, as the shell
+    // expects.
     ours.set_nonblocking(true)?;
     let mut shell = Command::new("sh")
         .args(["-c", SCRIPT])
@@ -47,10 +49,10 @@ async fn watch(directory: &Path) -> io::Result<()> {
         let read = output.async_io(Interest::READABLE, |mut stream| stream.read(&mut buffer));
         match read.await? {
             0 => break,
-            n => print!("the shell says: {}", String::from_utf8_lossy(&buffer[..n])),
+            n => print!("shell: {}", String::from_utf8_lossy(&buffer[..n])),
         }
     }
-    // It has closed its output, so this waits for hardly anything.
+    // The shell has closed its output, so this hardly waits.
     shell.wait()?;
 
     files.abort();
@@ -70,7 +72,7 @@ mod files {
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
-    /// Prints the name of each file that is made in a directory, until it is aborted.
+    /// Prints the name of each file that is created in a directory, until it is aborted.
     pub(super) fn report(
         directory: &Path,
     ) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
@@ -80,12 +82,13 @@ mod files {
             loop {
                 let read = inotify.async_io(Interest::READABLE, |mut file| file.read(&mut buffer));
                 let n = read.await?;
-                for_each_name(&buffer[..n], |name| println!("the kernel says: {name}"));
+                for_each_name(&buffer[..n], |name| println!("inotify: {name}"));
             }
         })
     }
 
-    /// An inotify descriptor that watches a directory, as a `File`, so that the rest is safe code.
+    /// Returns an inotify descriptor that watches a directory, as a `File`, so that the rest is
+    /// safe code.
     fn new_inotify(directory: &Path) -> io::Result<File> {
         let path = CString::new(directory.as_os_str().as_bytes())?;
         // SAFETY: the call takes no pointer.
@@ -93,7 +96,7 @@ mod files {
         if fd == -1 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        // SAFETY: the call has just returned this descriptor, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: `path` ends with a zero byte and outlives the call, which keeps no pointer.
         let watch =
@@ -104,7 +107,8 @@ mod files {
         Ok(fd.into())
     }
 
-    /// Each record is a head of 16 bytes, of which the last four say how long the name is that follows.
+    /// Calls `f` with each name. A record is a head of 16 bytes and a name, whose length is in the
+    /// last four bytes of the head.
     fn for_each_name(mut records: &[u8], mut f: impl FnMut(&str)) {
         while let Some((head, rest)) = records.split_at_checked(16) {
             let len = u32::from_ne_bytes([head[12], head[13], head[14], head[15]]) as usize;
@@ -125,7 +129,7 @@ mod files {
     use std::path::Path;
 
     pub(super) fn report(_directory: &Path) -> io::Result<Ready<io::Result<()>>> {
-        println!("(the files are watched by inotify, which only Linux has)");
+        println!("files are not reported: inotify needs Linux");
         Ok(std::future::ready(Ok(())))
     }
 }

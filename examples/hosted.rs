@@ -1,48 +1,49 @@
-//! A runtime inside another loop: here the callback loop carries it, but a game's or a toolkit's would do it the same
-//! way.
+//! A runtime inside another loop. Here the host is a callback loop; the loop of a game or of a
+//! graphical toolkit would work the same way.
 //!
 //! ```text
 //! cargo run --release --example hosted
 //! ```
 //!
-//! The host watches the runtime's one descriptor and its next deadline, and lets it make a turn when one of them says
-//! so. Neither loop asks the other again and again: the last line tells how many turns were made for how many things
-//! that happened.
+//! The host watches one descriptor of the runtime and its next deadline. It calls `turn` if the
+//! descriptor is readable or the deadline has passed, so neither loop has to poll the other in
+//! between. The last line prints how many turns were made for how many requests.
 
 use reveille::Runtime;
 use reveille::backend::{Interest, Trigger};
-use reveille::event_loop::{EventLoop, Timer};
+use reveille::event_loop::{EventLoop, TimerKey};
 use reveille::net::{TcpListener, TcpStream};
 use reveille::time::{Duration, Instant, now, sleep};
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-/// Requests that the client sends.
+/// The number of requests that the client sends.
 const REQUESTS: u32 = 50;
 
-/// What the client waits between two requests.
+/// How long the client waits between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
 
 fn main() -> io::Result<()> {
     let runtime = Rc::new(Runtime::new()?);
-    let fd = match runtime.as_fd() {
+    let fd = match runtime.host_fd() {
         Ok(fd) => fd.try_clone_to_owned()?,
         Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            println!("nothing to host: {error}");
+            println!("this backend cannot be hosted: {error}");
             return Ok(());
         }
         Err(error) => return Err(error),
     };
 
     let mut host = EventLoop::new(Host::new(runtime.clone()))?;
-    // Something of the runtime's is ready. Level-triggered: it stays so until the runtime has looked.
+    // Readable while the runtime has something to do. Level-triggered, so it is reported until the
+    // runtime has done it.
     host.attach(fd, Interest::READABLE, Trigger::Level, |host, _, _| {
         turn(host)
     })?;
-    // Before the host sleeps it sets its timer to the runtime's next deadline.
-    host.before_wait(mind_the_deadline);
-    // And the host has work of its own.
+    // Before the host waits, it sets its timer to the runtime's next deadline.
+    host.before_wait(follow_the_deadline);
+    // The host has other work too.
     host.set_timer(Duration::from_millis(10), |host, timer| {
         host.data_mut().ticks += 1;
         host.reset_timer(timer, Duration::from_millis(10));
@@ -68,11 +69,11 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// What the host's handlers share.
+/// The data of the host's handlers.
 struct Host {
     runtime: Rc<Runtime>,
-    /// Goes off at the runtime's next deadline.
-    alarm: Option<(Timer, Instant)>,
+    /// The timer at the runtime's next deadline.
+    alarm: Option<(TimerKey, Instant)>,
     turns: u32,
     ticks: u32,
 }
@@ -88,18 +89,18 @@ impl Host {
     }
 }
 
-/// Lets the runtime do what there is to do, without waiting.
+/// Runs one turn of the runtime, without waiting.
 fn turn(host: &mut EventLoop<Host>) {
     host.data_mut().turns += 1;
     let runtime = host.data().runtime.clone();
     if let Err(error) = runtime.turn(Some(Duration::ZERO)) {
-        eprintln!("hosted: the runtime failed: {error}");
+        eprintln!("hosted: a turn of the runtime failed: {error}");
         host.stop();
     }
 }
 
-/// Sets the host's timer to the moment at which the runtime wants to be called again, if that has changed.
-fn mind_the_deadline(host: &mut EventLoop<Host>) {
+/// Sets the host's timer to the runtime's next deadline, if that has changed.
+fn follow_the_deadline(host: &mut EventLoop<Host>) {
     let next = host.data().runtime.next_deadline();
     let alarm = host.data().alarm;
     if alarm.map(|(_, deadline)| deadline) == next {
@@ -118,7 +119,7 @@ fn mind_the_deadline(host: &mut EventLoop<Host>) {
     host.data_mut().alarm = alarm;
 }
 
-/// A server and its client, as on any runtime.
+/// A server and its client, the same as in any runtime.
 async fn converse(answered: &Cell<u32>) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;

@@ -1,74 +1,65 @@
-//! One thread accepts, several serve: each connection is handed to the loop of another thread by a message.
+//! One thread accepts connections and sends each of them, by a message, to the loop of another
+//! thread.
 //!
 //! ```text
 //! cargo run --release --example many_threads -- --addr 127.0.0.1:7777 --threads 4
 //! ```
 //!
-//! This is how FastDFS uses its loops, less the pointers through a pipe: the message is the socket itself, and a loop that
-//! is gone gives it back. Nothing else is shared, so the handlers need no locks.
+//! The message contains the socket itself. If a loop has ended, `send` returns the socket. The
+//! threads share nothing else, so the handlers need no locks.
+
+mod support;
 
 use reveille::backend::{BackendKind, Interest, Trigger};
-use reveille::event_loop::{Builder, Cause, EventLoop, Sender, Source};
+use reveille::event_loop::{Builder, Cause, EventLoop, Key, Sender};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// The most that one read takes.
+/// The most bytes that one read takes.
 const BUFFER: usize = 16 * 1024;
 
-/// How long the acceptor waits when there is no descriptor left.
-const BREATHER: Duration = Duration::from_millis(100);
+/// How long the accepting thread pauses when the process is out of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
 
 const USAGE: &str = "\
-usage: many_threads [--addr ADDR] [--backend NAME] [--threads N]
+usage: many_threads [--addr IP:PORT] [--backend NAME] [--threads N]
 
-  --addr ADDR      IP:PORT to listen on (no host name), 127.0.0.1:7777 if not given; port 0 lets the system choose
-  --backend NAME   epoll, poll, ...; without it the variable REVEILLE_BACKEND decides, and else the best one there is
-  --threads N      loops that serve, each on a thread of its own; as many as there are processors if not given
-  --help           print this";
+  --addr IP:PORT   where to listen (default 127.0.0.1:7777); port 0: any free port
+  --backend NAME   epoll, poll, ... (default: REVEILLE_BACKEND, or the best one here)
+  --threads N      the number of threads that serve (default: one for each processor)
+  --help           print this text";
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("many_threads: {error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("many_threads: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let mut arguments = support::Arguments::new(USAGE);
+    let addr = arguments.take("--addr");
+    let backend = arguments.take("--backend");
+    let threads = arguments.take("--threads");
+    arguments.finish();
+    let addr = addr.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7777)));
+    let threads = threads
+        .or_else(|| thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN);
+    support::report(run(addr, backend, threads))
 }
 
-fn run(arguments: &Arguments) -> io::Result<()> {
+fn run(addr: SocketAddr, backend: Option<BackendKind>, threads: NonZeroUsize) -> io::Result<()> {
     let mut workers = Vec::new();
-    for _ in 0..arguments.threads {
-        workers.push(start_worker(arguments.backend)?);
+    for _ in 0..threads.get() {
+        workers.push(start_worker(backend)?);
     }
-    let addr = arguments.addr;
-    let bound = TcpListener::bind(addr);
-    let listener =
-        bound.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
+    let listener = TcpListener::bind(addr)?;
     let (addr, backend) = (listener.local_addr()?, &workers[0].backend);
-    let mut stdout = io::stdout();
-    writeln!(stdout, "listening on {addr} backend={backend}")?;
-    stdout.flush()?;
+    println!("listening on {addr} backend={backend}");
     accept(&listener, &workers)
 }
 
-/// Accepts for ever, and deals the connections out in turn.
+/// Accepts connections and sends them to the workers in turn.
 fn accept(listener: &TcpListener, workers: &[Worker]) -> io::Result<()> {
     let mut turns = workers.iter().cycle();
     loop {
@@ -78,24 +69,27 @@ fn accept(listener: &TcpListener, workers: &[Worker]) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 eprintln!("many_threads: accept: {error}");
-                thread::sleep(BREATHER);
+                thread::sleep(PAUSE);
                 continue;
             }
         };
-        let worker = turns.next().expect("the workers go round and round");
+        let worker = turns.next().expect("there is at least one worker");
         if worker.connections.send(stream).is_err() {
-            return Err(io::Error::other("a worker has ended"));
+            return Err(io::Error::other(
+                "a worker has ended: see its message above",
+            ));
         }
     }
 }
 
-/// A loop on a thread of its own.
+/// A loop on another thread.
 struct Worker {
     connections: Sender<TcpStream>,
     backend: String,
 }
 
-/// A loop stays on the thread that made it, so the thread makes it and sends back what others need of it.
+/// Starts a thread. A loop cannot move to another thread, so the new thread creates it and sends
+/// its sender back.
 fn start_worker(backend: Option<BackendKind>) -> io::Result<Worker> {
     let (made, worker) = mpsc::channel();
     thread::Builder::new().spawn(move || {
@@ -108,9 +102,9 @@ fn start_worker(backend: Option<BackendKind>) -> io::Result<Worker> {
             Err(error) => return drop(made.send(Err(error))),
         };
         let connections = event_loop.on_message(|event_loop, stream| {
-            // An error concerns this connection alone, and closes it.
+            // The error is about this connection only, which is closed.
             if let Err(error) = welcome(event_loop, stream) {
-                eprintln!("many_threads: a connection was dropped: {error}");
+                eprintln!("many_threads: a connection was closed: {error}");
             }
         });
         let backend = event_loop.backend_name().to_owned();
@@ -129,6 +123,7 @@ fn start_worker(backend: Option<BackendKind>) -> io::Result<Worker> {
         .map_err(|_| io::Error::other("a worker panicked"))?
 }
 
+/// Attaches a new connection to the loop of this thread.
 fn welcome(event_loop: &mut EventLoop<Vec<u8>>, stream: TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
@@ -140,7 +135,7 @@ fn welcome(event_loop: &mut EventLoop<Vec<u8>>, stream: TcpStream) -> io::Result
     Ok(())
 }
 
-/// A connection, and what its client has not taken yet.
+/// A connection, and the bytes that its client has not taken.
 struct Connection {
     stream: TcpStream,
     left: Vec<u8>,
@@ -152,22 +147,24 @@ impl AsFd for Connection {
     }
 }
 
-fn serve(event_loop: &mut EventLoop<Vec<u8>>, source: Source<Connection>, _: Cause) {
-    let Some((connection, buffer)) = event_loop.get_with_data(source) else {
+/// Called when a connection is ready.
+fn serve(event_loop: &mut EventLoop<Vec<u8>>, key: Key<Connection>, _: Cause) {
+    let Some((connection, buffer)) = event_loop.get_with_data(key) else {
         return;
     };
     let next = connection.echo(buffer);
-    let goes_on = match next {
-        Ok(Some(interest)) => event_loop.modify(source, interest).is_ok(),
+    let stays_open = match next {
+        Ok(Some(interest)) => event_loop.modify(key, interest).is_ok(),
         Ok(None) | Err(_) => false,
     };
-    if !goes_on {
-        event_loop.close(source);
+    if !stays_open {
+        event_loop.close(key);
     }
 }
 
 impl Connection {
-    /// Sends back what has come; what to wait for next, or `None` at the end.
+    /// Sends the received bytes back. Returns what to wait for next, or `None` at the end of the
+    /// stream.
     fn echo(&mut self, buffer: &mut [u8]) -> io::Result<Option<Interest>> {
         let Connection { stream, left } = self;
         if left.is_empty() {
@@ -195,45 +192,4 @@ fn is_transient(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
-}
-
-struct Arguments {
-    addr: SocketAddr,
-    backend: Option<BackendKind>,
-    threads: usize,
-}
-
-impl Arguments {
-    /// `None`: the usage was asked for.
-    fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-        let mut arguments = Arguments {
-            addr: SocketAddr::from(([127, 0, 0, 1], 7777)),
-            backend: None,
-            threads: thread::available_parallelism().map_or(1, usize::from),
-        };
-        while let Some(flag) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--addr" => {
-                    let text = value()?;
-                    arguments.addr = text
-                        .parse()
-                        .map_err(|_| format!("{text:?} is no address such as 127.0.0.1:7777"))?;
-                }
-                "--backend" => {
-                    arguments.backend = Some(value()?.parse().map_err(|e| format!("{e}"))?);
-                }
-                "--threads" => {
-                    let text = value()?;
-                    arguments.threads = match text.parse() {
-                        Ok(threads @ 1..=1024) => threads,
-                        _ => return Err(format!("{text:?} is no number from 1 to 1024")),
-                    };
-                }
-                "--help" | "-h" => return Ok(None),
-                other => return Err(format!("unknown argument {other:?}")),
-            }
-        }
-        Ok(Some(arguments))
-    }
 }

@@ -1,15 +1,16 @@
-//! A kernel mechanism of one's own, outside the crate: written, judged, and used.
+//! A custom backend: written, checked by the conformance cases, and used by a runtime.
 //!
 //! ```text
 //! cargo run --example own_backend --features conformance
 //! ```
 //!
-//! It is poll(2) once more, in the plainest way: a map of what is watched, from which each wait makes the array anew. What
-//! has to hold is the contract at the head of `reveille::backend`; `reveille::conformance` asks for it case by case.
-//! What a mechanism cannot do it does not claim: then it is not asked for, neither by the cases nor by the runtime.
+//! It uses poll(2) in the plainest way: a map of the watched fds, from which each wait builds the
+//! array for poll. The contract that it must keep is at the head of `reveille::backend`, and
+//! `reveille::conformance` checks it case by case. `Capabilities` names what it can do. Neither the
+//! cases nor the runtime use anything else.
 
 use reveille::backend::{
-    Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Readiness, Token, Trigger,
+    Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Ready, Token, Trigger,
 };
 use reveille::net::{TcpListener, TcpStream};
 use std::collections::BTreeMap;
@@ -21,7 +22,9 @@ fn main() -> io::Result<()> {
     let report = reveille::conformance::run(&mut || Ok(Box::new(OwnPoll::new()?)));
     println!("{report}");
     if !report.is_ok() {
-        return Err(io::Error::other("the backend does not keep the contract"));
+        return Err(io::Error::other(
+            "the backend broke the contract: see the failed cases above",
+        ));
     }
     let builder = reveille::Builder::new().with_backend(OwnPoll::new()?);
     let runtime = builder.build()?;
@@ -62,13 +65,13 @@ async fn ask(addr: std::net::SocketAddr, number: u8) -> io::Result<()> {
     Ok(())
 }
 
-/// The mechanism. One thread has it, so it needs no lock; only the notifier is known to others.
+/// The backend. It stays on one thread and needs no lock. Other threads have only its notifier.
 #[derive(Debug)]
 struct OwnPoll {
     watched: BTreeMap<RawFd, Watched>,
-    /// The ready-made wake-up, an fd to be watched with the others.
+    /// The fd that wakes a wait from another thread. It is polled with the others.
     notify: NotifyFd,
-    /// The number at which the next batch begins, so that low ones are not always served first.
+    /// The fd at which the next batch starts, so that low numbers are not always served first.
     next: RawFd,
 }
 
@@ -76,7 +79,8 @@ struct OwnPoll {
 struct Watched {
     token: Token,
     interest: Interest,
-    /// What poll is to look for. `None`: not at all, for it would tell of hang-ups and errors again and again.
+    /// The events to poll for. With `None` the fd is not polled, because poll would report a
+    /// hang-up again and again.
     armed: Option<libc::c_short>,
 }
 
@@ -89,7 +93,8 @@ impl OwnPoll {
         })
     }
 
-    /// The number alone proves nothing: it may have been closed, and be another file's by now. The token decides.
+    /// Finds a watched fd. The number alone is not enough, because it may have been closed and
+    /// belong to another file.
     fn find(&mut self, fd: RawFd, token: Token) -> io::Result<&mut Watched> {
         let found = self.watched.get_mut(&fd);
         found
@@ -97,8 +102,13 @@ impl OwnPoll {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Takes note of what is reported. An `Edge` direction is silent until it is armed again, and a hang-up or an error
-    /// silences both; a number that is not open is forgotten.
+    /// Disarms what is reported, and returns the token.
+    ///
+    /// | event | effect |
+    /// |---|---|
+    /// | readiness | that direction is not polled until it is armed again (`Trigger::Edge`) |
+    /// | hang-up or error | the fd is not polled until it is armed again |
+    /// | the number is not open | the fd is removed |
     fn disarm(&mut self, fd: RawFd, seen: libc::c_short) -> Option<Token> {
         let watched = self.watched.get_mut(&fd)?;
         let token = watched.token;
@@ -117,8 +127,9 @@ impl Backend for OwnPoll {
         "own-poll"
     }
 
-    /// Only what holds. Futures need `Edge`, which is all that is claimed here; `rearm` says that a direction must be armed
-    /// again. There is no `after_fork` either: what the trait does by itself is to refuse.
+    /// Futures need `Edge`, so that is the only trigger here. `rearm` means that a direction must
+    /// be armed again after each event. `after_fork` is not implemented: the trait's default
+    /// returns an error.
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::none();
         capabilities.edge = true;
@@ -140,7 +151,8 @@ impl Backend for OwnPoll {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let number = fd.as_raw_fd();
-        // Also if it was closed without `remove` and is another file's by now: the caller knows, removes it and comes again.
+        // Even if the number was closed without `remove` and belongs to another file: the caller
+        // removes it and adds again.
         if self.watched.contains_key(&number) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -178,7 +190,7 @@ impl Backend for OwnPoll {
     fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         let watched = self.find(fd, token)?;
         let again = interest & (watched.interest | Interest::ERROR);
-        if !again.is_none() {
+        if !again.is_empty() {
             watched.armed = Some(watched.armed.unwrap_or(0) | mask(again));
         }
         Ok(())
@@ -203,7 +215,7 @@ impl Backend for OwnPoll {
         );
         poll(&mut entries, timeout)?;
         if entries[0].revents != 0 {
-            // Consumed here; what another thread published before it will be looked at after this wait.
+            // The caller handles the messages of other threads after this wait.
             self.notify.drain();
         }
         for seen in entries[1..].iter().filter(|entry| entry.revents != 0) {
@@ -236,7 +248,7 @@ fn entry(fd: RawFd, events: libc::c_short) -> libc::pollfd {
     }
 }
 
-/// The timeout in whole milliseconds, rounded up: a wait is never shorter than it was told.
+/// Calls poll(2). The timeout is rounded up to milliseconds, so that a wait is never too short.
 fn poll(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<()> {
     let millis = timeout.map_or(-1, |timeout| {
         let rounded = timeout.as_nanos().div_ceil(1_000_000);
@@ -245,13 +257,13 @@ fn poll(entries: &mut [libc::pollfd], timeout: Option<Duration>) -> io::Result<(
     // SAFETY: pointer and length are those of one slice, which the call may write to.
     let ready = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as _, millis) };
     if ready == -1 {
-        // A signal among them, which the caller is to hear of as `Interrupted`.
+        // A signal is returned too, as `Interrupted`.
         return Err(io::Error::last_os_error());
     }
     Ok(())
 }
 
-/// What poll is asked for. Hang-ups and errors come without being asked.
+/// Converts an interest for poll(2), which always reports hang-ups and errors.
 fn mask(interest: Interest) -> libc::c_short {
     let pick = |asked, bit| if interest.contains(asked) { bit } else { 0 };
     pick(Interest::READABLE, libc::POLLIN)
@@ -259,21 +271,22 @@ fn mask(interest: Interest) -> libc::c_short {
         | pick(Interest::PRIORITY, libc::POLLPRI)
 }
 
-/// What poll has seen: whoever waits must hear of whatever would make his call return.
-fn readiness(seen: libc::c_short) -> Readiness {
-    let both = Readiness::READABLE | Readiness::WRITABLE;
-    let closed = Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
-    let mut readiness = Readiness::EMPTY;
-    for (bit, told) in [
-        (libc::POLLIN, Readiness::READABLE),
-        (libc::POLLOUT, Readiness::WRITABLE),
-        (libc::POLLPRI, Readiness::PRIORITY),
-        (libc::POLLERR, both | Readiness::ERROR),
+/// Converts what poll(2) has reported. An error or a hang-up sets both directions, because both
+/// calls would return.
+fn readiness(seen: libc::c_short) -> Ready {
+    let both = Ready::READABLE | Ready::WRITABLE;
+    let closed = Ready::READ_CLOSED | Ready::WRITE_CLOSED;
+    let mut readiness = Ready::EMPTY;
+    for (bit, reported) in [
+        (libc::POLLIN, Ready::READABLE),
+        (libc::POLLOUT, Ready::WRITABLE),
+        (libc::POLLPRI, Ready::PRIORITY),
+        (libc::POLLERR, both | Ready::ERROR),
         (libc::POLLHUP, both | closed),
-        (libc::POLLNVAL, both | Readiness::INVALID),
+        (libc::POLLNVAL, both | Ready::INVALID),
     ] {
         if seen & bit != 0 {
-            readiness |= told;
+            readiness |= reported;
         }
     }
     readiness

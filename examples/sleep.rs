@@ -1,12 +1,12 @@
-//! A program that sleeps and does nothing else, to be watched:
+//! The system calls of a timer, to be watched with strace.
 //!
 //! ```text
 //! cargo build --release --example sleep
 //! strace target/release/examples/sleep
 //! ```
 //!
-//! Between `sleeping` and `done` each sleep costs exactly one system call: a wait that ends at the deadline. Nothing
-//! wakes the loop to tell it that there is a timer, and nothing asks again whether the time has come.
+//! Between `sleeping` and `done` each sleep is one system call: a wait that ends at the deadline.
+//! Setting a timer does not wake the loop, and nothing polls the clock.
 
 use reveille::time::{Duration, sleep};
 

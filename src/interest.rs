@@ -1,49 +1,71 @@
-//! What is asked for ([`Interest`]) and what was seen ([`Readiness`]): two plain bit sets, never one type for both.
+//! [`Interest`], what to wait for, and [`Ready`], what was found: two sets of bits.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign, Sub};
 
-/// What a registration asks its backend to look for.
+/// The set of events to wait for.
+///
+/// | bit | the wait ends if |
+/// |---|---|
+/// | READABLE | a read would not block; this includes the end of the stream |
+/// | WRITABLE | a write would not block |
+/// | PRIORITY | there is out-of-band data or another exceptional condition |
+/// | ERROR | an error is pending |
+///
+/// Errors and hang-ups end every wait, whatever the interest is. The backend `select` cannot wait
+/// for ERROR alone.
+///
+/// # Examples
 ///
 /// ```
 /// use reveille::io::Interest;
+///
 /// let both = Interest::READABLE | Interest::WRITABLE;
 /// assert!(both.is_readable() && both.is_writable());
 /// assert_eq!(both.remove(Interest::READABLE), Some(Interest::WRITABLE));
+/// assert_eq!(both - both, Interest::EMPTY);
+///
+/// const ALL: Interest = Interest::READABLE
+///     .union(Interest::WRITABLE)
+///     .add(Interest::PRIORITY)
+///     .add(Interest::ERROR);
+/// assert!(ALL.is_priority() && ALL.is_error() && ALL.contains(both));
+/// assert_eq!(ALL.bits(), 15);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Interest(u8);
 
 impl Interest {
-    /// Nothing: the fd stays known but is not looked at. Kernels report hang-ups and errors all the same.
-    pub const NONE: Interest = Interest(0);
-    /// Reading would not block; also a peer that closed its side.
+    /// The empty set. The fd stays registered. Most backends still report hang-ups and errors.
+    pub const EMPTY: Interest = Interest(0);
+    /// A read would not block. This includes the end of the stream.
     pub const READABLE: Interest = Interest(1);
-    /// Writing would not block.
+    /// A write would not block.
     pub const WRITABLE: Interest = Interest(2);
-    /// Out-of-band data on TCP, or what else the fd's driver calls an exceptional condition (`POLLPRI`).
+    /// Out-of-band data on TCP, or another exceptional condition of the file (`POLLPRI`).
     pub const PRIORITY: Interest = Interest(4);
-    /// Errors alone. Nearly every mechanism reports errors without being asked; this only opens the slot to wait for them.
-    /// (`select` reports them as READABLE and WRITABLE, to who asked for that.)
+    /// An error is pending. All backends but `select` report errors to every registration, so this
+    /// bit is needed only to wait for errors alone. `select` reports them as READABLE and WRITABLE.
     pub const ERROR: Interest = Interest(8);
 
-    /// A bit that nobody asks for: who keeps a set to himself may keep a flag of his own in the same byte.
-    pub(crate) const SPARE: Interest = Interest(128);
-
-    /// Both sets together.
+    /// Returns the union of both sets. Unlike `|`, it can be called in a `const`.
     #[inline]
     #[must_use]
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "the name tokio's users know; `|` does the same"
-    )]
-    pub const fn add(self, other: Interest) -> Interest {
+    pub const fn union(self, other: Interest) -> Interest {
         Interest(self.0 | other.0)
     }
 
-    /// This set without `other`, or `None` when nothing is left.
+    /// Same as [`union`](Interest::union), under the name that tokio uses.
+    #[inline]
+    #[must_use]
+    #[allow(clippy::should_implement_trait, reason = "tokio's name")]
+    pub const fn add(self, other: Interest) -> Interest {
+        self.union(other)
+    }
+
+    /// Returns this set without `other`, or `None` if nothing is left.
     #[must_use]
     pub const fn remove(self, other: Interest) -> Option<Interest> {
         match self.0 & !other.0 {
@@ -52,43 +74,43 @@ impl Interest {
         }
     }
 
-    /// Whether [`READABLE`](Interest::READABLE) is in the set.
+    /// Returns true if [`READABLE`](Interest::READABLE) is in the set.
     #[inline]
     pub const fn is_readable(self) -> bool {
-        self.0 & 1 != 0
+        self.contains(Interest::READABLE)
     }
 
-    /// Whether [`WRITABLE`](Interest::WRITABLE) is in the set.
+    /// Returns true if [`WRITABLE`](Interest::WRITABLE) is in the set.
     #[inline]
     pub const fn is_writable(self) -> bool {
-        self.0 & 2 != 0
+        self.contains(Interest::WRITABLE)
     }
 
-    /// Whether [`PRIORITY`](Interest::PRIORITY) is in the set.
+    /// Returns true if [`PRIORITY`](Interest::PRIORITY) is in the set.
     #[inline]
     pub const fn is_priority(self) -> bool {
-        self.0 & 4 != 0
+        self.contains(Interest::PRIORITY)
     }
 
-    /// Whether [`ERROR`](Interest::ERROR) is in the set.
+    /// Returns true if [`ERROR`](Interest::ERROR) is in the set.
     #[inline]
     pub const fn is_error(self) -> bool {
-        self.0 & 8 != 0
+        self.contains(Interest::ERROR)
     }
 
-    /// Whether nothing is asked for.
+    /// Returns true if the set is empty.
     #[inline]
-    pub const fn is_none(self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of `other` is in the set.
+    /// Returns true if all of `other` is in the set.
     #[inline]
     pub const fn contains(self, other: Interest) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// The bits, for a backend's own tables: READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8.
+    /// Returns the bits, for the tables of a backend: READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8.
     #[inline]
     pub const fn bits(self) -> u8 {
         self.0
@@ -99,7 +121,7 @@ impl BitOr for Interest {
     type Output = Interest;
     #[inline]
     fn bitor(self, other: Interest) -> Interest {
-        self.add(other)
+        self.union(other)
     }
 }
 
@@ -118,7 +140,7 @@ impl BitAnd for Interest {
     }
 }
 
-/// The set without `other`; unlike [`Interest::remove`] the result may be [`Interest::NONE`].
+/// The set without `other`. Unlike that of [`Interest::remove`], the result may be empty.
 impl Sub for Interest {
     type Output = Interest;
     #[inline]
@@ -134,162 +156,186 @@ impl fmt::Debug for Interest {
     }
 }
 
-/// What a backend saw of an fd.
+/// The set of events that were found on an fd.
 ///
-/// A hang-up or an error also sets READABLE and WRITABLE, because both calls would return at once; the other bits say
-/// why. READ_CLOSED and WRITE_CLOSED are kept apart: a peer that only ended its sending side can still be written to.
-/// They may be missing although the side is closed, never the other way round.
+/// | bits | meaning |
+/// |---|---|
+/// | READABLE, WRITABLE | a read or a write would not block; a hang-up or an error sets both bits, because both calls would return |
+/// | READ_CLOSED | the peer sends no more, and may still read |
+/// | WRITE_CLOSED | the peer reads no more |
+/// | [`ERROR`](Ready::ERROR), [`PRIORITY`](Ready::PRIORITY), [`INVALID`](Ready::INVALID) | see the constants |
+///
+/// If READ_CLOSED or WRITE_CLOSED is set, that side is closed. A side may be closed although its
+/// bit is not set, because not every backend reports it.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::io::{Interest, Ready};
+///
+/// let half_closed = Ready::READABLE | Ready::READ_CLOSED;
+/// assert!(half_closed.is_read_closed() && !half_closed.is_write_closed());
+/// assert!(half_closed.intersects(Ready::from_interest(Interest::READABLE)));
+/// assert_eq!(half_closed - Ready::READ_CLOSED, Ready::READABLE);
+/// assert_eq!(half_closed - Ready::ALL, Ready::EMPTY);
+/// assert!(!Ready::ALL.contains(Ready::INVALID));
+///
+/// const FAILED: Ready = Ready::ERROR.union(Ready::PRIORITY).union(Ready::WRITE_CLOSED);
+/// assert!(FAILED.is_error() && FAILED.is_priority() && !FAILED.is_invalid());
+/// assert_eq!(FAILED.bits(), 8 + 4 + 32);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Readiness(u8);
+pub struct Ready(u8);
 
-impl Readiness {
-    /// Nothing.
-    pub const EMPTY: Readiness = Readiness(0);
-    /// Reading would not block.
-    pub const READABLE: Readiness = Readiness(1);
-    /// Writing would not block.
-    pub const WRITABLE: Readiness = Readiness(2);
+impl Ready {
+    /// The empty set.
+    pub const EMPTY: Ready = Ready(0);
+    /// A read would not block.
+    pub const READABLE: Ready = Ready(1);
+    /// A write would not block.
+    pub const WRITABLE: Ready = Ready(2);
     /// Out-of-band data or another exceptional condition.
-    pub const PRIORITY: Readiness = Readiness(4);
-    /// An error is pending on the fd; the next call reports it.
-    pub const ERROR: Readiness = Readiness(8);
-    /// The peer will send no more, or the reading side was shut down.
-    pub const READ_CLOSED: Readiness = Readiness(16);
-    /// Nothing can be sent any more.
-    pub const WRITE_CLOSED: Readiness = Readiness(32);
-    /// The fd was closed behind the backend's back (`POLLNVAL`).
-    pub const INVALID: Readiness = Readiness(64);
-    /// Every bit but [`INVALID`](Readiness::INVALID).
-    pub const ALL: Readiness = Readiness(63);
-    /// A bit that nothing ever sees: who keeps a set to himself may keep a flag of his own in the same byte.
-    pub(crate) const SPARE: Readiness = Readiness(128);
+    pub const PRIORITY: Ready = Ready(4);
+    /// An error is pending on the fd. The next call returns it.
+    pub const ERROR: Ready = Ready(8);
+    /// The peer sends no more, or the reading side was shut down.
+    pub const READ_CLOSED: Ready = Ready(16);
+    /// Nothing more can be sent.
+    pub const WRITE_CLOSED: Ready = Ready(32);
+    /// The fd was closed without being deregistered (`POLLNVAL`).
+    pub const INVALID: Ready = Ready(64);
+    /// All bits except [`INVALID`](Ready::INVALID).
+    pub const ALL: Ready = Ready(63);
 
-    /// Whether reading would not block.
+    /// Returns true if a read would not block.
     #[inline]
     pub const fn is_readable(self) -> bool {
-        self.0 & 1 != 0
+        self.contains(Ready::READABLE)
     }
 
-    /// Whether writing would not block.
+    /// Returns true if a write would not block.
     #[inline]
     pub const fn is_writable(self) -> bool {
-        self.0 & 2 != 0
+        self.contains(Ready::WRITABLE)
     }
 
-    /// Whether there is an exceptional condition.
+    /// Returns true if there is an exceptional condition.
     #[inline]
     pub const fn is_priority(self) -> bool {
-        self.0 & 4 != 0
+        self.contains(Ready::PRIORITY)
     }
 
-    /// Whether an error is pending.
+    /// Returns true if an error is pending.
     #[inline]
     pub const fn is_error(self) -> bool {
-        self.0 & 8 != 0
+        self.contains(Ready::ERROR)
     }
 
-    /// Whether the reading side has ended.
+    /// Returns true if the reading side is closed.
     #[inline]
     pub const fn is_read_closed(self) -> bool {
-        self.0 & 16 != 0
+        self.contains(Ready::READ_CLOSED)
     }
 
-    /// Whether the writing side has ended.
+    /// Returns true if the writing side is closed.
     #[inline]
     pub const fn is_write_closed(self) -> bool {
-        self.0 & 32 != 0
+        self.contains(Ready::WRITE_CLOSED)
     }
 
-    /// Whether the fd was not open any more.
+    /// Returns true if the fd is not open.
     #[inline]
     pub const fn is_invalid(self) -> bool {
-        self.0 & 64 != 0
+        self.contains(Ready::INVALID)
     }
 
-    /// Whether nothing was seen.
+    /// Returns true if the set is empty.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of `other` was seen.
+    /// Returns true if all of `other` is in the set.
     #[inline]
-    pub const fn contains(self, other: Readiness) -> bool {
+    pub const fn contains(self, other: Ready) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any of `other` was seen.
+    /// Returns true if any bit of `other` is in the set.
     #[inline]
-    pub const fn intersects(self, other: Readiness) -> bool {
+    pub const fn intersects(self, other: Ready) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// The bits that answer an interest: what a waiter with `interest` is woken for.
+    /// Returns the bits that end a wait for `interest`: its own bits, READ_CLOSED if it contains
+    /// READABLE, and WRITE_CLOSED if it contains WRITABLE.
     #[inline]
     #[must_use]
-    pub const fn from_interest(interest: Interest) -> Readiness {
-        let mut bits = interest.0 & 0b1111;
+    pub const fn from_interest(interest: Interest) -> Ready {
+        // The bits of an interest have the same values here.
+        let mut bits = interest.0;
         if interest.is_readable() {
-            bits |= Readiness::READ_CLOSED.0;
+            bits |= Ready::READ_CLOSED.0;
         }
         if interest.is_writable() {
-            bits |= Readiness::WRITE_CLOSED.0;
+            bits |= Ready::WRITE_CLOSED.0;
         }
-        Readiness(bits)
+        Ready(bits)
     }
 
-    /// The set of these bits; see [`bits`](Readiness::bits).
+    /// Converts a number from [`bits`](Ready::bits) back. Drops bits that have no meaning.
     #[inline]
-    pub(crate) const fn from_bits(bits: u8) -> Readiness {
-        Readiness(bits & 127)
+    pub(crate) const fn from_bits(bits: u8) -> Ready {
+        Ready(bits & Ready::ALL.union(Ready::INVALID).0)
     }
 
-    /// Both sets together, in a `const`.
+    /// Returns the union of both sets. Unlike `|`, it can be called in a `const`.
     #[inline]
     #[must_use]
-    pub const fn or(self, other: Readiness) -> Readiness {
-        Readiness(self.0 | other.0)
+    pub const fn union(self, other: Ready) -> Ready {
+        Ready(self.0 | other.0)
     }
 
-    /// READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8, READ_CLOSED 16, WRITE_CLOSED 32, INVALID 64.
+    /// Returns the bits: READABLE 1, WRITABLE 2, PRIORITY 4, ERROR 8, READ_CLOSED 16, WRITE_CLOSED
+    /// 32, INVALID 64.
     #[inline]
     pub const fn bits(self) -> u8 {
         self.0
     }
 }
 
-impl BitOr for Readiness {
-    type Output = Readiness;
+impl BitOr for Ready {
+    type Output = Ready;
     #[inline]
-    fn bitor(self, other: Readiness) -> Readiness {
-        Readiness(self.0 | other.0)
+    fn bitor(self, other: Ready) -> Ready {
+        Ready(self.0 | other.0)
     }
 }
 
-impl BitOrAssign for Readiness {
+impl BitOrAssign for Ready {
     #[inline]
-    fn bitor_assign(&mut self, other: Readiness) {
+    fn bitor_assign(&mut self, other: Ready) {
         self.0 |= other.0;
     }
 }
 
-impl BitAnd for Readiness {
-    type Output = Readiness;
+impl BitAnd for Ready {
+    type Output = Ready;
     #[inline]
-    fn bitand(self, other: Readiness) -> Readiness {
-        Readiness(self.0 & other.0)
+    fn bitand(self, other: Ready) -> Ready {
+        Ready(self.0 & other.0)
     }
 }
 
-impl Sub for Readiness {
-    type Output = Readiness;
+impl Sub for Ready {
+    type Output = Ready;
     #[inline]
-    fn sub(self, other: Readiness) -> Readiness {
-        Readiness(self.0 & !other.0)
+    fn sub(self, other: Ready) -> Ready {
+        Ready(self.0 & !other.0)
     }
 }
 
-impl fmt::Debug for Readiness {
+impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 7] = [
             "READABLE",
@@ -304,22 +350,17 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// Writes the names of the set bits, `A | B`, or `NONE`.
+/// Writes the names of the bits that are set, such as `READABLE | ERROR`, or `EMPTY`.
 fn names(f: &mut fmt::Formatter<'_>, bits: u8, names: &[&str]) -> fmt::Result {
     if bits == 0 {
-        return f.write_str("NONE");
+        return f.write_str("EMPTY");
     }
-    let mut first = true;
-    for (bit, name) in names
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| bits & 1 << bit != 0)
-    {
-        let _ = bit;
-        if !std::mem::take(&mut first) {
-            f.write_str(" | ")?;
+    let mut separator = "";
+    for (bit, name) in names.iter().enumerate() {
+        if bits & 1 << bit != 0 {
+            write!(f, "{separator}{name}")?;
+            separator = " | ";
         }
-        f.write_str(name)?;
     }
     Ok(())
 }
@@ -330,22 +371,22 @@ mod tests {
 
     #[test]
     fn debug_names_every_bit() {
-        assert_eq!(format!("{:?}", Interest::NONE), "NONE");
+        assert_eq!(format!("{:?}", Interest::EMPTY), "EMPTY");
         assert_eq!(
             format!("{:?}", Interest::READABLE | Interest::PRIORITY),
             "READABLE | PRIORITY"
         );
         assert_eq!(
-            format!("{:?}", Readiness::ERROR | Readiness::INVALID),
+            format!("{:?}", Ready::ERROR | Ready::INVALID),
             "ERROR | INVALID"
         );
         for (bit, name) in [
-            (Readiness::EMPTY, "NONE"),
-            (Readiness::READABLE, "READABLE"),
-            (Readiness::WRITABLE, "WRITABLE"),
-            (Readiness::PRIORITY, "PRIORITY"),
-            (Readiness::READ_CLOSED, "READ_CLOSED"),
-            (Readiness::WRITE_CLOSED, "WRITE_CLOSED"),
+            (Ready::EMPTY, "EMPTY"),
+            (Ready::READABLE, "READABLE"),
+            (Ready::WRITABLE, "WRITABLE"),
+            (Ready::PRIORITY, "PRIORITY"),
+            (Ready::READ_CLOSED, "READ_CLOSED"),
+            (Ready::WRITE_CLOSED, "WRITE_CLOSED"),
         ] {
             assert_eq!(format!("{bit:?}"), name);
         }
@@ -355,15 +396,15 @@ mod tests {
     }
 
     #[test]
-    fn removing_the_last_interest_leaves_none() {
+    fn remove_of_the_last_interest_returns_none() {
         assert_eq!(Interest::READABLE.remove(Interest::READABLE), None);
-        assert_eq!(Interest::READABLE - Interest::READABLE, Interest::NONE);
+        assert_eq!(Interest::READABLE - Interest::READABLE, Interest::EMPTY);
     }
 
     #[test]
-    fn an_interest_is_answered_by_its_own_closed_bit() {
-        let read = Readiness::from_interest(Interest::READABLE);
-        assert_eq!(read, Readiness::READABLE | Readiness::READ_CLOSED);
-        assert!(!read.intersects(Readiness::WRITE_CLOSED));
+    fn from_interest_has_the_closed_bit_of_its_side() {
+        let read = Ready::from_interest(Interest::READABLE);
+        assert_eq!(read, Ready::READABLE | Ready::READ_CLOSED);
+        assert!(!read.intersects(Ready::WRITE_CLOSED));
     }
 }

@@ -1,8 +1,9 @@
 //! A small single-threaded async runtime for Unix.
 //!
-//! It is a reactor over the fd-multiplexing mechanism that the host has, a timer wheel, and an executor for futures
-//! that need not be `Send`. [`block_on`] runs a future on the thread that calls it, [`spawn`] adds tasks beside it, and
-//! the types of [`net`], [`io`] and [`time`] let them wait for sockets, for any other fd, and for time to pass.
+//! It consists of a reactor over the host's mechanism for waiting (epoll, kqueue and others), a
+//! timer wheel, and an executor for futures that need not be `Send`. [`block_on`] runs a future on
+//! the calling thread and [`spawn`] adds tasks. With the types of [`net`], [`io`] and [`time`]
+//! tasks wait for sockets, for any other fd, and for time to pass.
 //!
 //! # Quick start
 //!
@@ -29,51 +30,63 @@
 //!
 //! # Modules
 //!
-//! | to | look in |
+//! | to | see |
 //! |---|---|
-//! | run a loop, set it up, drive it from a host's loop, reach it from other threads | [`runtime`] |
-//! | await, abort or name a spawned task | [`task`] |
-//! | talk TCP | [`net`] |
-//! | wait for a pipe, a device, the fd of a C library | [`io`] |
-//! | sleep, give up after a while, do something again and again | [`time`] |
-//! | have handlers called instead, as libevent and its kin do | [`event_loop`] |
+//! | run a loop, configure it, drive it from a host's loop, reach it from other threads | [`runtime`] |
+//! | await, abort or identify a spawned task | [`task`] |
+//! | run code that blocks | [`spawn_blocking`] |
+//! | read and write files and standard streams | [`io::Unblock`] |
+//! | use TCP, UDP, Unix sockets and pipes | [`net`] |
+//! | wait for a device, the fd of a C library | [`io`] |
+//! | sleep, limit the time of a future, repeat something periodically | [`time`] |
+//! | use handlers instead of futures, in the style of libevent | [`event_loop`] |
 //! | choose a kernel mechanism, or write one | [`backend`] |
 #![cfg_attr(
+    feature = "hyper",
+    doc = "| serve or request HTTP with hyper | [`interop`] |"
+)]
+#![cfg_attr(
     feature = "conformance",
-    doc = "| judge a mechanism of one's own | [`conformance`] |"
+    doc = "| test a custom mechanism | [`conformance`] |"
 )]
 //!
 //! # One thread
 //!
-//! A [`Runtime`] belongs to the thread that made it, and everything that its tasks touch stays there. Other threads send
-//! it messages: through a [`Handle`], a waker, or a socket or timer that was moved to them. That is slower and always
-//! right. For more cores run one runtime on each.
+//! A [`Runtime`] belongs to the thread that made it, and its tasks run there. Another thread may
+//! spawn tasks through a [`Handle`], wake tasks, and use a socket, timer or [`JoinHandle`] that was
+//! moved to it. A wait on another thread sends messages to the runtime's thread, which is slower.
+//! To use several cores, run one runtime per thread.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `futures-io` | yes | `AsyncRead` and `AsyncWrite` of `futures-io` for the stream types |
+//! | `futures-io` | yes | `AsyncRead` and `AsyncWrite` of `futures-io` for the streams, `AsyncFd` and `Unblock`; `io::copy` |
+//! | `hyper` | no | the traits of hyper 1 for the streams, `AsyncFd`, `Unblock` and `Sleep`; the module `interop` |
+//! | `tokio` | no | `AsyncRead` and `AsyncWrite` of tokio for the streams, `AsyncFd` and `Unblock`; brings tokio's traits, not its runtime |
+//! | `test-util` | no | a clock that tests can pause and move: `time::pause` and related functions |
 //! | `conformance` | no | the cases that every backend must pass |
 //!
 //! # Platforms
 //!
 //! | mechanism | where | how it is tested |
 //! |---|---|---|
-//! | epoll, poll, select, real-time signals, io_uring | Linux | run by every run of the checks |
-//! | poll, select | other Unixes | passes the compiler for the BSDs, macOS, illumos and Solaris, never run there |
-//! | kqueue | the BSDs and macOS | over a fake kernel on Linux; passes the compiler for its home, never run there |
-//! | event ports, /dev/poll | illumos and Solaris | likewise |
+//! | epoll, poll, select, real-time signals, io_uring | Linux | by all tests |
+//! | poll, select | other Unixes | compiled for the BSDs, macOS, illumos and Solaris; never run there |
+//! | kqueue | the BSDs and macOS | over a fake kernel on Linux; compiled for the BSDs and macOS, never run there |
+//! | event ports, /dev/poll | illumos and Solaris | over fake kernels on Linux; compiled for both, never run there |
 //!
-//! The mechanism is the one that [`Builder::backend`] names, else the one that the environment variable
-//! `REVEILLE_BACKEND` names, else the first that works here of epoll, kqueue, event ports, /dev/poll, poll and select;
-//! io_uring and real-time signals are used only when asked for. [`backend::available`] tells what there is, and
-//! `docs/backends.md` what is special about each.
+//! [`Builder::backend`] chooses the mechanism. If it is not called, the environment variable
+//! `REVEILLE_BACKEND` chooses. If that is not set either, the runtime uses the first one that works
+//! of epoll, kqueue, event ports, /dev/poll, poll and select. io_uring and real-time signals are
+//! used only if they are chosen. [`backend::available`] lists the mechanisms of this host, and
+//! `docs/backends/choosing.md` compares them.
 
 #[cfg(not(unix))]
 compile_error!("reveille runs on Unix only");
 
 pub mod backend;
+mod blocking;
 mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -81,26 +94,41 @@ pub mod event_loop;
 mod interest;
 pub mod io;
 pub mod net;
+mod panics;
 mod reactor;
 mod registry;
 pub mod runtime;
+mod settings;
 mod sync;
 mod sys;
 pub mod task;
 pub mod time;
-#[doc(hidden)]
-pub mod timer;
+mod timer;
 mod token;
+mod traits;
 
-pub use runtime::{Builder, Handle, Runtime, block_on, spawn};
+pub use runtime::{Builder, Handle, Runtime, block_on, spawn, spawn_blocking};
 pub use task::{JoinHandle, yield_now};
+#[cfg(feature = "hyper")]
+pub use traits::interop;
 
-/// The code in the README, compiled and run with the other examples.
+/// The code in the README, compiled with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The code in the notes for who comes from tokio.
+/// The code in `docs/migrating.md`, compiled with the other examples.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/migrating.md")]
 struct Migrating;
+
+/// The code in `docs/custom_fds.md`, compiled and partly run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/custom_fds.md")]
+struct CustomFds;
+
+/// The code in `docs/guide.md`, compiled and run with the other examples. One of them needs a
+/// feature.
+#[cfg(all(doctest, feature = "test-util"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

@@ -1,7 +1,8 @@
-//! Values that name things: [`Token`] a registration, [`RuntimeId`] a runtime.
+//! [`Token`], the name of a registration; [`RuntimeId`], the name of a runtime; [`KeyHasher`] for
+//! maps of such names.
 //!
-//! Both are plain data. Neither keeps anything alive, and a stale one is recognised by whoever owns what it named:
-//! an index is reused only under another generation.
+//! The names are plain data and keep nothing alive. An index is reused only with another
+//! generation, so the table that an index belongs to recognizes a stale name.
 
 #![forbid(unsafe_code)]
 
@@ -9,40 +10,53 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 
-/// Names one registration: its index in the reactor's table and its generation, in one `u64`.
+/// The name of a registration: its index in the reactor's table and its generation, in one `u64`.
 ///
-/// A backend carries it through the kernel and gives it back in every [`Event`](crate::backend::Event); it reads
-/// nothing out of it. The reactor drops an event whose generation is no longer the registration's, so an event of a
-/// closed fd never reaches the next owner of the same number.
+/// A backend passes it through the kernel unchanged and returns it in every
+/// [`Event`](crate::backend::Event). The reactor drops an event with a stale generation, so an
+/// event of a closed fd never reaches the next owner of the same number.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::backend::Token;
+///
+/// let token = Token::new(3, 7);
+/// assert_eq!((token.index(), token.generation()), (3, 7));
+/// assert_eq!(Token::from_u64(token.to_u64()), token);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
 impl Token {
-    /// Packs an index and a generation.
+    /// Makes a token of an index and a generation.
     #[inline]
     pub const fn new(index: u32, generation: u32) -> Token {
         Token((generation as u64) << 32 | index as u64)
     }
 
-    /// The index in the table of registrations.
+    /// Returns the index in the table of registrations.
     #[inline]
     pub const fn index(self) -> u32 {
         self.0 as u32
     }
 
-    /// How often that index had been handed out when this token was made.
+    /// Returns the generation, which differs between registrations that have used the same index.
+    ///
+    /// The reactor counts one generation for all registrations of a table, so consecutive
+    /// generations of one index may be far apart.
     #[inline]
     pub const fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// The value to carry through the kernel.
+    /// Returns the token as a number, for the kernel.
     #[inline]
     pub const fn to_u64(self) -> u64 {
         self.0
     }
 
-    /// The token behind a value that came back from the kernel.
+    /// Converts a number from [`to_u64`](Token::to_u64) back.
     #[inline]
     pub const fn from_u64(raw: u64) -> Token {
         Token(raw)
@@ -55,15 +69,17 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Names one runtime of this process: a place in the process-wide registry (never 0) and how often it had been used.
+/// The name of a runtime of this process: a place in the process-wide registry (never 0), and a
+/// generation that counts how often the place was used before.
 ///
-/// Handles such as `TcpStream` hold this instead of an `Arc`, so that making and dropping one costs no locked
-/// instruction. The place alone (16 bits) is unique among the runtimes that are alive; wakers carry only that.
+/// Handles such as `TcpStream` hold this instead of an `Arc`, so creating and dropping one costs no
+/// locked instruction. The place alone (16 bits) is unique among the live runtimes. Wakers carry
+/// only the place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RuntimeId(NonZeroU32);
 
 impl RuntimeId {
-    /// Packs a place and its generation. `place` is never 0.
+    /// Makes an id of a place, which is not 0, and its generation.
     #[inline]
     pub(crate) const fn new(place: u16, generation: u16) -> RuntimeId {
         assert!(place != 0, "places are counted from one");
@@ -73,19 +89,19 @@ impl RuntimeId {
         }
     }
 
-    /// As one number.
+    /// Returns the id as one number.
     #[inline]
     pub(crate) const fn number(self) -> NonZeroU32 {
         self.0
     }
 
-    /// How often the place had been used before.
+    /// Returns how often the place was used before.
     #[inline]
     pub(crate) const fn generation(self) -> u16 {
         (self.0.get() >> 16) as u16
     }
 
-    /// The place in the registry: unique among the live runtimes, never 0.
+    /// Returns the place in the registry. It is unique among the live runtimes and never 0.
     #[inline]
     pub(crate) const fn place(self) -> u16 {
         self.0.get() as u16
@@ -98,18 +114,20 @@ impl fmt::Debug for RuntimeId {
     }
 }
 
-/// Hashes what the runtime itself hands out: tokens, keys, the words of a waker. Nobody from outside chooses them, so a
-/// multiplication does, and no seed: std's default hasher is some 5 kB of code with its source of randomness.
+/// A hasher for tokens, keys and the words of a waker.
+///
+/// The runtime makes these numbers itself, so no attacker chooses them: a multiplication without a
+/// seed is enough. std's default hasher is about 5 kB of code, with its source of randomness.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct KeyHasher(u64);
 
-/// For a table that goes by such keys.
+/// The parameter of a `HashMap` with such keys.
 pub(crate) type BuildKeyHasher = BuildHasherDefault<KeyHasher>;
 
 impl Hasher for KeyHasher {
     #[inline]
     fn write_u64(&mut self, word: u64) {
-        // An odd number near 2^64 divided by the golden ratio: neighbours end far apart.
+        // An odd number near 2^64 divided by the golden ratio, so that neighbors end far apart.
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 
@@ -129,7 +147,8 @@ impl Hasher for KeyHasher {
         }
     }
 
-    /// The good bits of a product are its upper ones, and a table takes its place from the lower.
+    /// Moves the upper bits down: in a product they are the better ones, and a table uses the lower
+    /// bits as the place.
     #[inline]
     fn finish(&self) -> u64 {
         self.0.rotate_left(26)
@@ -149,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn runtime_id_differs_by_generation() {
+    fn runtime_ids_differ_by_generation() {
         assert_ne!(RuntimeId::new(3, 1), RuntimeId::new(3, 2));
         assert_eq!(RuntimeId::new(3, 2).place(), 3);
     }
 
     #[test]
-    fn neighbouring_keys_spread_over_a_table() {
+    fn key_hasher_spreads_neighboring_keys_over_a_table() {
         let places = |step: u32, shift: u32| {
             let hash = |at: u32| {
                 let mut hasher = KeyHasher::default();
@@ -165,7 +184,8 @@ mod tests {
             let taken: std::collections::HashSet<u64> = (0..4096).map(hash).collect();
             taken.len()
         };
-        // By chance 63 of 100 places are taken. The lower bits choose the place, the upper ones tell entries apart.
+        // Random keys take 63 of 100 places. The lower bits choose the place, the upper bits tell
+        // entries apart.
         for step in [1, 2, 8, 64, 4096] {
             for shift in [0, 52] {
                 let taken = places(step, shift);

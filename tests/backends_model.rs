@@ -1,15 +1,16 @@
-//! Every mechanism of this host against a model: fds of several kinds, operations drawn by a seed, and after each of them
-//! poll(2) says which events must have come, and which must not.
+//! Compares every backend of this host with a model: random operations on fds of several kinds, and
+//! after each of them poll(2) decides which events must have been reported, and which must not.
 //!
-//! The same seed makes the same run. `REVEILLE_MODEL_SEEDS=first..end` chooses others than the few that are always run.
+//! The same seed gives the same run. `REVEILLE_MODEL_SEEDS=first..end` replaces the few default
+//! seeds.
 
-// The model knows what Linux's poll(2) says of each kind of end.
+// The model relies on the bits that Linux's poll(2) returns for each kind of end.
 #![cfg(any(target_os = "linux", target_os = "android"))]
 
 mod support;
 
 use reveille::backend::{Backend, BackendKind, Capabilities, Events};
-use reveille::backend::{Interest, Readiness, Token, Trigger};
+use reveille::backend::{Interest, Ready, Token, Trigger};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,15 +21,15 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use support::{Random, guarded, seeds};
 
-/// As many fds as that, of which fewer fit into a batch.
-const MOST_FDS: usize = 24;
+/// The most fds at a time. Fewer fit into a batch.
+const MAX_FDS: usize = 24;
 const STEPS: usize = 400;
 
-/// How long something may be missing before it is missing for good: TCP takes its time.
+/// How long an event may be missing before it counts as lost. TCP may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often news may come one after the other before it comes for ever.
-const MOST_NEWS: usize = 10_000;
+/// How many turns in a row may report events before the backend counts as endless.
+const MAX_NEW: usize = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Kind {
@@ -42,7 +43,7 @@ enum Kind {
 struct Fd {
     file: File,
     kind: Kind,
-    /// The other end, while that is open; shared by duplicates.
+    /// The other end, while it is open. Duplicates share it.
     peer: Rc<RefCell<Option<File>>>,
     registered: Option<Registered>,
 }
@@ -51,12 +52,12 @@ struct Registered {
     token: Token,
     interest: Interest,
     trigger: Trigger,
-    /// Edge: what was told and not taken back by a call that would block.
-    cached: Readiness,
-    /// Nothing more is told until `modify`.
+    /// With edges: reported, and not cleared by a call that would block.
+    cached: Ready,
+    /// Nothing more is reported until `modify`.
     silent: bool,
-    /// Told since the last operation.
-    told: Readiness,
+    /// Reported since the last operation.
+    reported: Ready,
 }
 
 struct Model {
@@ -66,7 +67,7 @@ struct Model {
     random: Random,
     fds: Vec<Fd>,
     last_index: u32,
-    /// A registration whose fd was closed behind the back: what is told of it, and whether that was the last.
+    /// A registration whose fd was closed without removal, and whether its last event was reported.
     orphan: Option<(Token, bool)>,
     log: Vec<String>,
 }
@@ -101,10 +102,10 @@ impl Model {
         let Some(at) = self.any_fd() else {
             return self.open();
         };
-        // What ends something is rare, or there would be little to tell.
+        // Operations that close or remove are rare, or few events would be reported.
         match self.below(64) {
-            0..=3 if self.fds.len() < MOST_FDS => self.open(),
-            4 if self.fds.len() < MOST_FDS => self.duplicate(at),
+            0..=3 if self.fds.len() < MAX_FDS => self.open(),
+            4 if self.fds.len() < MAX_FDS => self.duplicate(at),
             5..=9 => self.add_or_modify(at),
             10 => self.remove(at),
             11 => self.close(at),
@@ -167,7 +168,7 @@ impl Model {
             Kind::PipeWrite => write,
         };
         let mut interest = match self.below(6) {
-            0 => Interest::NONE,
+            0 => Interest::EMPTY,
             _ => asked,
         };
         if self.fds[at].kind == Kind::Tcp && self.below(2) == 0 {
@@ -200,9 +201,9 @@ impl Model {
             token,
             interest,
             trigger,
-            cached: Readiness::EMPTY,
+            cached: Ready::EMPTY,
             silent: false,
-            told: Readiness::EMPTY,
+            reported: Ready::EMPTY,
         });
     }
 
@@ -215,9 +216,17 @@ impl Model {
         }
     }
 
-    /// Closes as the reactor does: without `remove` where that is enough.
+    /// Closes a number as the reactor does: after `forget` instead of `remove` where that is
+    /// enough.
     fn close(&mut self, at: usize) {
-        if !(self.can.close_removes && Rc::strong_count(&self.fds[at].peer) == 1) {
+        if self.can.close_removes && Rc::strong_count(&self.fds[at].peer) == 1 {
+            self.note("forget", at);
+            let fd = &mut self.fds[at];
+            if let Some(known) = fd.registered.take() {
+                let number = fd.file.as_raw_fd();
+                self.backend.forget(number, known.token).unwrap();
+            }
+        } else {
             self.remove(at);
         }
         self.note("close", at);
@@ -236,10 +245,10 @@ impl Model {
         self.orphan = Some((known.token, false));
         self.settle();
         let removed = self.backend.remove(number, known.token);
-        let (_, was_told) = self.orphan.take().unwrap();
+        let (_, was_reported) = self.orphan.take().unwrap();
         match removed.map_err(|error| error.kind()) {
-            Ok(()) => assert!(!was_told, "told as invalid and not forgotten"),
-            Err(kind) => assert_eq!((kind, was_told), (ErrorKind::NotFound, true)),
+            Ok(()) => assert!(!was_reported, "reported as invalid and not forgotten"),
+            Err(kind) => assert_eq!((kind, was_reported), (ErrorKind::NotFound, true)),
         }
     }
 
@@ -292,8 +301,8 @@ impl Model {
             // SAFETY: pointer and length are those of one array; the file is open.
             unsafe { libc::recv(number, byte.as_mut_ptr().cast(), 1, libc::MSG_OOB) };
             // A socket that was reset keeps it.
-            if look(&self.fds[at].file) & libc::POLLPRI == 0 {
-                self.would_block(at, Readiness::PRIORITY, Interest::PRIORITY);
+            if poll_now(&self.fds[at].file) & libc::POLLPRI == 0 {
+                self.would_block(at, Ready::PRIORITY, Interest::PRIORITY);
             }
         }
     }
@@ -319,7 +328,7 @@ impl Model {
         if self.fds[at].kind != Kind::PipeWrite {
             self.note("read", at);
             if drain(&self.fds[at].file, most) {
-                self.would_block(at, Readiness::READABLE, Interest::READABLE);
+                self.would_block(at, Ready::READABLE, Interest::READABLE);
             }
         }
     }
@@ -336,11 +345,11 @@ impl Model {
                 Err(_) => return,
             }
         }
-        self.would_block(at, Readiness::WRITABLE, Interest::WRITABLE);
+        self.would_block(at, Ready::WRITABLE, Interest::WRITABLE);
     }
 
-    /// What the reactor does after a call that would block.
-    fn would_block(&mut self, at: usize, bit: Readiness, direction: Interest) {
+    /// Does what the reactor does after a call that would block.
+    fn would_block(&mut self, at: usize, bit: Ready, direction: Interest) {
         let fd = &mut self.fds[at];
         let number = fd.file.as_raw_fd();
         let Some(known) = &mut fd.registered else {
@@ -354,7 +363,7 @@ impl Model {
         }
     }
 
-    /// With what has to be done after it, for mechanisms that do not hear of it.
+    /// Also arms the fd again, for backends that do not notice the shutdown.
     fn shut_down(&mut self, at: usize) {
         self.note("shut down", at);
         let how = [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR][self.below(3)];
@@ -385,7 +394,7 @@ impl Model {
         self.wait(None);
     }
 
-    /// What has to be refused, and changes nothing.
+    /// Makes a call that must be refused and change nothing.
     fn mistake(&mut self, at: usize) {
         self.note("mistake", at);
         let fd = &self.fds[at];
@@ -402,10 +411,10 @@ impl Model {
         }
     }
 
-    /// Waits once; whether anything was told that is not told again and again.
+    /// Waits once. Returns whether an event was reported that a level trigger does not repeat.
     fn wait(&mut self, timeout: Option<Duration>) -> bool {
         self.backend.wait(&mut self.events, timeout).unwrap();
-        let mut is_news = false;
+        let mut is_new = false;
         for at in 0..self.events.as_slice().len() {
             let event = self.events.as_slice()[at];
             let line = format!("  {event:?}");
@@ -414,54 +423,58 @@ impl Model {
             }
             if let Some((token, is_over)) = &mut self.orphan {
                 if *token == event.token {
-                    assert!(!*is_over, "told after it was invalid");
+                    assert!(!*is_over, "reported after it was invalid");
                     *is_over = event.readiness.is_invalid();
                     continue;
                 }
             }
-            is_news |= self.take(event.token, event.readiness);
+            is_new |= self.take(event.token, event.readiness);
         }
-        is_news
+        is_new
     }
 
-    /// Takes one event, which must be true.
-    fn take(&mut self, token: Token, seen: Readiness) -> bool {
+    /// Takes one event and checks that it is true.
+    fn take(&mut self, token: Token, seen: Ready) -> bool {
         let can = self.can;
         let is_it = |fd: &&mut Fd| fd.registered.as_ref().is_some_and(|r| r.token == token);
         let fd = self.fds.iter_mut().find(is_it);
         let fd = fd.expect("an event of what is not registered");
-        let now = look(&fd.file);
+        let now = poll_now(&fd.file);
         let known = fd.registered.as_mut().unwrap();
-        assert!(!known.silent, "told although it had to be silent");
+        assert!(!known.silent, "reported although it had to be silent");
         assert!(!seen.is_empty() && !seen.is_invalid());
         let (ended, failed) = (now & libc::POLLHUP != 0, now & libc::POLLERR != 0);
         let half_ended = now & libc::POLLRDHUP != 0;
-        // With edges, what was true when it was queued may be over; an error is, once a call has returned it.
+        // With edges, a readiness may be over that was true when it was queued, and an error once a
+        // call returned it.
         let is_edge = known.trigger == Trigger::Edge;
         assert!(!seen.is_error() || can.errors && (failed || is_edge));
         assert!(!seen.is_read_closed() || ended || half_ended);
         assert!(!seen.is_write_closed() || ended);
         let is_final = seen.is_error() || seen.is_write_closed();
         if !is_edge {
-            let both = Readiness::READABLE | Readiness::WRITABLE;
-            let told = if is_final { seen - both } else { seen };
-            let told = told & (both | Readiness::PRIORITY);
+            let both = Ready::READABLE | Ready::WRITABLE;
+            let reported = if is_final { seen - both } else { seen };
+            let reported = reported & (both | Ready::PRIORITY);
             let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-            let asked = Readiness::from_interest(known.interest);
-            assert!(ready(now, all, can).contains(told), "{seen:?} is not so");
-            assert!(asked.contains(told), "{seen:?} was not asked for");
-            known.silent = known.trigger == Trigger::Oneshot || is_final;
+            let asked = Ready::from_interest(known.interest);
+            assert!(
+                ready(now, all, can).contains(reported),
+                "{seen:?} is not so"
+            );
+            assert!(asked.contains(reported), "{seen:?} was not asked for");
+            known.silent = known.trigger == Trigger::Oneshot;
         }
         known.cached |= seen;
-        known.told |= seen;
+        known.reported |= seen;
         is_edge
     }
 
-    /// Waits until all is told that must be, and then looks that nothing is told for ever.
+    /// Waits until every expected event was reported, and then checks that the reports end.
     fn settle(&mut self) {
         for fd in &mut self.fds {
             if let Some(known) = &mut fd.registered {
-                known.told = Readiness::EMPTY;
+                known.reported = Ready::EMPTY;
                 known.silent |= known.trigger == Trigger::Oneshot && !known.cached.is_empty();
             }
         }
@@ -471,35 +484,33 @@ impl Model {
         }
         let started = Instant::now();
         while let Some(missing) = self.missing() {
-            assert!(started.elapsed() < PATIENCE, "not told: {missing}");
+            assert!(started.elapsed() < PATIENCE, "not reported: {missing}");
             self.wait(Some(Duration::from_millis(2)));
         }
-        let mut patience = MOST_NEWS;
+        let mut patience = MAX_NEW;
         while self.wait(Some(Duration::ZERO)) {
             patience -= 1;
-            assert!(patience > 0, "an edge is told for ever");
+            assert!(patience > 0, "an edge is reported without end");
         }
     }
 
-    /// What has not been told and must have been.
+    /// Returns an event that is missing.
     fn missing(&self) -> Option<String> {
         self.fds.iter().find_map(|fd| {
             let known = fd.registered.as_ref()?;
-            let now = look(&fd.file);
+            let now = poll_now(&fd.file);
             let due = ready(now, known.interest, self.can);
             let is_unasked = self.can.unasked && now & (libc::POLLHUP | libc::POLLERR) != 0;
             let is_missing = match known.trigger {
                 Trigger::Edge => {
-                    // A hang-up disarms all, and has answered who waits for anything.
+                    // A hang-up disarms everything, and counts as an event for every interest.
                     let is_over = known.cached.is_error() || known.cached.is_write_closed();
-                    let due = if is_over {
-                        due - Readiness::PRIORITY
-                    } else {
-                        due
-                    };
+                    let due = if is_over { due - Ready::PRIORITY } else { due };
                     !known.cached.contains(due) || is_unasked && known.cached.is_empty()
                 }
-                Trigger::Level => !known.silent && (!known.told.contains(due) || is_unasked),
+                Trigger::Level => {
+                    !known.reported.contains(due) || is_unasked && known.reported.is_empty()
+                }
                 Trigger::Oneshot => !known.silent && (!due.is_empty() || is_unasked),
             };
             is_missing.then(|| format!("{due:?} ({now:#x}) of {:?} {:?}", known.token, fd.kind))
@@ -507,25 +518,26 @@ impl Model {
     }
 }
 
-/// What poll(2)'s bits mean to who asks for `interest`. select(2) does not take a hang-up for room.
-fn ready(bits: libc::c_short, interest: Interest, can: Capabilities) -> Readiness {
+/// Maps the bits of poll(2) to readiness, for an interest. select(2) does not report room for a
+/// hang-up.
+fn ready(bits: libc::c_short, interest: Interest, can: Capabilities) -> Ready {
     let hangup = if can.errors { libc::POLLHUP } else { 0 };
     let readable = libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
     let writable = libc::POLLOUT | libc::POLLERR | hangup;
-    let mut ready = Readiness::EMPTY;
+    let mut ready = Ready::EMPTY;
     if interest.is_readable() && bits & readable != 0 {
-        ready |= Readiness::READABLE;
+        ready |= Ready::READABLE;
     }
     if interest.is_writable() && bits & writable != 0 {
-        ready |= Readiness::WRITABLE;
+        ready |= Ready::WRITABLE;
     }
     if interest.is_priority() && bits & libc::POLLPRI != 0 {
-        ready |= Readiness::PRIORITY;
+        ready |= Ready::PRIORITY;
     }
     ready
 }
 
-fn look(file: &File) -> libc::c_short {
+fn poll_now(file: &File) -> libc::c_short {
     let mut entry = libc::pollfd {
         fd: file.as_raw_fd(),
         events: libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP | libc::POLLPRI,
@@ -537,7 +549,7 @@ fn look(file: &File) -> libc::c_short {
     entry.revents
 }
 
-/// Whether a read said that it would block. Errors and the end of file last.
+/// Reads, and returns whether a read would block. Errors and the end of file last.
 fn drain(mut file: &File, most: usize) -> bool {
     let mut buffer = vec![0; most.min(1 << 16)];
     loop {
@@ -550,13 +562,13 @@ fn drain(mut file: &File, most: usize) -> bool {
     }
 }
 
-/// Pipes refuse it, and so do sockets whose peer is gone: nothing has happened then.
+/// Shuts down a direction. Pipes and sockets without a peer refuse that, which changes nothing.
 fn shutdown(file: &File, how: libc::c_int) {
     // SAFETY: the call takes no pointer; the file is open.
     unsafe { libc::shutdown(file.as_raw_fd(), how) };
 }
 
-/// Two ends, ours first, which do not block.
+/// Makes two non-blocking ends, ours first.
 fn ends(kind: Kind) -> (File, File) {
     let (ours, theirs): (OwnedFd, OwnedFd) = match kind {
         Kind::Unix => {
@@ -574,7 +586,7 @@ fn ends(kind: Kind) -> (File, File) {
             let mut numbers = [0; 2];
             // SAFETY: the array has room for the two numbers.
             assert_eq!(unsafe { libc::pipe(numbers.as_mut_ptr()) }, 0);
-            // SAFETY: the call has just made these fds, and nobody else knows them.
+            // SAFETY: the call has just made these fds, and no other code knows them.
             let [read, write] = numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
             if kind == Kind::PipeRead {
                 (read, write)
@@ -594,7 +606,7 @@ fn ends(kind: Kind) -> (File, File) {
     (ours.into(), theirs.into())
 }
 
-/// Says how it came to this.
+/// Prints the operations that led to a failure.
 impl Drop for Model {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -618,14 +630,14 @@ fn run(kind: BackendKind) {
             model.settle();
         }
         if seed % 2 == 0 {
-            // The other way round: the fds, and then the mechanism.
+            // Sometimes the fds are closed first, and then the backend.
             model.fds.clear();
         }
     }
 }
 
 #[test]
-fn every_backend_tells_what_the_model_says() {
+fn backends_report_what_the_model_expects() {
     for kind in BackendKind::ALL {
         guarded(kind.name(), || run(kind));
     }

@@ -1,17 +1,18 @@
-//! The kit that judges backends, as somebody uses it who has written one: it passes what claims little and keeps it, and
-//! fails what claims too much.
+//! `reveille::conformance`, used by the author of a backend: a backend that claims little and keeps
+//! it passes, and one that claims too much fails.
 #![cfg(feature = "conformance")]
 
 use reveille::backend::{
-    Backend, BackendKind, Capabilities, Events, Interest, Notifier, Readiness, Token, Trigger,
+    Backend, BackendKind, Capabilities, Events, Interest, Notifier, Ready, Token, Trigger,
 };
 use reveille::conformance::{Outcome, Report, run};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The backend that every Unix has, with something about it changed.
+/// The backend that every Unix has, with one change.
 #[derive(Debug)]
 struct Changed<C> {
     inner: Box<dyn Backend>,
@@ -25,8 +26,8 @@ trait Change: std::fmt::Debug + Clone + 'static {
         RawFd::MAX
     }
 
-    /// What becomes of what was seen.
-    fn tell(&self, seen: Readiness) -> Readiness {
+    /// Changes the readiness that is reported.
+    fn report(&self, seen: Ready) -> Ready {
         seen
     }
 }
@@ -82,7 +83,7 @@ impl<C: Change> Backend for Changed<C> {
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         self.inner.wait(events, timeout)?;
         for event in events.as_mut_slice() {
-            event.readiness = self.change.tell(event.readiness);
+            event.readiness = self.change.report(event.readiness);
         }
         Ok(())
     }
@@ -96,7 +97,7 @@ impl<C: Change> Backend for Changed<C> {
     }
 }
 
-/// One at a time: limits of numbers are about all that the process has open.
+/// Runs one test at a time, because a limit of numbers concerns every open fd of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn judge(change: &impl Change) -> Report {
@@ -113,11 +114,11 @@ fn judge(change: &impl Change) -> Report {
 
 /// How one case ended, for each trigger.
 fn outcomes<'a>(report: &'a Report, id: &str) -> Vec<&'a Outcome> {
-    let cells = report.cells().iter().filter(|cell| cell.id() == id);
+    let cells = report.results().iter().filter(|cell| cell.id() == id);
     cells.map(|cell| cell.outcome()).collect()
 }
 
-/// As select where its bitmaps end.
+/// Refuses high numbers, as select does beyond its bitmaps.
 #[derive(Clone, Debug)]
 struct Limited(RawFd);
 
@@ -132,15 +133,15 @@ impl Change for Limited {
 }
 
 #[test]
-fn a_limit_of_numbers_is_respected() {
-    // Below what the cases would take otherwise.
+fn kit_respects_a_limit_of_numbers() {
+    // Lower than the numbers that the cases use by default.
     let report = judge(&Limited(800));
     report.assert_ok();
     assert_eq!(outcomes(&report, "C36"), [&Outcome::Ok; 3]);
     assert_eq!(outcomes(&report, "C26"), [&Outcome::Ok; 3]);
 }
 
-/// Names a limit that it does not have.
+/// Claims a limit that it does not have.
 #[derive(Clone, Debug)]
 struct Timid;
 
@@ -150,7 +151,7 @@ impl Change for Timid {
     }
 }
 
-/// Takes errors for readiness, and says otherwise.
+/// Reports errors as readiness, although it claims to report them apart.
 #[derive(Clone, Debug)]
 struct Blind {
     claims: bool,
@@ -161,13 +162,13 @@ impl Change for Blind {
         capabilities.errors = self.claims;
     }
 
-    fn tell(&self, seen: Readiness) -> Readiness {
-        seen - (Readiness::ERROR | Readiness::WRITE_CLOSED)
+    fn report(&self, seen: Ready) -> Ready {
+        seen - (Ready::ERROR | Ready::WRITE_CLOSED)
     }
 }
 
 #[test]
-fn a_false_claim_is_found() {
+fn kit_finds_a_false_claim() {
     let report = judge(&Timid);
     assert!(!report.is_ok());
     assert!(report.failures().all(|cell| cell.id() == "C36"));
@@ -176,7 +177,38 @@ fn a_false_claim_is_found() {
     assert!(report.failures().all(|cell| cell.id() == "C35"));
 }
 
-/// Only what futures need.
+/// A faulty backend: it goes on reporting a side as closed after the side has opened again.
+#[derive(Debug, Default)]
+struct Sticky(Cell<Ready>);
+
+/// A clone has seen nothing yet.
+impl Clone for Sticky {
+    fn clone(&self) -> Sticky {
+        Sticky::default()
+    }
+}
+
+impl Change for Sticky {
+    fn report(&self, seen: Ready) -> Ready {
+        let closed = Ready::READ_CLOSED | Ready::WRITE_CLOSED;
+        self.0.set(self.0.get() | seen & closed);
+        seen | self.0.get()
+    }
+}
+
+#[test]
+fn kit_finds_a_side_that_never_opens_again() {
+    let report = judge(&Sticky::default());
+    for id in ["C41", "C42", "C43"] {
+        let found = outcomes(&report, id)
+            .into_iter()
+            .all(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_)));
+        assert!(found, "{id}");
+    }
+    assert!(report.failures().any(|cell| cell.id() == "C41"));
+}
+
+/// Claims only what futures need.
 #[derive(Clone, Debug)]
 struct Modest;
 
@@ -189,10 +221,10 @@ impl Change for Modest {
 }
 
 #[test]
-fn what_is_not_claimed_is_not_asked() {
+fn kit_skips_what_is_not_claimed() {
     let report = judge(&Modest);
     report.assert_ok();
-    for cell in report.cells() {
+    for cell in report.results() {
         let is_skipped = matches!(cell.outcome(), Outcome::Skipped(_));
         assert!(is_skipped || cell.trigger() == Trigger::Edge, "{cell:?}");
     }

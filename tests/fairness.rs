@@ -1,5 +1,5 @@
-//! Nobody starves: how many polls and operations may go by before the others get their turn. All of it is counted in
-//! polls; there is no clock in here.
+//! How many polls and operations may pass before other tasks, timers and sockets run. Counted in
+//! polls, without a clock.
 
 mod support;
 
@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use support::guarded;
 
-/// Always runnable and never done.
+/// A future that is always runnable and never ready.
 struct Hog(Rc<Cell<usize>>);
 
 impl Future for Hog {
@@ -29,14 +29,14 @@ impl Future for Hog {
 }
 
 #[test]
-fn a_socket_is_served_within_an_event_interval() {
+fn socket_is_served_within_an_event_interval() {
     for interval in [1, 16, 128] {
         guarded("the default", || {
             let runtime = Builder::new().event_interval(interval).build().unwrap();
             let polls = Rc::new(Cell::new(0));
             drop(runtime.spawn(Hog(polls.clone())));
             runtime.block_on(async {
-                // Not TCP: what is written is there when the call returns.
+                // Not TCP, so that written bytes can be read as soon as the call returns.
                 let (mut peer, stream) = UnixStream::pair().unwrap();
                 stream.set_nonblocking(true).unwrap();
                 let stream = AsyncFd::new(stream).unwrap();
@@ -79,7 +79,7 @@ fn a_socket_is_served_within_an_event_interval() {
 }
 
 #[test]
-fn a_timer_fires_beside_a_hog() {
+fn timer_fires_beside_a_task_that_is_always_runnable() {
     guarded("the default", || {
         let runtime = Builder::new().build().unwrap();
         drop(runtime.spawn(Hog(Rc::default())));
@@ -87,7 +87,7 @@ fn a_timer_fires_beside_a_hog() {
     });
 }
 
-/// How many operations of `work` succeed in one go before another task is polled: the most that was seen.
+/// Returns the most operations of `work` that succeed in a row before another task is polled.
 fn most_in_one_go(budget: u32, work: impl AsyncFn(&dyn Fn())) -> usize {
     let most = Rc::new(Cell::new(0));
     guarded("the default", || {
@@ -114,7 +114,7 @@ const BUDGET: u32 = 8;
 const TIMES: usize = 100;
 
 #[test]
-fn a_read_that_always_succeeds_lets_others_run() {
+fn read_that_always_succeeds_lets_others_run() {
     let most = most_in_one_go(BUDGET, async |done| {
         let (mut peer, stream) = support::std_pair().await;
         peer.write_all(&[0; TIMES]).unwrap();
@@ -127,7 +127,7 @@ fn a_read_that_always_succeeds_lets_others_run() {
 }
 
 #[test]
-fn a_write_that_always_succeeds_lets_others_run() {
+fn write_that_always_succeeds_lets_others_run() {
     let most = most_in_one_go(BUDGET, async |done| {
         let (_peer, stream) = support::std_pair().await;
         for _ in 0..TIMES {
@@ -139,7 +139,7 @@ fn a_write_that_always_succeeds_lets_others_run() {
 }
 
 #[test]
-fn an_fd_that_is_always_ready_lets_others_run() {
+fn async_fd_that_is_always_ready_lets_others_run() {
     let most = most_in_one_go(BUDGET, async |done| {
         let (here, there) = UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();
@@ -154,7 +154,7 @@ fn an_fd_that_is_always_ready_lets_others_run() {
 }
 
 #[test]
-fn sleeps_that_are_over_let_others_run() {
+fn elapsed_sleeps_let_others_run() {
     let most = most_in_one_go(BUDGET, async |done| {
         for _ in 0..TIMES {
             sleep(Duration::ZERO).await;
@@ -165,7 +165,7 @@ fn sleeps_that_are_over_let_others_run() {
 }
 
 #[test]
-fn tasks_that_have_ended_let_others_run() {
+fn finished_join_handles_let_others_run() {
     let most = most_in_one_go(BUDGET, async |done| {
         let tasks = RefCell::new(Vec::new());
         for _ in 0..TIMES {

@@ -1,4 +1,5 @@
-//! Timers whose waits a timer fd ends, on every mechanism, beside sockets and with little room for events.
+//! `Builder::precise_timers`: a timer fd ends the waits, on every backend, beside sockets and with
+//! little room for events.
 
 mod support;
 
@@ -11,7 +12,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use support::{Random, guarded, pair};
 
-/// Every mechanism, with room for one event and for many.
+/// Runs a test on every backend, with room for one event and for many.
 fn each(test: impl Fn(&Runtime)) {
     for kind in BackendKind::ALL {
         for capacity in [1, 64] {
@@ -25,9 +26,9 @@ fn each(test: impl Fn(&Runtime)) {
     }
 }
 
-/// Nothing else would end the wait.
+/// No other event would end the wait.
 #[test]
-fn the_timer_fd_ends_every_wait() {
+fn timer_fd_ends_every_wait() {
     each(|runtime| {
         for micros in [1, 10, 100, 1000, 3000] {
             let start = Instant::now();
@@ -38,14 +39,14 @@ fn the_timer_fd_ends_every_wait() {
 }
 
 #[test]
-fn no_timer_is_lost_or_early_among_sockets() {
+fn precise_timers_are_not_lost_or_early_among_sockets() {
     each(|runtime| {
         runtime.block_on(async {
             let mut random = Random(0x5eed);
             let is_over = Rc::new(Cell::new(false));
             let mut echoes = Vec::new();
             for _ in 0..8 {
-                // Made here: held up, it would come after the last timer.
+                // Made here, because a thread that is held up would send after the last timer.
                 let (client, server) = pair().await;
                 echoes.push(spawn(echo(client, server, is_over.clone())));
             }
@@ -56,7 +57,7 @@ fn no_timer_is_lost_or_early_among_sockets() {
                         let start = Instant::now();
                         let mut deadline = start + Duration::from_micros(first);
                         let mut timer = std::pin::pin!(sleep_until(deadline));
-                        // Armed, and then moved to earlier or later.
+                        // Arm it, and then move it to an earlier or later time.
                         let _ = support::poll_once(&mut timer).await;
                         deadline = start + Duration::from_micros(second);
                         timer.as_mut().reset(deadline);
@@ -76,7 +77,7 @@ fn no_timer_is_lost_or_early_among_sockets() {
     });
 }
 
-/// Rounds of a byte there and back, the first in any case, until it is over.
+/// Sends a byte back and forth until `is_over`, at least once.
 async fn echo(client: TcpStream, server: TcpStream, is_over: Rc<Cell<bool>>) {
     let server = spawn(async move {
         let mut byte = [0];

@@ -1,9 +1,8 @@
-//! The runtime's own promises: what runs when, what blocks, what panics do, and what other threads may ask.
+//! `Runtime`, `Handle` and `Builder`: the order of polls, nested loops, panics, stops, hooks, and
+//! calls from other threads.
 
-#[path = "support/foreign.rs"]
-mod foreign;
+mod support;
 
-use foreign::wait;
 use reveille::runtime::UnhandledPanic;
 use reveille::{Builder, Handle, Runtime, yield_now};
 use std::cell::{Cell, RefCell};
@@ -12,25 +11,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Once, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::panics::text_of;
+use support::wait;
 
 fn runtime() -> Runtime {
-    Runtime::new().expect("a backend is to be had")
+    Runtime::new().expect("a backend is available")
 }
 
-/// The text of a caught panic.
+/// Returns the text of a caught panic.
 fn message(payload: Box<dyn std::any::Any + Send>) -> String {
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => payload
-            .downcast_ref::<&str>()
-            .copied()
-            .unwrap_or("?")
-            .to_owned(),
-    }
+    text_of(&*payload)
 }
 
 #[test]
@@ -41,7 +35,7 @@ fn block_on_returns_what_the_future_returns() {
 }
 
 #[test]
-fn tasks_survive_from_one_block_on_to_the_next() {
+fn block_on_leaves_tasks_for_the_next_call() {
     let runtime = runtime();
     let log = Rc::new(RefCell::new(Vec::new()));
     let steps = log.clone();
@@ -84,19 +78,27 @@ fn tasks_run_in_the_order_they_were_woken() {
 }
 
 thread_local! {
-    /// Where this thread panicked last, as the hook was told.
+    /// The place of the last panic on this thread.
     static PANICKED_AT: Cell<(String, u32)> = const { Cell::new((String::new(), 0)) };
+}
+
+/// Installs a hook that stores the place of each panic in `PANICKED_AT`.
+fn note_where_this_thread_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if let Some(place) = info.location() {
+                PANICKED_AT.set((place.file().to_owned(), place.line()));
+            }
+            before(info);
+        }));
+    });
 }
 
 #[test]
 fn panics_name_the_line_of_the_caller() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if let Some(place) = info.location() {
-            PANICKED_AT.set((place.file().to_owned(), place.line()));
-        }
-        before(info);
-    }));
+    note_where_this_thread_panics();
     let runtime = runtime();
     let cases: [(&str, u32, &dyn Fn()); 7] = [
         ("spawn", line!(), &|| drop(reveille::spawn(async {}))),
@@ -126,7 +128,30 @@ fn panics_name_the_line_of_the_caller() {
 }
 
 #[test]
-fn debug_shows_the_name() {
+fn builder_panics_at_invalid_values_in_the_line_of_the_caller() {
+    note_where_this_thread_panics();
+    let cases: [(&str, u32, &dyn Fn()); 3] = [
+        ("event_interval", line!(), &|| {
+            drop(Builder::new().event_interval(0))
+        }),
+        ("poll_budget", line!(), &|| {
+            drop(Builder::new().poll_budget(0))
+        }),
+        ("NUL", line!(), &|| drop(Builder::new().name(" \0"))),
+    ];
+    for (name, line, case) in cases {
+        let text = message(catch_unwind(AssertUnwindSafe(case)).unwrap_err());
+        assert!(text.contains(name), "{name}: {text}");
+        let (file, at) = PANICKED_AT.take();
+        assert_eq!(file, file!(), "{name}");
+        assert!((line..=line + 1).contains(&at), "{name}: line {at}");
+    }
+    let builder = Builder::new().event_interval(1).poll_budget(1).name("");
+    assert_eq!(builder.build().unwrap().block_on(async { 3 }), 3);
+}
+
+#[test]
+fn runtime_debug_shows_the_name() {
     let runtime = Builder::new().name("worker").build().unwrap();
     for text in [format!("{runtime:?}"), format!("{:?}", runtime.handle())] {
         assert!(text.contains("worker"), "{text}");
@@ -134,7 +159,7 @@ fn debug_shows_the_name() {
 }
 
 #[test]
-fn block_on_inside_block_on_is_a_clear_panic() {
+fn block_on_inside_block_on_panics() {
     let outer = runtime();
     let texts = outer.block_on(async {
         let inner = runtime();
@@ -149,11 +174,11 @@ fn block_on_inside_block_on_is_a_clear_panic() {
     for text in texts {
         assert!(text.contains("inside a running runtime"), "{text}");
     }
-    assert_eq!(outer.block_on(async { 1 }), 1, "nothing is left of it");
+    assert_eq!(outer.block_on(async { 1 }), 1, "the runtime works");
 }
 
 #[test]
-fn a_turn_inside_its_own_loop_is_a_clear_panic() {
+fn turn_inside_its_own_loop_panics() {
     let runtime = runtime();
     let text = runtime.block_on(async {
         message(catch_unwind(AssertUnwindSafe(|| runtime.turn(None))).unwrap_err())
@@ -162,7 +187,7 @@ fn a_turn_inside_its_own_loop_is_a_clear_panic() {
 }
 
 #[test]
-fn a_runtime_may_host_another_ones_turns() {
+fn turn_runs_inside_another_runtime() {
     let (outer, inner) = (runtime(), runtime());
     let answer = Rc::new(Cell::new(0));
     let slot = answer.clone();
@@ -181,7 +206,7 @@ fn a_runtime_may_host_another_ones_turns() {
 }
 
 #[test]
-fn what_needs_a_runtime_says_that_there_is_none() {
+fn calls_outside_of_a_runtime_fail_with_a_reason() {
     let text = message(catch_unwind(|| reveille::spawn(async {})).unwrap_err());
     assert!(
         text.contains("no reveille runtime runs on this thread"),
@@ -193,7 +218,7 @@ fn what_needs_a_runtime_says_that_there_is_none() {
 }
 
 #[test]
-fn enter_makes_it_current_and_puts_the_former_one_back() {
+fn enter_makes_the_runtime_current_and_restores_the_former_one() {
     let one = Builder::new().name("one").build().unwrap();
     let two = Builder::new().name("two").build().unwrap();
     let name = || Handle::current().name().map(str::to_owned);
@@ -223,7 +248,7 @@ fn stop_from_another_thread_ends_run() {
 }
 
 #[test]
-fn a_stop_before_run_is_not_lost_and_counts_once() {
+fn stop_before_run_ends_one_run() {
     let runtime = runtime();
     runtime.handle().stop();
     runtime.run().unwrap();
@@ -234,19 +259,20 @@ fn a_stop_before_run_is_not_lost_and_counts_once() {
 }
 
 #[test]
-fn a_stop_out_of_the_panic_handler_is_not_slept_over() {
+fn stop_in_the_panic_handler_ends_run() {
     let (ended, has_ended) = mpsc::channel();
     thread::spawn(move || {
         let stop = UnhandledPanic::Call(Box::new(|_| Handle::current().stop()));
         let runtime = Builder::new().unhandled_panic(stop).build().unwrap();
-        // Inside, so that no message of this thread's ends the sleep.
+        // Inside the runtime, so that the spawn sends no message, which would end the sleep.
         runtime.enter(|| {
-            let panics = reveille::spawn(async { panic!("with nobody to tell") });
+            let panics = reveille::spawn(async { panic!("without a handle") });
             drop(reveille::spawn(async move {
                 while !panics.is_finished() {
                     yield_now().await;
                 }
-                // Heard of behind the batch of polls, when the loop has seen that it shall not stop.
+                // The panic is found after the batch of polls, when the loop has checked the stop
+                // flag.
                 drop(panics);
             }));
         });
@@ -256,6 +282,47 @@ fn a_stop_out_of_the_panic_handler_is_not_slept_over() {
     has_ended
         .recv_timeout(Duration::from_secs(60))
         .expect("`run` sleeps over the stop");
+}
+
+/// A task or a foreign waker waits for a handle on which `is_finished` is called outside of the
+/// loop.
+#[test]
+fn is_finished_outside_the_loop_keeps_the_waiter() {
+    struct Count(AtomicUsize);
+    impl std::task::Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    for by_a_task in [true, false] {
+        let runtime = runtime();
+        let handle = runtime.spawn(std::future::pending::<()>());
+        let abort = handle.abort_handle();
+        let handle = Rc::new(RefCell::new(handle));
+        let poll = |handle: &Rc<RefCell<reveille::JoinHandle<()>>>, cx: &mut Context<'_>| {
+            Pin::new(&mut *handle.borrow_mut()).poll(cx).map(drop)
+        };
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let waits = handle.clone();
+        let task = runtime.spawn(poll_fn(move |cx| {
+            if by_a_task {
+                return poll(&waits, cx);
+            }
+            poll(&waits, &mut Context::from_waker(&waker))
+        }));
+        runtime.block_on(yield_now());
+        assert!(!handle.borrow().is_finished());
+        abort.abort();
+        runtime.block_on(async {
+            // Far more tasks than are polled before messages are handled.
+            for _ in 0..1000 {
+                yield_now().await;
+            }
+        });
+        assert!(by_a_task || count.0.load(Ordering::SeqCst) > 0);
+        runtime.block_on(async { assert_eq!(task.is_finished(), by_a_task) });
+    }
 }
 
 #[test]
@@ -294,7 +361,7 @@ fn handle_spawn_from_many_threads_runs_everything() {
     assert_eq!(ran.load(Ordering::Relaxed), 4 * EACH);
 }
 
-/// Always ready and never done: the worst neighbour there is.
+/// A task that is always runnable.
 struct Hog(Rc<Cell<usize>>);
 
 impl Future for Hog {
@@ -307,19 +374,19 @@ impl Future for Hog {
 }
 
 #[test]
-fn other_threads_are_heard_within_an_event_interval() {
+fn messages_are_handled_within_an_event_interval() {
     let runtime = Builder::new().event_interval(16).build().unwrap();
     let polls = Rc::new(Cell::new(0));
     drop(runtime.spawn(Hog(polls.clone())));
     let handle = runtime.handle();
     runtime.block_on(async {
-        // The message is there before the loop goes on: it is looked at after one batch at most.
+        // The message is sent before the loop continues, which handles it after at most one batch.
         let task = thread::spawn(move || handle.spawn(async {}))
             .join()
             .unwrap();
         let before = polls.get();
         task.await.unwrap();
-        // One batch until the message is taken, one more until the reply's wake is.
+        // One batch until the message is handled, and one more until the wake by the reply is.
         assert!(
             polls.get() - before <= 2 * 16 + 2,
             "{} polls",
@@ -329,7 +396,7 @@ fn other_threads_are_heard_within_an_event_interval() {
 }
 
 #[test]
-fn a_detached_task_that_panics_leaves_the_others_alone() {
+fn detached_task_that_panics_leaves_other_tasks_alone() {
     let seen = runtime().block_on(async {
         drop(reveille::spawn(async {
             panic!("meant to be seen on stderr")
@@ -379,7 +446,7 @@ impl Drop for OnDrop {
 }
 
 #[test]
-fn the_root_futures_panic_comes_out_of_block_on() {
+fn block_on_resumes_the_panic_of_its_future() {
     let runtime = runtime();
     let dropped = Rc::new(Cell::new(false));
     let noted = OnDrop(dropped.clone());
@@ -396,7 +463,7 @@ fn the_root_futures_panic_comes_out_of_block_on() {
 }
 
 #[test]
-fn dropping_the_runtime_drops_tasks_inside_it_and_their_drops_may_use_it() {
+fn drop_of_a_runtime_drops_its_tasks_inside_it() {
     struct Spawner(mpsc::Sender<&'static str>);
     impl Drop for Spawner {
         fn drop(&mut self) {
@@ -424,7 +491,7 @@ fn dropping_the_runtime_drops_tasks_inside_it_and_their_drops_may_use_it() {
 }
 
 #[test]
-fn a_foreign_wakers_panic_does_not_come_out_of_the_drop() {
+fn drop_of_a_runtime_catches_the_panic_of_a_foreign_waker() {
     struct Panics;
     impl std::task::Wake for Panics {
         fn wake(self: Arc<Self>) {
@@ -453,7 +520,7 @@ fn a_foreign_wakers_panic_does_not_come_out_of_the_drop() {
 }
 
 #[test]
-fn handles_of_a_runtime_that_is_gone_fail_at_once() {
+fn handles_of_a_dropped_runtime_fail_at_once() {
     let runtime = runtime();
     let (handle, dropped) = (runtime.handle(), Arc::new(()));
     drop(runtime);
@@ -466,7 +533,7 @@ fn handles_of_a_runtime_that_is_gone_fail_at_once() {
 }
 
 #[test]
-fn a_waker_outlives_its_runtime_without_harm() {
+fn waker_of_a_dropped_runtime_does_nothing() {
     let runtime = runtime();
     let waker = runtime.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
     waker.wake_by_ref();
@@ -478,7 +545,7 @@ fn a_waker_outlives_its_runtime_without_harm() {
 }
 
 #[test]
-fn a_foreign_wake_ends_a_sleep_without_limit() {
+fn remote_wake_ends_a_wait_without_limit() {
     let runtime = runtime();
     for _ in 0..200 {
         let (sender, receiver) = mpsc::channel::<Waker>();
@@ -505,9 +572,9 @@ fn a_foreign_wake_ends_a_sleep_without_limit() {
 }
 
 #[test]
-fn the_host_hears_of_foreign_wakes_through_the_fd() {
+fn host_fd_is_readable_after_a_remote_wake() {
     let runtime = runtime();
-    let Ok(fd) = runtime.as_fd() else {
+    let Ok(fd) = runtime.host_fd() else {
         println!("skipped: {} has no kernel object", runtime.backend_name());
         return;
     };
@@ -528,7 +595,7 @@ fn the_host_hears_of_foreign_wakes_through_the_fd() {
     let task = thread::spawn(move || handle.spawn(async { 9 }))
         .join()
         .unwrap();
-    assert!(readable(10_000), "the host would sleep over a spawn");
+    assert!(readable(10_000), "the host would not notice the spawn");
     runtime.turn(Some(Duration::ZERO)).unwrap();
     while runtime.next_deadline().is_some() {
         runtime.turn(Some(Duration::ZERO)).unwrap();
@@ -552,7 +619,7 @@ fn next_deadline_is_now_while_a_task_is_runnable() {
 }
 
 #[test]
-fn a_park_hook_that_wakes_a_task_does_not_sleep_over_it() {
+fn on_park_hook_that_wakes_a_task_prevents_the_sleep() {
     let waker: Rc<RefCell<Option<Waker>>> = Rc::default();
     let (slot, parks) = (waker.clone(), Rc::new(Cell::new(0)));
     let count = parks.clone();
@@ -577,7 +644,7 @@ fn a_park_hook_that_wakes_a_task_does_not_sleep_over_it() {
 }
 
 #[test]
-fn a_batch_of_events_may_be_of_any_size() {
+fn event_capacity_may_be_of_any_size() {
     for events in [0, usize::MAX] {
         let runtime = Builder::new().event_capacity(events).build().unwrap();
         runtime.block_on(reveille::time::sleep(Duration::from_millis(1)));
@@ -585,7 +652,7 @@ fn a_batch_of_events_may_be_of_any_size() {
 }
 
 #[test]
-fn the_handles_are_spawners_of_futures_task() {
+fn runtime_and_handle_implement_the_spawn_traits() {
     use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn};
     let runtime = runtime();
     let handle = runtime.handle();
@@ -613,7 +680,7 @@ fn the_handles_are_spawners_of_futures_task() {
 }
 
 #[test]
-fn many_runtimes_come_and_go() {
+fn runtimes_can_be_created_and_dropped_many_times() {
     for round in 0..300 {
         let spawned =
             runtime().block_on(async move { reveille::spawn(async move { round }).await });
@@ -630,4 +697,32 @@ fn public_types_are_send_and_sync_as_promised() {
     both::<reveille::task::Id>();
     fn send<T: Send>() {}
     send::<reveille::task::JoinError>();
+}
+
+#[test]
+fn abort_handle_is_finished_on_another_thread() {
+    let runtime = runtime();
+    let ends = runtime.spawn(async {});
+    let aborted = runtime.spawn(std::future::pending::<()>());
+    let spawned_remotely = runtime.handle().spawn(std::future::pending::<()>());
+    let kept = runtime.spawn(std::future::pending::<()>());
+    let handles = [&ends, &aborted, &spawned_remotely].map(|task| task.abort_handle());
+    let last = kept.abort_handle();
+    let other = thread::spawn(move || {
+        handles[1].abort();
+        handles[2].abort();
+        while !handles.iter().all(|handle| handle.is_finished()) {
+            thread::yield_now();
+        }
+        assert!(!last.is_finished());
+        last
+    });
+    let last = runtime.block_on(async {
+        while !other.is_finished() {
+            yield_now().await;
+        }
+        other.join().unwrap()
+    });
+    drop(runtime);
+    assert!(last.is_finished(), "the runtime is gone");
 }

@@ -1,7 +1,8 @@
-//! Whole runtimes on every mechanism: connections on which tasks read, write, give up, look, wait and end as a seed says, some
-//! of them on another thread. Every byte must come in its order, every end after the last one, and every task must end.
+//! Whole runtimes on every mechanism: a seed chooses how the tasks of each connection read, write,
+//! peek, wait, give up and end. Some run on another thread. Every byte must arrive in order, every
+//! end after the last byte, and every task must end.
 //!
-//! `REVEILLE_MODEL_SEEDS=first..end` chooses other seeds than the few that are always run.
+//! `REVEILLE_MODEL_SEEDS=first..end` chooses other seeds than the few that always run.
 
 mod support;
 
@@ -17,13 +18,13 @@ use support::{Random, guarded, pair, seeds, wait};
 
 const CONNECTIONS: u64 = 10;
 
-/// The byte at a place of a stream.
+/// Returns the byte at a position of a stream.
 fn byte(at: usize) -> u8 {
     (at % 251) as u8
 }
 
-/// Writes as many bytes as that, and ends the side.
-async fn write(stream: Arc<TcpStream>, length: usize, seed: u64, is_here: bool) {
+/// Writes this number of bytes, and shuts the direction down.
+async fn write(stream: Arc<TcpStream>, length: usize, seed: u64, is_local: bool) {
     let mut random = Random(seed | 1);
     let mut at = 0;
     while at < length {
@@ -42,23 +43,23 @@ async fn write(stream: Arc<TcpStream>, length: usize, seed: u64, is_here: bool) 
                 stream.write_all(&chunk).await.unwrap();
                 most
             }
-            2 if is_here => {
-                // Given up, it has written nothing.
+            2 if is_local => {
+                // A write that was dropped has written nothing.
                 let short = Duration::from_micros(random.next() % 200);
                 let written = timeout(short, stream.write(&chunk)).await;
                 written.map_or(0, |count| count.unwrap())
             }
             _ => stream.write(&chunk).await.unwrap(),
         };
-        if is_here && random.next() % 8 == 0 {
+        if is_local && random.next() % 8 == 0 {
             yield_now().await;
         }
     }
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-/// Reads to the end; how many bytes there were.
-async fn read(stream: Arc<TcpStream>, seed: u64, is_here: bool) -> usize {
+/// Reads to the end and returns the number of bytes.
+async fn read(stream: Arc<TcpStream>, seed: u64, is_local: bool) -> usize {
     let mut random = Random(seed | 1);
     let (mut at, mut buffer) = (0, vec![0; 40_000]);
     loop {
@@ -77,14 +78,14 @@ async fn read(stream: Arc<TcpStream>, seed: u64, is_here: bool) -> usize {
                 check(&buffer[..count], at);
                 continue;
             }
-            2 if is_here => {
+            2 if is_local => {
                 let short = Duration::from_micros(random.next() % 200);
                 match timeout(short, stream.read(buffer)).await {
                     Ok(read) => read.unwrap(),
                     Err(_given_up) => continue,
                 }
             }
-            3 if is_here => {
+            3 if is_local => {
                 sleep(Duration::from_micros(random.next() % 100)).await;
                 continue;
             }
@@ -106,7 +107,7 @@ fn check(bytes: &[u8], at: usize) {
     assert_eq!(wrong, None, "at {at}");
 }
 
-/// Two streams of bytes against each other, each with a writer and a reader.
+/// Streams of bytes in both directions, each with a writer and a reader.
 async fn converse(seed: u64) {
     let mut random = Random(seed | 1);
     let (client, server) = pair().await;
@@ -115,37 +116,37 @@ async fn converse(seed: u64) {
         random.next() as usize % 600_000,
         random.next() as usize % 3_000,
     ];
-    let is_far = random.next() % 3 == 0;
-    let far = is_far.then(|| {
+    let is_remote = random.next() % 3 == 0;
+    let remote = is_remote.then(|| {
         let (stream, seed) = (server.clone(), random.next());
         thread::spawn(move || {
             wait(write(stream.clone(), lengths[1], seed, false));
             wait(read(stream, seed, false))
         })
     });
-    let near = spawn(write(client.clone(), lengths[0], random.next(), true));
+    let client_writer = spawn(write(client.clone(), lengths[0], random.next(), true));
     let reader = spawn(read(client.clone(), random.next(), true));
-    // A second one, which waits for the same and ends with it.
+    // A second reader, which waits for the same end.
     let second = client.clone();
     let second = spawn(async move { second.readable().await.map(drop) });
-    if far.is_none() {
+    if remote.is_none() {
         let writer = spawn(write(server.clone(), lengths[1], random.next(), true));
         let count = read(server.clone(), random.next(), true).await;
         assert_eq!(count, lengths[0]);
         writer.await.unwrap();
     }
-    near.await.unwrap();
+    client_writer.await.unwrap();
     assert_eq!(reader.await.unwrap(), lengths[1]);
     second.await.unwrap().unwrap();
-    if let Some(far) = far {
-        while !far.is_finished() {
+    if let Some(remote) = remote {
+        while !remote.is_finished() {
             sleep(Duration::from_micros(300)).await;
         }
-        assert_eq!(far.join().unwrap(), lengths[0]);
+        assert_eq!(remote.join().unwrap(), lengths[0]);
     }
 }
 
-/// One side stops to read in the middle; the others must not wait for ever.
+/// One side stops reading in the middle. The others must not wait forever.
 async fn break_off(seed: u64) {
     let (client, server) = pair().await;
     let (client, server) = (Arc::new(client), Arc::new(server));
@@ -155,8 +156,8 @@ async fn break_off(seed: u64) {
     let count = waiting.await.unwrap();
     assert_eq!(count, 1);
     let other = client.clone();
-    // Another reader waits, or has read, when this side ends.
-    // What arrives behind the end of both directions is reset, and that may be what it reads.
+    // Another reader waits, or has read, when this side ends. Data that arrives after both
+    // directions have ended causes a reset, which that reader may receive.
     let other = spawn(async move {
         loop {
             match other.read(&mut [0; 512]).await.map_err(|e| e.kind()) {
@@ -188,9 +189,9 @@ fn play(runtime: &Runtime, seed: u64) {
     });
 }
 
-/// By turns with room for many events and for two, with precise timers and without.
+/// Alternates between room for many events and for two, and with and without precise timers.
 #[test]
-fn every_byte_comes_in_its_order_and_every_task_ends() {
+fn streams_deliver_all_bytes_in_order_and_all_tasks_end() {
     for kind in BackendKind::ALL {
         for seed in seeds(1..4) {
             let capacity = if seed % 3 == 1 { 1024 } else { 2 };

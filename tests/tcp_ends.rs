@@ -1,4 +1,5 @@
-//! How connections end: half a side, both, by reset, by a peer that is gone; and what is still read before the end.
+//! Ends of TCP connections: half-close, close, reset, a peer that is gone, and the bytes that are
+//! read before the end.
 
 mod support;
 
@@ -14,14 +15,14 @@ use std::time::Duration;
 use support::{Random, on_every_backend, pair, read_to_end, std_pair, wait};
 
 #[test]
-fn each_side_ends_for_itself() {
+fn shutdown_ends_each_side_separately() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (client, server) = pair().await;
             client.write_all(b"last words").await.unwrap();
             client.shutdown(Shutdown::Write).unwrap();
             assert_eq!(read_to_end(&server, 4).await, b"last words");
-            // The other direction goes on, for as long as it likes.
+            // The other direction stays open.
             for _ in 0..3 {
                 server.write_all(b"answer").await.unwrap();
                 let mut buf = [0; 6];
@@ -40,7 +41,7 @@ fn each_side_ends_for_itself() {
 }
 
 #[test]
-fn half_a_close_wakes_a_reader_that_waits() {
+fn shutdown_of_the_peer_wakes_a_waiting_reader() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (client, server) = pair().await;
@@ -52,9 +53,10 @@ fn half_a_close_wakes_a_reader_that_waits() {
     });
 }
 
-/// A mechanism of hints is told nothing of what this process does to its own socket.
+/// A backend of hints (real-time signals) gets no signal for what the process does to its own
+/// socket.
 #[test]
-fn ones_own_shutdown_wakes_a_reader_that_waits() {
+fn shutdown_wakes_a_waiting_reader() {
     for how in [Shutdown::Read, Shutdown::Both] {
         on_every_backend(|runtime| {
             runtime.block_on(async {
@@ -62,7 +64,7 @@ fn ones_own_shutdown_wakes_a_reader_that_waits() {
                 let server = Rc::new(server);
                 let reader = server.clone();
                 let reader = spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
-                // The loop has waited with it.
+                // Now the loop has waited for this socket.
                 sleep(Duration::from_millis(1)).await;
                 server.shutdown(how).unwrap();
                 assert_eq!(reader.await.unwrap(), 0);
@@ -72,7 +74,7 @@ fn ones_own_shutdown_wakes_a_reader_that_waits() {
 }
 
 #[test]
-fn a_foreign_threads_shutdown_wakes_a_reader_and_a_writer_that_wait() {
+fn shutdown_on_another_thread_wakes_a_waiting_reader_and_writer() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (_client, server) = pair().await;
@@ -80,7 +82,7 @@ fn a_foreign_threads_shutdown_wakes_a_reader_and_a_writer_that_wait() {
             let server = Arc::new(server);
             let (reader, writer) = (server.clone(), server.clone());
             let reader = spawn(async move { reader.read(&mut [0; 8]).await.unwrap() });
-            // Not once only: what was on its way makes room.
+            // Repeated, because bytes that were on their way make room.
             let writer = spawn(async move {
                 loop {
                     if let Err(error) = writer.write(&[0; 1 << 16]).await {
@@ -97,9 +99,10 @@ fn a_foreign_threads_shutdown_wakes_a_reader_and_a_writer_that_wait() {
     });
 }
 
-/// Waiter and shutdown both on a thread that does not own the loop, which runs all the while.
+/// The wait and the shutdown are both on a thread that does not own the loop. The loop runs
+/// meanwhile.
 #[test]
-fn a_foreign_threads_shutdown_wakes_a_foreign_reader() {
+fn shutdown_on_another_thread_wakes_a_reader_there() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (_client, server) = pair().await;
@@ -125,7 +128,7 @@ fn a_foreign_threads_shutdown_wakes_a_foreign_reader() {
 }
 
 #[test]
-fn a_reset_wakes_reader_and_writer() {
+fn reset_wakes_reader_and_writer() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (client, server) = pair().await;
@@ -140,7 +143,8 @@ fn a_reset_wakes_reader_and_writer() {
             client.set_linger(Some(Duration::ZERO)).unwrap();
             drop(client);
             let ends = (reader.await.unwrap(), writer.await.unwrap());
-            // The first of them takes the reset; the other finds the connection gone: the end, if that is the reader.
+            // The first task receives the reset. The second one finds the connection closed, which
+            // is the end for a reader.
             assert!(ends.1.is_err() && !matches!(ends.0, Ok(1..)), "{ends:?}");
             let resets = [ends.0.err(), ends.1.err()];
             let is_reset = |e: &io::Error| e.kind() == ErrorKind::ConnectionReset;
@@ -150,12 +154,12 @@ fn a_reset_wakes_reader_and_writer() {
 }
 
 #[test]
-fn everything_is_read_before_the_end() {
+fn read_returns_all_bytes_before_the_end() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let mut random = Random(4);
             for len in [1, 16, 64, 100, 4096, 65_536] {
-                // Buffers that the data fills exactly, and others.
+                // Some of these buffers are filled exactly.
                 for buf_len in [1, 16, 50, 65_536, 70_000] {
                     let (mut client, server) = std_pair().await;
                     let sent = random.bytes(len);
@@ -169,14 +173,14 @@ fn everything_is_read_before_the_end() {
 }
 
 #[test]
-fn the_end_comes_after_data_that_arrived_between_two_reads() {
+fn read_returns_data_that_arrived_before_the_end() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (mut client, server) = std_pair().await;
             let mut buf = [0; 16];
             client.write_all(b"one").unwrap();
             assert_eq!(server.read(&mut buf).await.unwrap(), 3);
-            // A short read has cleared the cached bit; data and end arrive as one event.
+            // A short read has cleared the cached bit. The data and the end arrive as one event.
             client.write_all(b"two").unwrap();
             drop(client);
             assert_eq!(read_to_end(&server, 16).await, b"two");
@@ -185,14 +189,15 @@ fn the_end_comes_after_data_that_arrived_between_two_reads() {
 }
 
 #[test]
-fn a_peer_that_vanishes_with_unread_data_is_an_error_and_no_hang() {
+fn read_fails_if_the_peer_vanishes_with_unread_data() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (client, server) = std_pair().await;
             server.write_all(b"never read").await.unwrap();
             let reader = spawn(async move { server.read(&mut [0; 8]).await });
             yield_now().await;
-            // What comes behind the close would be reset, and the end be read before that.
+            // Bytes that arrive after the close would be reset, and the reader would read the end
+            // before that.
             let gone = thread::spawn(move || {
                 client.peek(&mut [0]).unwrap();
                 drop(client);
@@ -205,8 +210,9 @@ fn a_peer_that_vanishes_with_unread_data_is_an_error_and_no_hang() {
 }
 
 #[test]
-fn writing_to_a_closed_peer_is_an_error_and_no_signal() {
-    // SAFETY: puts the default action back, which ends the process; Rust's start-up code ignores the signal.
+fn write_to_a_closed_peer_fails_without_a_signal() {
+    // SAFETY: restores the default action, which ends the process. Rust's startup code ignores the
+    // signal.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     on_every_backend(|runtime| {
         runtime.block_on(async {
@@ -226,7 +232,7 @@ fn writing_to_a_closed_peer_is_an_error_and_no_signal() {
                 };
                 let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
                 assert!(gone.contains(&error.kind()), "{error}");
-                // The second time, too.
+                // The second write fails too.
                 assert_eq!(
                     server.write(b"x").await.unwrap_err().kind(),
                     ErrorKind::BrokenPipe

@@ -1,4 +1,5 @@
-//! Sockets off their runtime's thread, while it runs, between two runs and after its end.
+//! Sockets on a thread that does not run their runtime: while the runtime runs, between two runs,
+//! and after its end.
 
 mod support;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 use support::{arrived, guarded, on_every_backend, pair, std_pair, wait};
 
 #[test]
-fn a_foreign_thread_reads_writes_waits_and_drops() {
+fn stream_is_used_and_dropped_on_another_thread() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             for _ in 0..20 {
@@ -42,7 +43,7 @@ fn a_foreign_thread_reads_writes_waits_and_drops() {
                 client.read_exact(&mut all).await.unwrap();
                 assert!(all.iter().all(|byte| *byte == 7));
                 client.write_all(b"again").await.unwrap();
-                // Closed by the foreign drop.
+                // Closed by the drop on the other thread.
                 assert_eq!(client.read(&mut all).await.unwrap(), 0);
                 foreign.join().unwrap();
             }
@@ -51,7 +52,7 @@ fn a_foreign_thread_reads_writes_waits_and_drops() {
 }
 
 #[test]
-fn a_foreign_thread_accepts_for_its_own_runtime() {
+fn accept_on_another_thread_registers_with_its_runtime() {
     guarded("the default", || {
         reveille::block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,7 +75,7 @@ fn a_foreign_thread_accepts_for_its_own_runtime() {
 }
 
 #[test]
-fn between_two_runs_messages_wait() {
+fn stream_used_between_two_runs_waits_for_the_next_run() {
     on_every_backend(|runtime| {
         let (client, server) = runtime.block_on(pair());
         let (done, result) = mpsc::channel();
@@ -83,7 +84,7 @@ fn between_two_runs_messages_wait() {
             let n = wait(server.read(&mut buf));
             done.send(n.unwrap()).unwrap();
         });
-        // The loop does not run; writing needs no waiting.
+        // The loop does not run, and a write does not wait.
         wait(client.write_all(b"hello")).unwrap();
         runtime.block_on(async {
             loop {
@@ -98,7 +99,7 @@ fn between_two_runs_messages_wait() {
 }
 
 #[test]
-fn what_never_waits_on_another_runtimes_stream_lets_the_others_run() {
+fn stream_of_another_runtime_that_never_waits_lets_other_tasks_run() {
     guarded("the default", || {
         const BYTES: usize = 10_000;
         let owner = Runtime::new().unwrap();
@@ -127,7 +128,7 @@ fn what_never_waits_on_another_runtimes_stream_lets_the_others_run() {
 }
 
 #[test]
-fn when_the_runtime_is_gone_only_waiting_fails() {
+fn stream_of_a_runtime_that_is_gone_fails_only_to_wait() {
     guarded("the default", || {
         let runtime = Runtime::new().unwrap();
         let (mut client, server) = runtime.block_on(std_pair());
@@ -159,13 +160,13 @@ fn when_the_runtime_is_gone_only_waiting_fails() {
 }
 
 #[test]
-fn a_call_that_disagrees_with_the_kernel_does_not_keep_a_foreign_thread() {
+fn async_io_on_another_thread_yields_if_poll_disagrees_with_the_call() {
     guarded("the default", || {
         let runtime = Runtime::new().unwrap();
         let (mut peer, stream) = runtime.block_on(std_pair());
         peer.write_all(b"x").unwrap();
         runtime.block_on(stream.readable()).unwrap();
-        // Off the loop: nothing is cached that could be cleared, and poll(2) says ready each time.
+        // On this thread no readiness is cached, and poll(2) reports the stream as ready each time.
         let calls = Cell::new(0);
         let call = || {
             calls.set(calls.get() + 1);
@@ -180,10 +181,10 @@ fn a_call_that_disagrees_with_the_kernel_does_not_keep_a_foreign_thread() {
     });
 }
 
-/// Each speaks when the other has answered: the loop sleeps in between, or looks out first, for a moment or for the longest time.
-/// A timer and a socket are there too.
+/// A task sends requests, and a thread answers them. In between the loop sleeps, or it spins first
+/// for a short or a very long time. Timers and a socket are in use too.
 #[test]
-fn a_thread_that_answers_is_heard_of_by_who_sleeps_and_by_who_looks_out() {
+fn stream_served_by_a_thread_wakes_a_sleeping_and_a_spinning_loop() {
     let spins = [0, 20, 3_600_000_000].map(Duration::from_micros);
     for kind in BackendKind::ALL {
         for spin in spins {
@@ -226,7 +227,7 @@ async fn ask_and_answer() {
         if question % 100 == 0 {
             sleep(Duration::from_millis(1)).await;
             client.write_all(b"?").await.unwrap();
-            // Who looks out does not look at sockets.
+            // A spinning loop does not poll its sockets.
             arrived(&server);
             assert_eq!(server.read(&mut [0; 8]).await.unwrap(), 1);
         }

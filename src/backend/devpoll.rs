@@ -1,40 +1,46 @@
-//! /dev/poll: illumos and Solaris.
+//! The backend over /dev/poll: illumos and Solaris.
 //!
-//! **What the kernel offers.** A device that holds a set of fds, by number, each with the events to look for. A write of
-//! `pollfd` records changes the set, many at once; `ioctl(DP_POLL)` waits. Level triggers only; a wait costs what may be
-//! ready, not what is in the set.
+//! **What the kernel offers.** A device that holds a set of fds, by number, each with the events to
+//! check. A write of `pollfd` records changes the set, many at once; `ioctl(DP_POLL)` waits. Level
+//! triggers only. A wait costs what may be ready, not what is in the set.
 //!
-//! **Where it is odd.** From the manual page poll(7D) of illumos and the sources of its driver (illumos 2016, Solaris 11 of
-//! 2011: `uts/common/io/devpoll.c`); nothing of this was run on such a system.
-//! - Events that are written are added to those that stand there. `POLLREMOVE`, alone in `events`, takes the fd out. So
-//!   less is asked for by two records: out, and in again.
-//! - A closed fd stays in the set: `POLLNVAL` at every wait, and when the number names another file, that one is looked at
-//!   under the old events. It has to be taken out, before it is closed or as soon as that is seen.
-//! - A closed number that is written is no error and nothing is said of it later; on illumos its events are kept where
-//!   `POLLREMOVE` does not reach them, and are added to those of the next file of that number.
-//! - A write of more than `OPEN_MAX` records is `EINVAL`, as is a wait with room for as many. A write stops at the
-//!   first fd that its driver does not let be polled, and gives that error.
-//! - Which fds come first is not documented. Both sources go on where the last full batch ended.
+//! **Where it is odd.** From the manual page poll(7D) of illumos and the sources of its driver
+//! (illumos 2016, Solaris 11 of 2011: `uts/common/io/devpoll.c`); nothing of this was run on such a
+//! system.
+//! - Events that are written are added to those in the set. `POLLREMOVE`, alone in `events`,
+//!   removes the fd. So a smaller interest takes two records: remove, and add again.
+//! - A closed fd stays in the set. It reports `POLLNVAL` at every wait, and when the number names
+//!   another file, that file is checked for the old events. So it has to be removed before it is
+//!   closed, or as soon as that is noticed.
+//! - Writing a closed number is no error and has no visible effect. On illumos its events are kept
+//!   where `POLLREMOVE` does not reach them, and are added to those of the next file with that
+//!   number.
+//! - A write of more than `OPEN_MAX` records is `EINVAL`, as is a wait with room for as many. A
+//!   write stops at the first fd whose driver does not support polling, and returns that error.
+//! - Which fds come first is not documented. Both sources continue where the last full batch ended.
 //! - `POLLHUP`, `POLLERR` and `POLLNVAL` cannot be masked.
-//! - The set is its opener's: a child of a fork gets `EACCES`.
-//! - It cannot be polled itself (`POLLERR`), so no other loop can watch it. (illumos lets those be polled that were
-//!   switched to its epoll emulation, which has other rules.)
-//! - Whole milliseconds. It is "obsolete" by the manual; event ports are what came after it.
+//! - The set belongs to the process that opened it: a child of a fork gets `EACCES`.
+//! - It cannot be polled itself (`POLLERR`), so no other loop can watch it. (illumos allows it for
+//!   those that were switched to its epoll emulation, which has other rules.)
+//! - Timeouts are whole milliseconds. The manual calls it obsolete; event ports replaced it.
 //!
-//! **What we do about it.** What each number should be and what the kernel holds stand side by side in a table; the
-//! difference is written before the wait, all of it at once. An edge-triggered direction is taken out when delivered and
-//! put back by `rearm`: when both fall in one turn there is nothing to write. `add` asks `fstat` for a bad fd, for the write
-//! comes later; one that its driver refuses then is reported as ERROR. `remove` writes at once, so that the fd is out before
-//! it is closed. Room is asked for the whole set, and where more is ready than fits, a batch begins where the last one
-//! ended. Reports of what is not armed are dropped, and the set is put right: a wait with a timeout may end early by that,
-//! after an fd was closed between `add` and the wait.
+//! **What we do about it.** A table by number holds what should be in the set and what the kernel
+//! has; the difference is written before the wait, all of it at once. An edge-triggered direction
+//! is removed when it was delivered and added again by `rearm`. If both happen in one turn there is
+//! nothing to write. `add` calls `fstat` to find a bad fd, because the write comes later. An fd
+//! that its driver refuses then is reported as ERROR. `remove` writes at once, so that the fd is
+//! out before it is closed. A wait has room for the whole set. If more is ready than fits, a batch
+//! begins where the last one ended. Reports of what is not armed are dropped, and the set is
+//! corrected. Because of that a wait with a timeout may end early, after an fd was closed between
+//! `add` and the wait.
 //!
 //! **Versions.** Solaris 8 and later, every illumos.
 
 use super::pollset::{HAS_RDHUP, directions, mask, readiness};
-use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Readiness};
+use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Ready};
 use super::{Token, Trigger};
 use crate::sys::fd::FileId;
+use crate::sys::syscall::failure;
 use crate::sys::timeout::millis;
 use std::fmt;
 use std::io;
@@ -46,7 +52,7 @@ mod device;
 use device::record;
 pub(super) use device::{Device, POLLREMOVE, Sys};
 
-/// The most records in one write: below the `OPEN_MAX` that these systems begin with (256).
+/// The most records in one write: less than the `OPEN_MAX` that these systems begin with (256).
 const CHUNK: usize = 128;
 
 pub(super) struct DevPoll<S> {
@@ -54,19 +60,20 @@ pub(super) struct DevPoll<S> {
     notify: NotifyFd,
     /// By fd number.
     slots: Vec<Slot>,
-    /// The numbers where the kernel may hold something else than it should.
+    /// The numbers for which the kernel may have something other than it should.
     changed: Vec<RawFd>,
-    /// How many numbers the kernel's set holds, the notifier's among them.
+    /// How many numbers the kernel's set has, including the notifier's.
     held: usize,
-    /// The most records a wait may ask for: less than the set holds only when `OPEN_MAX` was lowered under it.
-    most: usize,
-    /// What is on its way to the kernel.
+    /// The most records that a wait may have room for. Less than the set holds only if `OPEN_MAX`
+    /// was lowered below it.
+    max_room: usize,
+    /// Records on their way to the kernel.
     records: Vec<libc::pollfd>,
-    /// What the kernel writes.
+    /// Records that the kernel has written.
     reports: Vec<libc::pollfd>,
-    /// Numbers whose driver refused to poll them, to be told yet.
+    /// Numbers whose driver refused to poll them, not yet reported.
     refused: Vec<RawFd>,
-    /// The first number of the next batch, when the last one had no more room.
+    /// The first number of the next batch, if the last one had no more room.
     next: RawFd,
 }
 
@@ -75,31 +82,32 @@ struct Slot {
     owner: Option<Owner>,
     /// The events in the kernel's set, if the number is in it.
     held: Option<libc::c_short>,
-    /// What is held was written for another file, or is not what it should be: it goes out first.
+    /// The kernel's entry was written for another file, or is wrong: it is removed first.
     is_stale: bool,
-    /// The number stands in `changed`.
+    /// The number is in `changed`.
     is_changed: bool,
 }
 
 struct Owner {
     token: Token,
-    /// All that was asked for.
+    /// The whole interest.
     interest: Interest,
     trigger: Trigger,
     /// The file that the number named when it was added.
     file: FileId,
-    /// The events to look for.
+    /// The armed events.
     armed: libc::c_short,
-    /// The kernel is not to look at all, whatever is armed: a hang-up or an error cannot be masked otherwise.
-    is_out: bool,
-    /// The number stands in `refused`.
+    /// The kernel should not check the fd at all, whatever is armed: a hang-up or an error cannot
+    /// be masked otherwise.
+    is_withdrawn: bool,
+    /// The number is in `refused`.
     is_refused: bool,
 }
 
 impl Slot {
-    /// What the kernel's set should hold.
+    /// Returns what the kernel's set should have.
     fn wanted(&self) -> Option<libc::c_short> {
-        let owner = self.owner.as_ref().filter(|owner| !owner.is_out)?;
+        let owner = self.owner.as_ref().filter(|owner| !owner.is_withdrawn)?;
         Some(owner.armed)
     }
 }
@@ -117,7 +125,7 @@ impl<S: Sys> DevPoll<S> {
             slots: Vec::new(),
             changed: Vec::new(),
             held: 0,
-            most: usize::MAX,
+            max_room: usize::MAX,
             records: Vec::new(),
             reports: Vec::with_capacity(capacity.saturating_add(1).min(CHUNK)),
             refused: Vec::new(),
@@ -147,7 +155,7 @@ impl<S: Sys> DevPoll<S> {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Notes that the number is to be compared with what the kernel holds.
+    /// Marks the number for comparison with the kernel's entry.
     fn change(&mut self, fd: RawFd) {
         let slot = &mut self.slots[fd as usize];
         if !std::mem::replace(&mut slot.is_changed, true) {
@@ -155,7 +163,7 @@ impl<S: Sys> DevPoll<S> {
         }
     }
 
-    /// Tells the kernel what has changed.
+    /// Writes what has changed to the kernel.
     fn flush(&mut self) -> io::Result<()> {
         if self.changed.is_empty() {
             return Ok(());
@@ -188,17 +196,17 @@ impl<S: Sys> DevPoll<S> {
             let slot = &mut self.slots[self.refused[at] as usize];
             self.held -= usize::from(slot.held.take().is_some());
             if let Some(owner) = &mut slot.owner {
-                (owner.is_out, owner.is_refused) = (true, true);
+                (owner.is_withdrawn, owner.is_refused) = (true, true);
             }
         }
         Ok(())
     }
 
-    /// Reports the fds that were refused: whoever makes a call on them hears why.
+    /// Reports the fds that were refused: a call on them returns the reason.
     fn deliver_refused(&mut self, events: &mut Events) {
         while events.room() > 0 {
             let Some(fd) = self.refused.pop() else { return };
-            // Another owner, or one that was armed anew meanwhile, was not refused.
+            // Another owner, or one that was armed since, was not refused.
             let owner = self.slots[fd as usize].owner.as_mut();
             if let Some(owner) = owner.filter(|owner| owner.is_refused) {
                 owner.is_refused = false;
@@ -207,23 +215,24 @@ impl<S: Sys> DevPoll<S> {
         }
     }
 
-    /// Waits, leaves what the kernel wrote in `reports` and returns how much that is.
+    /// Waits. Returns how many records the kernel has written into `reports`.
     fn wait_for_kernel(&mut self, timeout: libc::c_int) -> io::Result<usize> {
         loop {
-            let room = self.held.min(self.most);
+            let room = self.held.min(self.max_room);
             if self.reports.len() < room {
                 self.reports.resize(room, record(-1, 0));
             }
             match self.device.poll(&mut self.reports[..room], timeout) {
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) && room > 1 => {
-                    self.most = room / 2;
+                    self.max_room = room / 2;
                 }
                 waited => return waited,
             }
         }
     }
 
-    /// Moves what the kernel reported into `events`, as much as fits. Whether there was anything.
+    /// Moves the kernel's reports into `events`, as many as fit. Returns whether there was an event
+    /// or a notification.
     fn deliver(&mut self, count: usize, events: &mut Events) -> bool {
         if count > events.room() {
             let reports = &mut self.reports[..count];
@@ -249,13 +258,14 @@ impl<S: Sys> DevPoll<S> {
         is_notified || !events.as_slice().is_empty()
     }
 
-    /// What a report says of whom. The fd is disarmed as its trigger demands.
-    fn disarm(&mut self, fd: RawFd, revents: libc::c_short) -> Option<(Token, Readiness)> {
+    /// Returns the token of a report and what it contains, and disarms the fd as its trigger
+    /// demands. `None` for what is not armed, which the next wait corrects in the kernel.
+    fn disarm(&mut self, fd: RawFd, revents: libc::c_short) -> Option<(Token, Ready)> {
         let slot = &mut self.slots[fd as usize];
         let armed = slot.wanted();
-        let asked = armed.unwrap_or(0) | FINAL | libc::POLLNVAL;
-        let seen = readiness(revents & asked);
-        if armed.is_none() || revents & !asked != 0 {
+        let reportable = armed.unwrap_or(0) | FINAL | libc::POLLNVAL;
+        let seen = readiness(revents & reportable);
+        if armed.is_none() || revents & !reportable != 0 {
             slot.is_stale = true;
         }
         let report = match (&mut slot.owner, armed) {
@@ -320,7 +330,7 @@ impl<S: Sys> Backend for DevPoll<S> {
             trigger,
             file,
             armed: mask(interest),
-            is_out: false,
+            is_withdrawn: false,
             is_refused: false,
         });
         self.change(fd);
@@ -344,7 +354,7 @@ impl<S: Sys> Backend for DevPoll<S> {
     fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         let owner = self.find(fd, token)?;
         let interest = interest & (owner.interest | Interest::ERROR);
-        if owner.trigger == Trigger::Edge && !interest.is_none() {
+        if owner.trigger == Trigger::Edge && !interest.is_empty() {
             owner.arm(owner.armed | mask(interest));
             self.change(fd);
         }
@@ -372,17 +382,18 @@ impl<S: Sys> Backend for DevPoll<S> {
                 return Ok(());
             }
             let count = self.wait_for_kernel(millis(timeout))?;
-            // Nothing but reports of what is not armed, which are put right now. Without a clock here it cannot be
-            // said how much is left of a timeout.
-            let is_for_nothing = !self.deliver(count, events) && count > 0;
-            if !is_for_nothing || timeout.is_some() {
+            // A spurious wait had only reports of what is not armed, and `deliver` has queued the
+            // corrections. It is repeated only without a timeout: there is no clock here that would
+            // show how much of one is left.
+            let is_spurious = !self.deliver(count, events) && count > 0;
+            if !is_spurious || timeout.is_some() {
                 return Ok(());
             }
         }
     }
 
     fn after_fork(&mut self) -> io::Result<()> {
-        // Closing the parent's takes nothing out of its set.
+        // Closing the parent's device removes nothing from its set.
         self.device = S::open()?;
         self.slots.clear();
         self.changed.clear();
@@ -396,29 +407,33 @@ impl<S: Sys> Backend for DevPoll<S> {
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        Err(io::Error::new(
+        Err(failure(
             io::ErrorKind::Unsupported,
-            "/dev/poll cannot be polled, so no other loop could watch it",
+            "/dev/poll cannot be polled, so no other loop could watch it: use event ports",
         ))
     }
 }
 
-/// What ends an fd's reports until it is armed again.
+/// The bits that disarm an edge-triggered fd as a whole.
 const FINAL: libc::c_short = libc::POLLHUP | libc::POLLERR;
 
 impl Owner {
     fn arm(&mut self, events: libc::c_short) {
         self.armed = events;
-        (self.is_out, self.is_refused) = (false, false);
+        (self.is_withdrawn, self.is_refused) = (false, false);
     }
 
-    fn disarm(&mut self, seen: Readiness, revents: libc::c_short) {
+    fn disarm(&mut self, seen: Ready, revents: libc::c_short) {
         match self.trigger {
-            // What was not delivered stays armed, for when the fd is looked at again.
+            // The rest stays armed, for when the fd is armed again.
             Trigger::Edge => self.armed &= !directions(seen),
             Trigger::Level | Trigger::Oneshot => {}
         }
-        self.is_out = revents & FINAL != 0 || self.trigger == Trigger::Oneshot;
+        self.is_withdrawn = match self.trigger {
+            Trigger::Level => false,
+            Trigger::Edge => revents & FINAL != 0,
+            Trigger::Oneshot => true,
+        };
     }
 }
 

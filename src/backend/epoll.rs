@@ -1,49 +1,55 @@
-//! epoll(7): Linux and Android.
+//! The backend over epoll(7): Linux and Android.
 //!
-//! **What the kernel offers.** A set of (file, fd number) pairs kept in the kernel, each with a mask and 64 bits of
-//! ours; a wait costs what is ready, not what is registered. Level, edge (`EPOLLET`) and one-shot (`EPOLLONESHOT`)
-//! triggers, an fd of its own that another loop can watch.
+//! **What the kernel offers.** A set of pairs of file and fd number, kept in the kernel, each with
+//! a mask and 64 bits of user data. A wait costs what is ready, not what is registered. Level, edge
+//! (`EPOLLET`) and one-shot (`EPOLLONESHOT`) triggers, and an fd that another loop can watch.
 //!
 //! **Where it is odd.**
-//! - `EPOLLERR` and `EPOLLHUP` cannot be masked: with a level trigger they make every wait return at once. A fired
-//!   one-shot registration reports not even these until it is modified.
-//! - A registration goes when the last duplicate of the *file* is closed, not when its number is. With a duplicate
-//!   alive events go on under the old token, and nobody can remove them by the closed number (`EBADF`, or the number
-//!   of another file by then).
+//! - `EPOLLERR` and `EPOLLHUP` cannot be masked: with a level trigger they make every wait return
+//!   at once. After a one-shot registration has fired, it does not report even these until it is
+//!   modified.
+//! - A registration ends when the last duplicate of the *file* is closed, not when its number is.
+//!   While a duplicate is open, events continue under the old token, and the closed number cannot
+//!   remove them (`EBADF`, or the number names another file by then). If the file comes back under
+//!   its old number, `EPOLL_CTL_ADD` fails with `EEXIST`.
 //! - Regular files are refused with `EPERM`.
-//! - `EPOLLEXCLUSIVE` wakes one of the sets that a file is in, the first of those that somebody waits for; it goes with
-//!   `EPOLLIN`, `EPOLLOUT` and `EPOLLET` only (not `EPOLLRDHUP`), and cannot be modified: all `EINVAL` (epoll_ctl(2)).
-//! - `epoll_wait` counts milliseconds; `epoll_pwait2` counts nanoseconds but is missing in old kernels, and some
-//!   sandboxes answer `EPERM` for calls they do not know.
+//! - `EPOLLEXCLUSIVE` wakes one of the sets that a file is in: the first of those with a waiting
+//!   thread. It may be combined only with `EPOLLIN`, `EPOLLOUT` and `EPOLLET` (not `EPOLLRDHUP`),
+//!   and cannot be modified; everything else is `EINVAL` (epoll_ctl(2)).
+//! - `epoll_wait` counts milliseconds. `epoll_pwait2` counts nanoseconds, but old kernels lack it,
+//!   and some sandboxes return `EPERM` for calls that they do not know.
 //!
-//! **What we do about it.** A level registration that delivered a hang-up or an error is taken out of the kernel and
-//! put back by the next `modify`: only these are kept in a table. Tokens are noted by number, so that a late call for a
-//! number that has a new owner is `NotFound` and not an accident. Events of a file that lives on in a duplicate are the
-//! reactor's to drop, by their generation. Exclusive registrations are noted, so that `modify` refuses them by a text
-//! rather than by the kernel's number. The notifier is registered edge-triggered, so that an eventfd
-//! is never read: every write is an edge. What `epoll_pwait2` refuses once is never asked again.
+//! **What we do about it.** Tokens are stored by number, so that a late call for a number with a
+//! new owner returns `NotFound` and touches nothing. If `EEXIST` comes for a number without an
+//! owner, a registration has outlived its close: `add` deletes it and adds the file again. A
+//! registration that ends on another thread is removed there, while its number is open
+//! (`epoll/owners.rs`). Events of a file that lives on in a duplicate are dropped by the reactor,
+//! because of their generation. Exclusive registrations are noted, so that `modify` can explain why
+//! it refuses them. The notifier is registered edge-triggered, so that an eventfd is never read:
+//! every write is an edge. Once `epoll_pwait2` was refused, it is not tried again.
 //!
-//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on; `epoll_pwait2` is Linux
-//! 5.11. `EPOLLEXCLUSIVE` is Linux 4.5; older ones ignore it, and every loop is woken.
+//! **Versions.** `EPOLLRDHUP` and `epoll_create1` are older than any Linux that Rust runs on.
+//! `epoll_pwait2` is Linux 5.11. `EPOLLEXCLUSIVE` is Linux 4.5; older kernels ignore it, and every
+//! loop is woken.
 
 use super::notifier::{NotifyFd, is_refused};
-use super::{Backend, Capabilities, Event, Events, Interest, Notifier, Readiness, Token, Trigger};
-use crate::sys::fd::FileId;
+use super::{
+    Backend, Capabilities, Event, Events, Interest, Notifier, Ready, Releaser, Token, Trigger,
+};
 use crate::sys::syscall::{check, failure};
 use crate::sys::timeout::{KernelTimespec, millis};
-use crate::token::BuildKeyHasher;
-use std::collections::HashMap;
+use owners::{NO_OWNER, Owners, Table};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The notifier's token, and "nobody" among the owners: the reactor's slab never gets that far.
-const NOBODY: u64 = u64::MAX;
+mod owners;
 
-/// More events than that at once the kernel refuses (`EP_MAX_EVENTS`).
-const MOST_EVENTS: usize = i32::MAX as usize / size_of::<libc::epoll_event>();
+/// The kernel refuses to report more events at once (`EP_MAX_EVENTS`).
+const MAX_EVENTS: usize = i32::MAX as usize / size_of::<libc::epoll_event>();
 
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
@@ -51,27 +57,21 @@ const PRI: u32 = libc::EPOLLPRI as u32;
 const ERR: u32 = libc::EPOLLERR as u32;
 const HUP: u32 = libc::EPOLLHUP as u32;
 const RDHUP: u32 = libc::EPOLLRDHUP as u32;
+const EDGE: u32 = libc::EPOLLET as u32;
+const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
+const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
 
 pub(super) struct Epoll {
     epoll: OwnedFd,
     notify: NotifyFd,
-    /// What the kernel writes into; its length is that of the last wait.
+    /// The kernel writes into this. Its length is that of the last wait.
     buffer: Vec<libc::epoll_event>,
-    /// By fd number: the token that was added under it last, or `NOBODY`. Stale where an fd was closed without
-    /// `remove`, until the number is added again. Never looked at by `wait`.
-    owners: Vec<u64>,
-    /// The level-triggered registrations, by token: only these need to be found again by `wait`.
-    levels: HashMap<u64, LevelFd, BuildKeyHasher>,
-    /// The tokens of the registrations that cannot be modified: a few listeners at most.
+    /// The tokens by fd number. Never used by `wait`.
+    owners: Arc<Owners>,
+    /// The tokens of the exclusive registrations, which cannot be modified. Few: only listeners.
     exclusives: Vec<u64>,
-    /// `epoll_pwait2` has not been refused yet.
+    /// Whether `epoll_pwait2` has not been refused so far.
     nanoseconds: bool,
-}
-
-struct LevelFd {
-    number: RawFd,
-    /// The file, when a hang-up or an error was delivered and the registration is not in the kernel.
-    disarmed: Option<FileId>,
 }
 
 impl Epoll {
@@ -79,14 +79,15 @@ impl Epoll {
         Epoll::build(capacity, NotifyFd::new()?, true)
     }
 
-    /// As `new`, with a given notifier and, if `nanoseconds` is false, as on a kernel without `epoll_pwait2`.
+    /// As `new`, with a given notifier. If `nanoseconds` is false, never tries `epoll_pwait2`.
     fn build(capacity: usize, notify: NotifyFd, nanoseconds: bool) -> io::Result<Epoll> {
+        let epoll = create()?;
+        let owners = Owners::new(epoll.as_raw_fd());
         let epoll = Epoll {
-            epoll: create()?,
+            epoll,
             notify,
-            buffer: Vec::with_capacity(capacity.min(MOST_EVENTS)),
-            owners: Vec::new(),
-            levels: HashMap::default(),
+            buffer: Vec::with_capacity(capacity.min(MAX_EVENTS)),
+            owners,
             exclusives: Vec::new(),
             nanoseconds,
         };
@@ -96,104 +97,77 @@ impl Epoll {
 
     fn watch_notifier(&self) -> io::Result<()> {
         let notify = self.notify.as_fd().as_raw_fd();
-        self.control(libc::EPOLL_CTL_ADD, notify, IN | EDGE, NOBODY)
+        self.control(libc::EPOLL_CTL_ADD, notify, IN | EDGE, NO_OWNER)
     }
 
     fn control(&self, what: libc::c_int, fd: RawFd, mask: u32, data: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: mask,
-            u64: data,
-        };
-        // SAFETY: the event outlives the call, which keeps no pointer to it; a number that is not open is an error, not
-        // an access.
-        check(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), what, fd, &mut event) })?;
+        control(self.epoll.as_fd(), what, fd, mask, data)
+    }
+
+    /// Puts an fd into the kernel's set and notes its owner.
+    #[inline]
+    fn add_owned(&mut self, fd: RawFd, mask: u32, data: u64) -> io::Result<()> {
+        if data == NO_OWNER {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut owners = self.owners.lock();
+        self.add_to_set(&owners, fd, mask, data)?;
+        let before = owners.set(fd, data);
+        drop(owners);
+        if before != NO_OWNER && !self.exclusives.is_empty() {
+            // The old fd was closed without `remove`, which is allowed here.
+            self.exclusives.retain(|&known| known != before);
+        }
         Ok(())
     }
 
-    /// Notes that the number is `owner`'s now.
-    #[inline(never)]
-    fn own(&mut self, fd: RawFd, owner: u64) {
-        let at = fd as usize;
-        if at >= self.owners.len() {
-            self.owners.resize(at + 1, NOBODY);
-        }
-        let before = std::mem::replace(&mut self.owners[at], owner);
-        if before != NOBODY && !self.levels.is_empty() {
-            // Closed without `remove`, which is allowed here.
-            self.forget_level(before);
-        }
-        if before != NOBODY && !self.exclusives.is_empty() {
-            self.exclusives.retain(|&known| known != before);
-        }
-    }
-
-    #[inline(never)]
-    fn note_level(&mut self, owner: u64, fd: RawFd) {
-        self.levels.insert(owner, LevelFd::armed(fd));
-    }
-
-    #[inline(never)]
-    fn forget_level(&mut self, owner: u64) -> Option<LevelFd> {
-        self.levels.remove(&owner)
-    }
-
-    fn owner(&self, fd: RawFd) -> u64 {
-        let at = usize::try_from(fd).unwrap_or(usize::MAX);
-        self.owners.get(at).copied().unwrap_or(NOBODY)
-    }
-
     fn check_owner(&self, fd: RawFd, token: Token) -> io::Result<()> {
-        let owner = self.owner(fd);
-        if owner == NOBODY || owner != token.to_u64() {
+        let owner = self.owners.lock().owner(fd);
+        if owner == NO_OWNER || owner != token.to_u64() {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok(())
     }
 
-    /// Whether the number names a file that is registered, though the kernel was told to forget it for now.
-    #[inline(never)]
-    fn is_disarmed(&self, fd: RawFd) -> bool {
-        if self.levels.is_empty() {
-            return false;
+    fn forget_exclusive(&mut self, token: Token) {
+        if !self.exclusives.is_empty() {
+            self.exclusives.retain(|&known| known != token.to_u64());
         }
-        let level = self.levels.get(&self.owner(fd));
-        level.is_some_and(|level| level.disarmed.is_some() && level.disarmed == FileId::of(fd).ok())
     }
 
-    /// Disarms what the last wait has reported a hang-up or an error of.
+    /// Adds an fd to the kernel's set.
+    #[inline]
+    fn add_to_set(&self, owners: &Table, fd: RawFd, mask: u32, data: u64) -> io::Result<()> {
+        match self.control(libc::EPOLL_CTL_ADD, fd, mask, data) {
+            Ok(()) => Ok(()),
+            Err(error) => self.add_again(owners, error, fd, mask, data),
+        }
+    }
+
+    /// Deletes a registration that outlived its close, and adds the fd again.
+    ///
+    /// The number has no owner here, but the kernel has the file under it: the file lived on in a
+    /// duplicate when the number was closed, and has come back under that number.
     #[cold]
-    fn disarm_the_ended(&mut self) {
-        for at in 0..self.buffer.len() {
-            let libc::epoll_event {
-                events: bits,
-                u64: data,
-            } = self.buffer[at];
-            if data != NOBODY && bits & (ERR | HUP) != 0 {
-                self.disarm(data);
-            }
+    fn add_again(
+        &self,
+        owners: &Table,
+        error: io::Error,
+        fd: RawFd,
+        mask: u32,
+        data: u64,
+    ) -> io::Result<()> {
+        let is_free = owners.owner(fd) == NO_OWNER && fd != self.notify.as_fd().as_raw_fd();
+        if error.kind() != io::ErrorKind::AlreadyExists || !is_free {
+            return Err(error);
         }
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)?;
+        self.control(libc::EPOLL_CTL_ADD, fd, mask, data)
     }
 
-    /// After a hang-up or an error: silence until `modify`, if the registration is a level-triggered one.
-    fn disarm(&mut self, owner: u64) {
-        let Some(number) = self.levels.get(&owner).map(|level| level.number) else {
-            return;
-        };
-        if self.owner(number) != owner {
-            return;
-        }
-        // Errors: the number was closed meanwhile, so there is nothing left to take out.
-        let file = FileId::of(number);
-        if self.control(libc::EPOLL_CTL_DEL, number, 0, 0).is_ok() {
-            if let (Some(level), Ok(file)) = (self.levels.get_mut(&owner), file) {
-                level.disarmed = Some(file);
-            }
-        }
-    }
-
-    /// Waits, leaves what the kernel wrote in the buffer.
+    /// Waits. The kernel's events are in the buffer afterwards.
     fn wait_for_kernel(&mut self, capacity: usize, timeout: Option<Duration>) -> io::Result<()> {
-        let capacity = capacity.min(MOST_EVENTS);
+        let capacity = capacity.min(MAX_EVENTS);
         self.buffer.clear();
         self.buffer.reserve(capacity);
         let count = match timeout {
@@ -223,8 +197,8 @@ impl Epoll {
 
     fn pwait2(&mut self, capacity: usize, timeout: Duration) -> io::Result<usize> {
         let timeout = KernelTimespec::new(timeout);
-        // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout and outlives the
-        // call; a null signal mask leaves the mask alone.
+        // SAFETY: the buffer has room for `capacity` events; the timespec has the kernel's layout
+        // and outlives the call; a null signal mask leaves the mask alone.
         let count = unsafe {
             libc::syscall(
                 libc::SYS_epoll_pwait2,
@@ -238,22 +212,6 @@ impl Epoll {
         };
         check(count as libc::c_int).map(|count| count as usize)
     }
-}
-
-/// Whether epoll refuses a file, which it does when the file's driver has no notion of being ready.
-pub(super) fn refuses(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let probe = Epoll::new(1)?;
-    match probe.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), IN, 0) {
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(true),
-        added => added.map(|()| false),
-    }
-}
-
-fn create() -> io::Result<OwnedFd> {
-    // SAFETY: the call takes no pointer.
-    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-    // SAFETY: the call has just made this fd, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 impl Backend for Epoll {
@@ -285,31 +243,12 @@ impl Backend for Epoll {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        let (fd, data) = (fd.as_raw_fd(), token.to_u64());
-        if data == NOBODY {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        if self.is_disarmed(fd) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        self.control(libc::EPOLL_CTL_ADD, fd, mask(interest, trigger), data)?;
-        self.own(fd, data);
-        if trigger == Trigger::Level {
-            self.note_level(data, fd);
-        }
-        Ok(())
+        self.add_owned(fd.as_raw_fd(), mask(interest, trigger), token.to_u64())
     }
 
     fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        let (fd, data) = (fd.as_raw_fd(), token.to_u64());
-        if data == NOBODY {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        if self.is_disarmed(fd) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        self.control(libc::EPOLL_CTL_ADD, fd, IN | EDGE | EXCLUSIVE, data)?;
-        self.own(fd, data);
+        let data = token.to_u64();
+        self.add_owned(fd.as_raw_fd(), IN | EDGE | EXCLUSIVE, data)?;
         self.exclusives.push(data);
         Ok(())
     }
@@ -326,27 +265,10 @@ impl Backend for Epoll {
         if self.exclusives.contains(&data) {
             return Err(failure(
                 io::ErrorKind::InvalidInput,
-                "an exclusive registration cannot be modified: remove it, and add the fd anew",
+                "an exclusive registration cannot be modified: remove it, and add the fd again",
             ));
         }
-        // The empty table is asked first: most loops have no such registration.
-        let level = match self.levels.is_empty() {
-            true => None,
-            false => self.levels.get(&data),
-        };
-        let was_level = level.is_some();
-        let what = if level.is_some_and(|level| level.disarmed.is_some()) {
-            libc::EPOLL_CTL_ADD
-        } else {
-            libc::EPOLL_CTL_MOD
-        };
-        self.control(what, fd, mask(interest, trigger), data)?;
-        if trigger == Trigger::Level {
-            self.note_level(data, fd);
-        } else if was_level {
-            self.forget_level(data);
-        }
-        Ok(())
+        self.control(libc::EPOLL_CTL_MOD, fd, mask(interest, trigger), data)
     }
 
     fn rearm(&mut self, _fd: RawFd, _token: Token, _interest: Interest) -> io::Result<()> {
@@ -354,61 +276,47 @@ impl Backend for Epoll {
     }
 
     fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
-        self.check_owner(fd, token)?;
-        self.owners[fd as usize] = NOBODY;
-        if !self.levels.is_empty() {
-            let level = self.forget_level(token.to_u64());
-            if level.is_some_and(|level| level.disarmed.is_some()) {
-                return Ok(());
-            }
-        }
-        if !self.exclusives.is_empty() {
-            self.exclusives.retain(|&known| known != token.to_u64());
-        }
-        match self.control(libc::EPOLL_CTL_DEL, fd, 0, 0) {
-            // The number was closed, and may have been given to another file since.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOENT)) => {
-                Ok(())
-            }
-            removed => removed,
-        }
+        self.forget_exclusive(token);
+        self.owners.lock().remove(self.epoll.as_fd(), fd, token)
+    }
+
+    fn forget(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.forget_exclusive(token);
+        self.owners.lock().forget(fd, token)
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
         self.wait_for_kernel(events.capacity(), timeout)?;
-        let (mut all, mut notified) = (0, false);
-        // All of them, for there are no more than fit: a push would look at the room for each.
+        let mut notified = false;
+        // Extend the list in one call, because all events fit: `push` would check the room for
+        // each.
         debug_assert!(self.buffer.len() <= events.room());
         events.list.extend(self.buffer.iter().map(|event| {
             let libc::epoll_event {
                 events: bits,
                 u64: data,
             } = *event;
-            all |= bits;
-            notified |= data == NOBODY;
+            notified |= data == NO_OWNER;
             Event {
                 token: Token::from_u64(data),
                 readiness: readiness(bits),
             }
         }));
         if notified {
-            events.list.retain(|event| event.token.to_u64() != NOBODY);
+            events.list.retain(|event| event.token.to_u64() != NO_OWNER);
             if !self.notify.edge_repeats() {
                 self.notify.drain();
             }
-        }
-        if all & (ERR | HUP) != 0 && !self.levels.is_empty() {
-            self.disarm_the_ended();
         }
         Ok(())
     }
 
     fn after_fork(&mut self) -> io::Result<()> {
-        // The parent's object is only closed here: what is registered with it is the parent's.
+        self.owners.close();
+        // This closes the child's copy of the number. What is registered belongs to the parent.
         self.epoll = create()?;
-        self.owners.clear();
-        self.levels.clear();
+        self.owners = Owners::new(self.epoll.as_raw_fd());
         self.exclusives.clear();
         self.notify.after_fork()?;
         self.watch_notifier()
@@ -418,25 +326,16 @@ impl Backend for Epoll {
         self.notify.notifier()
     }
 
+    fn releaser(&self) -> Option<Releaser> {
+        Some(Releaser::new(self.owners.clone()))
+    }
+
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         Ok(self.epoll.as_fd())
     }
 }
 
-impl LevelFd {
-    fn armed(number: RawFd) -> LevelFd {
-        LevelFd {
-            number,
-            disarmed: None,
-        }
-    }
-}
-
-const EDGE: u32 = libc::EPOLLET as u32;
-const ONESHOT: u32 = libc::EPOLLONESHOT as u32;
-const EXCLUSIVE: u32 = libc::EPOLLEXCLUSIVE as u32;
-
-/// The kernel's mask for an interest. The kernel adds `ERR | HUP` to every one.
+/// Returns the kernel's mask for an interest. The kernel adds `ERR | HUP` to each.
 fn mask(interest: Interest, trigger: Trigger) -> u32 {
     let mut mask = match trigger {
         Trigger::Edge => EDGE,
@@ -455,53 +354,73 @@ fn mask(interest: Interest, trigger: Trigger) -> u32 {
     mask
 }
 
-/// What the kernel's bits say: one load from a table, for this is done for every event.
+/// Translates the kernel's bits. Nearly all events have `IN` and `OUT` alone.
 #[inline]
-fn readiness(bits: u32) -> Readiness {
-    const TABLE: [Readiness; 64] = {
-        let mut table = [Readiness::EMPTY; 64];
-        let mut packed = 0;
-        while packed < table.len() {
-            table[packed] = unpacked(packed as u32);
-            packed += 1;
-        }
-        table
-    };
-    TABLE[(bits | bits >> RDHUP_SHIFT) as usize & 63]
+fn readiness(bits: u32) -> Ready {
+    const BOTH: u32 = IN | OUT;
+    match bits {
+        BOTH => Ready::READABLE | Ready::WRITABLE,
+        IN => Ready::READABLE,
+        OUT => Ready::WRITABLE,
+        bits => rare_readiness(bits),
+    }
 }
 
-/// Brings RDHUP beside the others, which are the five lowest bits. Nothing else is there: the kernel reports what is in the
-/// mask (`ep_item_poll` in its fs/eventpoll.c), to which it adds ERR and HUP.
-const RDHUP_SHIFT: u32 = RDHUP.trailing_zeros() - 5;
-const _: () = {
-    let asked = IN | PRI | OUT | ERR | HUP | RDHUP;
-    assert!((asked | asked >> RDHUP_SHIFT) & 63 == 63 && asked & !RDHUP == 31);
-    assert!(asked >> RDHUP_SHIFT == 32);
-};
-
-/// `ERR` closes no side: a datagram socket goes on after it.
-const fn unpacked(packed: u32) -> Readiness {
-    let rdhup = packed & 32 != 0;
-    let mut readiness = Readiness::EMPTY;
-    if packed & (IN | HUP | ERR) != 0 || rdhup {
-        readiness = readiness.or(Readiness::READABLE);
+/// As `readiness`, for all bits. `ERR` closes no side: a datagram socket goes on after it.
+#[cold]
+fn rare_readiness(bits: u32) -> Ready {
+    let mut readiness = Ready::EMPTY;
+    if bits & (IN | RDHUP | HUP | ERR) != 0 {
+        readiness |= Ready::READABLE;
     }
-    if packed & (OUT | HUP | ERR) != 0 {
-        readiness = readiness.or(Readiness::WRITABLE);
+    if bits & (OUT | HUP | ERR) != 0 {
+        readiness |= Ready::WRITABLE;
     }
-    if packed & PRI != 0 {
-        readiness = readiness.or(Readiness::PRIORITY);
+    if bits & PRI != 0 {
+        readiness |= Ready::PRIORITY;
     }
-    if packed & ERR != 0 {
-        readiness = readiness.or(Readiness::ERROR);
+    if bits & ERR != 0 {
+        readiness |= Ready::ERROR;
     }
-    if packed & HUP != 0 || rdhup {
-        readiness = readiness.or(Readiness::READ_CLOSED);
+    if bits & (RDHUP | HUP) != 0 {
+        readiness |= Ready::READ_CLOSED;
     }
-    if packed & HUP != 0 {
-        readiness = readiness.or(Readiness::WRITE_CLOSED);
+    if bits & HUP != 0 {
+        readiness |= Ready::WRITE_CLOSED;
     }
     readiness
+}
+
+/// Creates an epoll instance.
+pub(super) fn create() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointer.
+    let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the call has just made this fd, and no other code has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Changes what an epoll instance watches.
+fn control(
+    epoll: BorrowedFd<'_>,
+    what: libc::c_int,
+    fd: RawFd,
+    mask: u32,
+    data: u64,
+) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        events: mask,
+        u64: data,
+    };
+    // SAFETY: the event outlives the call, and the kernel keeps no pointer to it; a number that is
+    // not open is an error, not an access.
+    check(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), what, fd, &mut event) })?;
+    Ok(())
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        self.owners.close();
+    }
 }
 
 impl fmt::Debug for Epoll {

@@ -1,32 +1,33 @@
-//! The bitmaps of `select`: one for each direction, with a bit for every fd number, as long as the highest one needs.
+//! [`FdSets`] holds the bitmaps of `select`: one for each direction, with a bit for every fd
+//! number, as long as the highest number needs.
 //!
-//! What is armed lives here, and a copy of it is what the kernel reads and writes: arming costs a store, and what comes
-//! after a wait changes nothing of what the wait has seen. A direction that nobody asks for is not shown to the kernel at
-//! all, and words above the highest number are neither copied nor looked at.
+//! The bitmaps say what is armed. The kernel reads and writes a copy, so arming costs a store, and
+//! changes after a wait do not affect its results. A direction without bits is not passed to the
+//! kernel, and words above the highest number are neither copied nor read.
 
-use super::{Interest, Readiness};
+use super::{Interest, Ready};
 use crate::sys::select::{BITS, LEAST_WORDS, Word, select};
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// In the order of the bitmaps: what is asked for by a bit, and what a bit says. The third one tells of out-of-band data,
-/// never of errors.
-const DIRECTIONS: [(Interest, Readiness); 3] = [
-    (Interest::READABLE, Readiness::READABLE),
-    (Interest::WRITABLE, Readiness::WRITABLE),
-    (Interest::PRIORITY, Readiness::PRIORITY),
+/// The interest and the readiness of each bitmap, in their order. The third one reports out-of-band
+/// data, never errors.
+const DIRECTIONS: [(Interest, Ready); 3] = [
+    (Interest::READABLE, Ready::READABLE),
+    (Interest::WRITABLE, Ready::WRITABLE),
+    (Interest::PRIORITY, Ready::PRIORITY),
 ];
 
 #[derive(Default)]
 pub(super) struct FdSets {
-    /// All of one length.
+    /// All have the same length.
     armed: [Vec<Word>; 3],
     /// How many bits are set in each.
     counts: [usize; 3],
-    /// How many words may hold a bit. Lowered by the next wait when the highest has gone.
+    /// How many words may have bits. The next wait lowers it when the highest number was removed.
     words: usize,
-    /// What the last wait saw; empty for a direction that was not asked about.
+    /// The results of the last wait; empty for a direction without bits.
     seen: [Vec<Word>; 3],
 }
 
@@ -45,21 +46,21 @@ impl FdSets {
             }
         }
         self.words = self.words.max(word + 1);
-        for (at, (asked, _)) in DIRECTIONS.into_iter().enumerate() {
-            if interest.contains(asked) && self.armed[at][word] & bit == 0 {
+        for (at, (direction, _)) in DIRECTIONS.into_iter().enumerate() {
+            if interest.contains(direction) && self.armed[at][word] & bit == 0 {
                 self.armed[at][word] |= bit;
                 self.counts[at] += 1;
             }
         }
     }
 
-    /// Takes away those directions that were seen.
+    /// Disarms the directions that were found.
     #[inline(never)]
-    pub(super) fn disarm(&mut self, fd: RawFd, seen: Readiness) {
+    pub(super) fn disarm(&mut self, fd: RawFd, seen: Ready) {
         let (word, bit) = position(fd);
-        for (at, (_, told)) in DIRECTIONS.into_iter().enumerate() {
+        for (at, (_, found)) in DIRECTIONS.into_iter().enumerate() {
             let armed = self.armed[at].get_mut(word);
-            if let Some(armed) = armed.filter(|armed| seen.contains(told) && **armed & bit != 0) {
+            if let Some(armed) = armed.filter(|armed| seen.contains(found) && **armed & bit != 0) {
                 *armed &= !bit;
                 self.counts[at] -= 1;
             }
@@ -71,7 +72,7 @@ impl FdSets {
         *self = FdSets::new();
     }
 
-    /// Waits, and keeps what was seen. Says how many bits that is.
+    /// Waits, and keeps the results. Returns how many bits are set in them.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let end = self.end();
         let words = self.words.max(LEAST_WORDS);
@@ -89,7 +90,7 @@ impl FdSets {
         )
     }
 
-    /// One more than the highest number that is armed.
+    /// Returns the highest armed number plus one.
     pub(super) fn end(&mut self) -> usize {
         let at = |word: usize| self.armed.iter().fold(0, |bits, set| bits | set[word]);
         while self.words > 0 && at(self.words - 1) == 0 {
@@ -101,31 +102,54 @@ impl FdSets {
         }
     }
 
-    /// The first number from `from` on and below `to` that is armed.
+    /// Returns the first armed number from `from` on and below `to`.
     pub(super) fn first_armed(&self, from: usize, to: usize) -> Option<RawFd> {
         first(&self.armed, from, to)
     }
 
-    /// The first number from `from` on and below `to` of which the last wait saw something.
+    /// Returns the first number from `from` on and below `to` that the last wait has found.
     pub(super) fn first_seen(&self, from: usize, to: usize) -> Option<RawFd> {
         first(&self.seen, from, to)
     }
 
-    /// What the last wait saw of a number, and how many bits that is.
-    pub(super) fn seen(&self, fd: RawFd) -> (Readiness, usize) {
+    /// Returns what the last wait found of a number, and how many bits that is.
+    pub(super) fn seen(&self, fd: RawFd) -> (Ready, usize) {
         let (word, bit) = position(fd);
-        let (mut seen, mut count) = (Readiness::EMPTY, 0);
-        for (set, (_, told)) in self.seen.iter().zip(DIRECTIONS) {
+        let (mut seen, mut count) = (Ready::EMPTY, 0);
+        for (set, (_, found)) in self.seen.iter().zip(DIRECTIONS) {
             if set.get(word).is_some_and(|bits| bits & bit != 0) {
-                seen |= told;
+                seen |= found;
                 count += 1;
             }
         }
         (seen, count)
     }
 
-    /// Forgets what the last wait saw of a number.
-    pub(super) fn unsee(&mut self, fd: RawFd) {
+    /// Whether a direction of a number is armed.
+    pub(super) fn is_armed(&self, fd: RawFd, interest: Interest) -> bool {
+        let (word, bit) = position(fd);
+        let mut sets = DIRECTIONS.iter().zip(&self.armed);
+        sets.any(|((direction, _), set)| {
+            interest.contains(*direction) && set.get(word).is_some_and(|bits| bits & bit != 0)
+        })
+    }
+
+    /// Adds PRIORITY to what the last wait found of a number, for which it is armed. Returns how
+    /// many bits that adds.
+    pub(super) fn add_priority(&mut self, fd: RawFd) -> usize {
+        let (word, bit) = position(fd);
+        let [.., seen] = &mut self.seen;
+        match seen.get_mut(word) {
+            Some(bits) if *bits & bit == 0 => {
+                *bits |= bit;
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    /// Forgets what the last wait found of a number.
+    pub(super) fn clear_seen(&mut self, fd: RawFd) {
         let (word, bit) = position(fd);
         for bits in self.seen.iter_mut().filter_map(|set| set.get_mut(word)) {
             *bits &= !bit;
@@ -133,15 +157,15 @@ impl FdSets {
     }
 }
 
-/// Which word holds a number's bit, and the bit.
+/// Returns the index of the word with a number's bit, and the bit.
 fn position(fd: RawFd) -> (usize, Word) {
     let at = fd as usize;
     (at / BITS, 1 << (at % BITS))
 }
 
-/// The first number from `from` on and below `to` that has a bit in any of the bitmaps.
+/// Returns the first number from `from` on and below `to` that has a bit in any of the bitmaps.
 fn first(sets: &[Vec<Word>; 3], from: usize, to: usize) -> Option<RawFd> {
-    // What lies below `from` in its word.
+    // The bits below `from` in its word.
     let mut passed = (1 << (from % BITS)) - 1;
     for word in from / BITS..to.div_ceil(BITS) {
         let any = sets
@@ -164,39 +188,39 @@ mod tests {
     const B: RawFd = BITS as RawFd;
 
     #[test]
-    fn the_end_follows_the_highest_number() {
+    fn end_follows_the_highest_number() {
         let mut sets = FdSets::new();
         assert_eq!(sets.end(), 0);
         sets.arm(5 * B + 3, Interest::PRIORITY);
         sets.arm(2 * B - 1, Interest::WRITABLE);
         sets.arm(4, Interest::READABLE);
         assert_eq!(sets.end(), 5 * BITS + 4);
-        sets.disarm(5 * B + 3, Readiness::READABLE);
+        sets.disarm(5 * B + 3, Ready::READABLE);
         assert_eq!(sets.end(), 5 * BITS + 4);
-        sets.disarm(5 * B + 3, Readiness::PRIORITY);
+        sets.disarm(5 * B + 3, Ready::PRIORITY);
         assert_eq!(sets.end(), 2 * BITS);
-        sets.disarm(2 * B - 1, Readiness::ALL);
+        sets.disarm(2 * B - 1, Ready::ALL);
         assert_eq!(sets.end(), 5);
-        sets.disarm(4, Readiness::ALL);
+        sets.disarm(4, Ready::ALL);
         assert_eq!((sets.end(), sets.counts), (0, [0; 3]));
-        // Beyond all words there are, and twice: nothing happens.
-        sets.disarm(900 * B, Readiness::ALL);
-        sets.disarm(4, Readiness::ALL);
+        // Beyond all words, and twice: nothing happens.
+        sets.disarm(900 * B, Ready::ALL);
+        sets.disarm(4, Ready::ALL);
         assert_eq!((sets.end(), sets.counts), (0, [0; 3]));
     }
 
     #[test]
-    fn a_bit_counts_once() {
+    fn arm_counts_a_bit_once() {
         let mut sets = FdSets::new();
         sets.arm(7, Interest::READABLE | Interest::WRITABLE);
         sets.arm(7, Interest::READABLE | Interest::PRIORITY | Interest::ERROR);
         assert_eq!(sets.counts, [1, 1, 1]);
-        sets.arm(8, Interest::NONE);
+        sets.arm(8, Interest::EMPTY);
         assert_eq!((sets.counts, sets.end()), ([1, 1, 1], 8));
     }
 
     #[test]
-    fn the_first_one_is_found_from_and_below_any_number() {
+    fn first_armed_respects_both_bounds() {
         let mut sets = FdSets::new();
         let numbers = [0, B - 1, B, 3 * B + 5];
         for number in numbers {
@@ -213,18 +237,18 @@ mod tests {
     }
 
     #[test]
-    fn a_direction_that_nobody_asks_for_is_not_shown() {
+    fn wait_does_not_pass_empty_bitmaps_to_the_kernel() {
         let (here, _there) = std::os::unix::net::UnixStream::pair().unwrap();
         let fd = std::os::fd::AsRawFd::as_raw_fd(&here);
         let mut sets = FdSets::new();
         sets.arm(fd, Interest::WRITABLE);
         assert_eq!(sets.wait(None).unwrap(), 1);
-        assert_eq!(sets.seen(fd), (Readiness::WRITABLE, 1));
+        assert_eq!(sets.seen(fd), (Ready::WRITABLE, 1));
         assert!(sets.seen[0].is_empty() && sets.seen[2].is_empty());
-        sets.unsee(fd);
-        assert_eq!(sets.seen(fd), (Readiness::EMPTY, 0));
+        sets.clear_seen(fd);
+        assert_eq!(sets.seen(fd), (Ready::EMPTY, 0));
         assert_eq!(sets.first_seen(0, 1000), None);
-        sets.disarm(fd, Readiness::WRITABLE);
+        sets.disarm(fd, Ready::WRITABLE);
         assert_eq!(sets.wait(Some(Duration::ZERO)).unwrap(), 0);
     }
 }

@@ -1,8 +1,10 @@
-//! Wake-up from another thread: the one part of a backend that crosses threads.
+//! [`Notifier`] ends a backend's wait from another thread; [`NotifyFd`] is the ready-made fd for
+//! it.
 //!
-//! A [`Notifier`] ends the backend's current wait, or the next one if none is running. Who calls it has published
-//! what the loop should look at *before*; the loop consumes the notification and looks *after*. How often it is called
-//! is decided above (the park protocol of `reactor/parker.rs`: once per sleep at most), not here.
+//! A notification ends the current wait, or the next one if none is running. The caller first
+//! publishes what the loop should process, then notifies. The loop first consumes the notification,
+//! then checks what was published. `reactor/parker.rs` decides how often to notify: once per sleep
+//! at most.
 
 use crate::sys;
 use std::fmt;
@@ -11,25 +13,49 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// What a mechanism needs to be woken by: a user event, a port message, or the fd of [`NotifyFd`].
+/// Ends the wait of a backend: by a user event, a port message, or the fd of [`NotifyFd`].
 pub trait Notify: Send + Sync {
     /// Ends the running wait or the next one. Any number of calls before that wait count as one.
     ///
-    /// It is called from any thread, also from one that is in the middle of another runtime's turn: it must use no
+    /// It is called from any thread, even during a turn of another runtime, so it must not use any
     /// runtime's sockets, timers or tasks.
     ///
     /// # Errors
     ///
-    /// What the system call says, except "full already", which is success.
+    /// The error of the system call, except "already full", which is success. After an error the
+    /// loop may sleep until something else ends its wait or the next notification succeeds.
     fn notify(&self) -> io::Result<()>;
 }
 
-/// A shared handle to a backend's wake-up; see [`Notify`].
+/// A shared handle that ends a backend's wait; see [`Notify`].
+///
+/// ```
+/// use reveille::backend::{Notifier, Notify};
+/// use std::io;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+///
+/// #[derive(Default)]
+/// struct Flag(AtomicBool);
+///
+/// impl Notify for Flag {
+///     fn notify(&self) -> io::Result<()> {
+///         self.0.store(true, SeqCst);
+///         Ok(())
+///     }
+/// }
+///
+/// let flag = Arc::new(Flag::default());
+/// let notifier = Notifier::new(flag.clone());
+/// notifier.notify()?;
+/// assert!(flag.0.load(SeqCst));
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Notifier(Arc<dyn Notify>);
 
 impl Notifier {
-    /// Wraps a mechanism's own way to be woken.
+    /// Makes a handle for a custom mechanism.
     pub fn new(notify: Arc<dyn Notify>) -> Notifier {
         Notifier(notify)
     }
@@ -38,7 +64,7 @@ impl Notifier {
     ///
     /// # Errors
     ///
-    /// What the system call says.
+    /// The error of the system call.
     pub fn notify(&self) -> io::Result<()> {
         self.0.notify()
     }
@@ -50,27 +76,38 @@ impl fmt::Debug for Notifier {
     }
 }
 
-/// The ready-made wake-up for mechanisms that watch fds: an eventfd where the kernel has one, else a pipe.
+/// An fd that ends a wait, for mechanisms that watch fds: an eventfd if the kernel has one,
+/// otherwise a pipe.
 ///
-/// The backend owns it, watches [`as_fd`](AsFd::as_fd) for reading and calls [`drain`](NotifyFd::drain) when that
-/// is reported; [`notifier`](NotifyFd::notifier) is what it hands out. Both fds live as long as the last handle, so a
-/// notification that comes too late writes into nothing rather than to a stranger's fd, and raises no `SIGPIPE`.
+/// The backend owns it and watches [`as_fd`](AsFd::as_fd) for reading. When that is reported, it
+/// calls [`drain`](NotifyFd::drain). It hands out [`notifier`](NotifyFd::notifier). Both ends stay
+/// open as long as any handle exists, so a notification that comes too late is harmless and raises
+/// no `SIGPIPE`.
+///
+/// ```
+/// use reveille::backend::NotifyFd;
+/// let notify = NotifyFd::new()?;
+/// let notifier = notify.notifier();
+/// std::thread::spawn(move || notifier.notify()).join().unwrap()?;
+/// notify.drain();
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct NotifyFd {
     ends: Arc<Ends>,
 }
 
 struct Ends {
     receive: File,
-    /// `None` for an eventfd, whose one fd is both ends.
+    /// `None` for an eventfd, which is both ends.
     send: Option<File>,
 }
 
 impl NotifyFd {
-    /// Makes an eventfd, or a pipe where there is none or a sandbox forbids it.
+    /// Makes an eventfd, or a pipe if the kernel has no eventfd or a sandbox forbids it.
     ///
     /// # Errors
     ///
-    /// `EMFILE` and its like.
+    /// `EMFILE` and other errors of the system call.
     pub fn new() -> io::Result<NotifyFd> {
         match NotifyFd::eventfd() {
             Err(error) if is_refused(&error) => NotifyFd::pipe(),
@@ -78,7 +115,7 @@ impl NotifyFd {
         }
     }
 
-    /// The pipe, whatever the kernel has.
+    /// Makes a pipe, even if the kernel has eventfds.
     pub(crate) fn pipe() -> io::Result<NotifyFd> {
         let (receive, send) = sys::pipe::pipe()?;
         Ok(NotifyFd::with_ends(receive.into(), Some(send.into())))
@@ -110,40 +147,46 @@ impl NotifyFd {
         }
     }
 
-    /// The handle for other threads.
+    /// Returns the handle for other threads.
     pub fn notifier(&self) -> Notifier {
         Notifier::new(self.ends.clone())
     }
 
-    /// Whether every notification is a new edge although nothing was read, as on Linux's eventfd: an edge-triggered
-    /// mechanism need not call [`drain`](NotifyFd::drain) then.
+    /// Returns whether every notification is a new edge although nothing was read, as on Linux's
+    /// eventfd. For custom backends: an edge-triggered mechanism need not call
+    /// [`drain`](NotifyFd::drain) then.
     pub fn edge_repeats(&self) -> bool {
         cfg!(any(target_os = "linux", target_os = "android")) && self.ends.send.is_none()
     }
 
-    /// Consumes what was notified so far, so that the fd is readable no longer. Call it before looking at what was
-    /// published: what is notified afterwards makes the fd readable again.
+    /// Consumes all notifications so far, so that the fd is no longer readable.
+    ///
+    /// Call it before you check what was published: a later notification makes the fd readable
+    /// again.
     #[inline(never)]
     pub fn drain(&self) {
         let mut receive = &self.ends.receive;
         let mut buffer = [0; 128];
         loop {
             match receive.read(&mut buffer) {
-                // A pipe that is longer than the buffer; an eventfd gives 8 bytes and is empty.
+                // A pipe may hold more than the buffer. An eventfd returns 8 bytes and is empty
+                // then.
                 Ok(length) if length == buffer.len() => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Empty now, or empty before (`WouldBlock`): nothing else can go wrong with an fd of our own.
+                // It is empty now, or was empty before (`WouldBlock`). Other errors cannot happen.
                 _ => return,
             }
         }
     }
 
-    /// In the child of a fork: makes the same numbers name a new eventfd or pipe, so that the parent's is left alone and
-    /// every handle that was given out notifies this process. To be watched anew.
+    /// Makes the same numbers name a new eventfd or pipe, in the child of a fork.
+    ///
+    /// So the parent's fd is left alone, and every handle that was handed out notifies this
+    /// process. The mechanism has to watch the fd again.
     ///
     /// # Errors
     ///
-    /// `EMFILE` and its like; the inherited one is still in use then.
+    /// `EMFILE` and other errors of the system call. Then the inherited fd is still in use.
     pub fn after_fork(&self) -> io::Result<()> {
         let fresh = match self.ends.send {
             None => NotifyFd::eventfd()?,
@@ -157,7 +200,7 @@ impl NotifyFd {
 }
 
 impl AsFd for NotifyFd {
-    /// The fd to watch for reading.
+    /// Returns the fd to watch for reading.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ends.receive.as_fd()
     }
@@ -174,11 +217,11 @@ impl Notify for Ends {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.send.is_some() {
-                        // A full pipe: it is readable, and was not read since.
+                        // A full pipe is readable, and nothing has read it since.
                         return Ok(());
                     }
-                    // The counter is full. It is readable, but where edges count, only a write that succeeds makes
-                    // one: make room and write again.
+                    // The counter is full, so the fd is readable. But a mechanism that reports
+                    // edges needs a write that succeeds: make room and write again.
                     let _ = send.read(&mut [0; 8]);
                 }
                 written => return written.map(drop),
@@ -196,7 +239,8 @@ impl fmt::Debug for NotifyFd {
     }
 }
 
-/// Whether a call is missing or forbidden here, so that its elder has to do.
+/// Whether the system or the kernel lacks this call or a sandbox blocks it, so that the caller
+/// should fall back to an older one.
 pub(super) fn is_refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported || sys::syscall::is_refused(error)
 }
@@ -225,7 +269,7 @@ mod tests {
         for notify in both() {
             assert!(!is_readable(&notify), "{notify:?}");
             let notifier = notify.notifier();
-            // More than one buffer of a pipe.
+            // More than fits in the buffer of `drain`.
             for _ in 0..300 {
                 notifier.notify().unwrap();
             }
@@ -237,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_is_notified_already() {
+    fn notify_of_a_full_pipe_succeeds() {
         let notify = NotifyFd::pipe().unwrap();
         let notifier = notify.notifier();
         for _ in 0..100_000 {
@@ -248,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn notifying_after_the_backend_is_gone_is_harmless() {
+    fn notify_after_the_end_of_the_backend_is_harmless() {
         for notify in both() {
             let notifier = notify.notifier();
             drop(notify);
@@ -257,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_counter_is_emptied_and_written_again() {
+    fn notify_empties_a_full_counter_and_writes_again() {
         let notify = NotifyFd::new().unwrap();
         if notify.ends.send.is_none() {
             let full = (u64::MAX - 1).to_ne_bytes();

@@ -1,22 +1,25 @@
-//! poll(2): every Unix.
+//! The backend over poll(2): every Unix.
 //!
-//! **What the kernel offers.** One call that is given all fds and looks at each: level triggers only, no limit but the
-//! process's own on open files, all results at once. Registering, changing and arming are stores to our own memory.
+//! **What the kernel offers.** One call that takes all fds and checks each: level triggers only, no
+//! limit except the process's own on open files, all results at once. Registering, modifying and
+//! arming are stores to our own memory.
 //!
 //! **Where it is odd.**
 //! - A wait costs what is registered, not what is ready.
-//! - `POLLHUP`, `POLLERR` and `POLLNVAL` cannot be masked. An fd of -1 is passed over.
-//! - It goes by numbers: one that was closed and given to another file is watched on.
-//! - `poll` counts milliseconds; `ppoll` has nanoseconds, where there is one.
+//! - `POLLHUP`, `POLLERR` and `POLLNVAL` cannot be masked. An fd of -1 is skipped.
+//! - It uses numbers: a number that was closed and given to another file is still watched.
+//! - `poll` counts milliseconds; `ppoll` has nanoseconds, where it exists.
 //! - There is no kernel object that another loop could watch.
-//! - `POLLRDHUP` is Linux, FreeBSD and illumos; elsewhere a half-close is told by the read that returns 0 only. macOS
-//!   refuses most device files (`POLLNVAL`).
+//! - `POLLRDHUP` exists on Linux, FreeBSD and illumos. Elsewhere only the read that returns 0 shows
+//!   a half-close. macOS refuses most device files (`POLLNVAL`).
 //!
-//! **What we do about it.** [`PollSet`] holds the array: edge and one-shot triggers are the armed bits taken out at
-//! delivery and put back by `rearm` or `modify`; a hang-up or an error takes the whole fd out. It begins each batch
-//! where the last one had no more room. `POLLNVAL` is reported once and forgotten.
+//! **What we do about it.** [`PollSet`] holds the array. Edge and one-shot triggers are armed bits,
+//! which are removed at delivery and set again by `rearm` or `modify`; a hang-up or an error
+//! removes the whole fd. A batch begins where the last one had no more room. `POLLNVAL` is reported
+//! once and forgotten.
 //!
-//! **Versions.** Everywhere; `ppoll` on Linux, Android and the BSDs but NetBSD. Where a sandbox refuses `ppoll`, `poll` does.
+//! **Versions.** Everywhere; `ppoll` on Linux, Android and the BSDs except NetBSD. If a sandbox
+//! refuses `ppoll`, `poll` is used.
 
 use super::pollset::{HAS_RDHUP, PollSet};
 use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
@@ -34,7 +37,7 @@ pub(super) struct Poll {
 
 impl Poll {
     pub(super) fn new(capacity: usize) -> io::Result<Poll> {
-        // A sandbox that forbids the call should be known before anybody relies on it.
+        // A sandbox that forbids the call should be noticed before a runtime relies on it.
         retry(|| sys::poll::poll(&mut [], Some(Duration::ZERO)))?;
         Ok(Poll::build(capacity, NotifyFd::new()?))
     }
@@ -97,6 +100,11 @@ impl Backend for Poll {
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        let timeout = if self.set.is_due() {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        };
         let mut ready = sys::poll::poll(self.set.fds(), timeout)?;
         if ready > 0 && self.set.is_notified() {
             self.notify.drain();
@@ -118,7 +126,7 @@ impl Backend for Poll {
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         Err(failure(
             io::ErrorKind::Unsupported,
-            "poll(2) has no kernel object that another loop could watch",
+            "poll(2) has no kernel object that another loop could watch: use epoll, kqueue or event ports",
         ))
     }
 }

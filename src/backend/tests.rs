@@ -1,9 +1,10 @@
-//! The conformance table: every case, every mechanism, from a run. Those of this host are run for real, the others over the
-//! fake kernels.
+//! Runs every conformance case for every mechanism, and compares the results with the table in
+//! docs/backends/mechanisms.md. The mechanisms of this host run for real, the others over fake
+//! kernels.
 //!
-//! `cargo test --lib conformance_table -- --nocapture` prints it with a column for each trigger;
-//! `REVEILLE_WRITE_DOCS=1 cargo test --lib conformance_table` writes it into docs/backends.md, which is compared with
-//! what was seen otherwise. What this host cannot run is *skipped*, and neither compared nor written.
+//! `cargo test --lib conformance_table -- --nocapture` prints a column for each trigger.
+//! `REVEILLE_WRITE_DOCS=1 cargo test --lib conformance_table` writes the table instead of comparing
+//! it. What this host cannot run is *skipped*, and neither compared nor written.
 
 use super::*;
 use crate::conformance::{self, Outcome, Report};
@@ -11,70 +12,75 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The mechanisms whose kernel this host is not.
+/// The mechanisms that run over a fake kernel.
 const FAKED: [BackendKind; 3] = [
     BackendKind::Kqueue,
     BackendKind::EventPorts,
     BackendKind::DevPoll,
 ];
 
-/// What a mechanism does not claim: what the kit says of it, and the footnote.
+/// What a mechanism may not claim: the reason that the cases print, and the footnote.
 const NOT_CLAIMED: [(&str, &str); 4] = [
     (
-        "arms itself again",
-        "arms itself again by a new event: there is nothing to re-arm direction by direction (`rearm` is false)",
+        "needs no rearm",
+        "new data is reported without `rearm`, so there is nothing to re-arm (`rearm` is false)",
     ),
     (
         "no kernel object",
-        "has no kernel object that a host's loop could watch, and says so (`has_fd` is false)",
+        "has no kernel object that a host could watch, and returns an error (`has_fd` is false)",
     ),
     (
-        "cannot choose one loop",
-        "wakes every loop that watches a listener; that `add_exclusive` refuses is checked (`exclusive` is false)",
+        "cannot wake one loop only",
+        "wakes every loop that watches a listener; the case checks that `add_exclusive` fails (`exclusive` is false)",
     ),
     (
-        "tells no errors",
-        "tells errors and hang-ups as readiness, to who asked for that (`errors` and `unasked` are false)",
+        "does not report errors",
+        "reports errors and hang-ups as readiness, if the interest has READABLE or WRITABLE (`errors` and `unasked` are false)",
     ),
 ];
 
-/// How the kit begins to say that this host lacks what a case needs.
-const OF_HOST: [&str; 2] = ["no fd above", "too few fds"];
+/// How the reason begins if this host lacks what a case needs.
+const OF_HOST: [&str; 4] = [
+    "no fd above",
+    "too few fds",
+    "no terminal",
+    "no error queue",
+];
 
-/// What only one mechanism can be asked: id, mechanism, the question, and the tests that ask it.
+/// Tests that concern one mechanism: the id, the mechanism, the question, and the tests.
 const OWN: [(&str, &str, &str, &[&str]); 10] = [
     (
         "B1",
         "select",
-        "numbers far above `FD_SETSIZE`, or a clear refusal",
+        "numbers far above `FD_SETSIZE`: they work, or `add` says why not",
         &[
             "select::select_high_fd",
-            "select::a_number_beyond_the_limit_is_refused_with_the_reason",
+            "select::add_refuses_a_number_beyond_the_limit_with_the_reason",
         ],
     ),
     (
         "B2",
         "select, devpoll",
-        "closed behind its back: told once, no spin (beside C33)",
+        "an fd closed while registered: reported once, no spin (see C33)",
         &[
-            "select::closed_behind_back_are_found_among_the_open",
-            "devpoll::a_closed_fd_is_told_once_and_taken_out",
+            "select::wait_reports_fds_closed_while_registered_once",
+            "devpoll::wait_reports_a_closed_fd_once_and_removes_it",
         ],
     ),
     (
         "B3",
         "rtsig",
-        "the queue of signals overflows: nothing is lost",
+        "the signal queue overflows: nothing is lost",
         &[
             "rtsig::overflow_loses_no_fd",
-            "rtsig::overflow_is_told_to_every_loop_of_the_thread",
+            "rtsig::overflow_is_reported_to_every_loop_of_the_thread",
         ],
     ),
     (
         "B4",
         "rtsig",
-        "a signal of the number's last owner",
-        &["rtsig::a_stale_signal_is_no_event_of_the_next_owner"],
+        "a signal of the file that had the number before",
+        &["rtsig::late_signal_is_no_event_of_the_next_owner"],
     ),
     (
         "B5",
@@ -85,56 +91,61 @@ const OWN: [(&str, &str, &str, &[&str]); 10] = [
     (
         "B6",
         "io-uring",
-        "multishot ended by the kernel, full rings, a late answer",
+        "a multishot request that the kernel ends, full rings, a late completion",
         &[
-            "uring::a_multishot_request_that_the_kernel_ends_is_made_anew",
+            "uring::multishot_request_that_the_kernel_ends_is_renewed",
             "uring::conforms_in_tiny_rings_and_without_eventfd",
-            "uring::a_removal_finds_its_end_behind_more_answers_than_fit",
-            "uring::a_removal_that_meets_a_wake_up_ends_the_request_all_the_same",
-            "uring::an_answer_to_what_was_removed_reaches_nobody",
+            "uring::remove_finds_its_completion_behind_more_than_fit",
+            "uring::remove_ends_a_request_in_spite_of_a_wake_up",
+            "uring::wait_drops_completions_of_removed_registrations",
         ],
     ),
     (
         "B7",
         "event-ports",
-        "associated again; `ETIME` that brings events",
+        "associating again; `ETIME` with events",
         &[
-            "evport::what_was_not_delivered_stays_armed_and_what_was_does_not",
-            "evport::rearming_one_direction_keeps_the_other",
-            "evport::a_failure_that_brings_events_is_none",
+            "evport::wait_disarms_only_what_it_delivers",
+            "evport::rearm_of_one_direction_keeps_the_other",
+            "evport::wait_accepts_a_failure_with_events",
         ],
     ),
     (
         "B8",
         "devpoll",
-        "less interest, though the kernel only adds",
-        &["devpoll::less_interest_goes_out_and_in_again"],
+        "a smaller interest, though the kernel only adds",
+        &["devpoll::modify_to_less_removes_and_adds_again"],
     ),
     (
         "B9",
         "kqueue",
-        "filters: receipts, and what a close took",
+        "filters: receipts, and filters that a close removed",
         &[
-            "kqueue::both_filters_go_in_with_one_call_that_gives_receipts",
-            "kqueue::a_failed_add_leaves_no_filter_behind",
-            "kqueue::what_a_close_took_need_not_be_there_to_be_removed",
+            "kqueue::add_makes_one_call_for_both_filters_with_receipts",
+            "kqueue::failed_add_leaves_no_filter_behind",
+            "kqueue::remove_of_filters_that_a_close_removed_succeeds",
+            "kqueue::add_after_forget_makes_one_call",
         ],
     ),
     (
         "B11",
         "epoll",
-        "a file that lives on in a duplicate",
-        &["epoll::a_duplicate_kept_alive_is_told_of_under_the_old_token_at_most"],
+        "a file that lives on in a duplicate (see C39)",
+        &[
+            "epoll::wait_reports_a_living_duplicate_only_under_the_old_token",
+            "epoll::add_takes_back_a_file_that_outlived_its_close",
+            "epoll::add_exclusive_takes_back_a_listener_that_outlived_its_close",
+        ],
     ),
 ];
 
 #[test]
 fn conformance_table() {
-    let report = judge_all();
+    let report = check_all();
     println!("{report}");
     report.assert_ok();
     let ours = rows(&report);
-    let page = in_repository("docs/backends.md");
+    let page = in_repository("docs/backends/mechanisms.md");
     let text = fs::read_to_string(&page).unwrap();
     let (before, theirs, after) = split(&text);
     if std::env::var_os("REVEILLE_WRITE_DOCS").is_some() {
@@ -152,7 +163,7 @@ fn conformance_table() {
         });
     assert!(
         is_same,
-        "docs/backends.md differs: REVEILLE_WRITE_DOCS=1 cargo test --lib conformance_table\n{}",
+        "docs/backends/mechanisms.md differs: REVEILLE_WRITE_DOCS=1 cargo test --lib conformance_table\n{}",
         markdown(&ours)
     );
     let rest = markdown(&[]);
@@ -163,7 +174,7 @@ fn conformance_table() {
 }
 
 #[test]
-fn what_only_one_mechanism_is_asked_is_asked() {
+fn tests_of_single_mechanisms_exist() {
     for name in OWN.iter().flat_map(|(.., names)| *names) {
         let (module, function) = name.split_once("::").unwrap();
         let files = [format!("{module}.rs"), format!("{module}/tests.rs")];
@@ -181,8 +192,8 @@ fn what_only_one_mechanism_is_asked_is_asked() {
     }
 }
 
-/// Judges each mechanism, or the one that `REVEILLE_BACKEND` names.
-fn judge_all() -> Report {
+/// Checks each mechanism, or the one that `REVEILLE_BACKEND` names.
+fn check_all() -> Report {
     let only = std::env::var("REVEILLE_BACKEND").ok();
     let only: Option<BackendKind> = only
         .filter(|name| !name.is_empty())
@@ -214,7 +225,7 @@ fn open_here(kind: BackendKind) -> io::Result<Box<dyn Backend>> {
     })
 }
 
-/// The table: the head, and a row for each case.
+/// Returns the table: the head, and a row for each case.
 fn rows(report: &Report) -> Vec<Vec<String>> {
     let mut head = vec!["case".to_owned(), String::new(), "trigger".to_owned()];
     head.extend(BackendKind::ALL.map(|kind| match FAKED.contains(&kind) {
@@ -222,8 +233,8 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
         false => kind.to_string(),
     }));
     let mut rows = vec![head];
-    let first = report.cells().first().expect("something was asked");
-    let column = report.cells().iter();
+    let first = report.results().first().expect("a case ran");
+    let column = report.results().iter();
     let column = column.take_while(|cell| cell.trigger() == first.trigger());
     for (id, name) in column.map(|cell| (cell.id(), cell.name())) {
         let mut row = vec![id.to_owned(), name.to_owned(), about(report, id)];
@@ -233,12 +244,12 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
     rows
 }
 
-/// The outcomes of a case, but for the triggers that it is not about.
+/// Returns the results of a case, without the triggers that it is not about.
 fn asked<'a>(
     report: &'a Report,
     id: &'a str,
-) -> impl Iterator<Item = &'a conformance::Cell> + use<'a> {
-    let cells = report.cells().iter();
+) -> impl Iterator<Item = &'a conformance::CaseResult> + use<'a> {
+    let cells = report.results().iter();
     cells.filter(move |cell| {
         let is_about =
             !matches!(cell.outcome(), Outcome::Skipped(why) if why.starts_with("not about"));
@@ -250,7 +261,7 @@ fn lower(trigger: Trigger) -> String {
     format!("{trigger:?}").to_lowercase()
 }
 
-/// The triggers that a case is about.
+/// Returns the triggers that a case is about.
 fn about(report: &Report, id: &str) -> String {
     let mut triggers: Vec<Trigger> = Vec::new();
     for cell in asked(report, id) {
@@ -264,7 +275,7 @@ fn about(report: &Report, id: &str) -> String {
     }
 }
 
-/// What a case came to with one mechanism: one word if it is the same for all triggers.
+/// Returns the outcome of a case with one mechanism: one word if it is the same for all triggers.
 fn cell(report: &Report, id: &str, kind: BackendKind) -> String {
     let mut seen: Vec<(String, Trigger)> = Vec::new();
     for cell in asked(report, id).filter(|cell| cell.backend() == kind.name()) {
@@ -286,7 +297,7 @@ fn cell(report: &Report, id: &str, kind: BackendKind) -> String {
     }
 }
 
-/// A footnote for what is not claimed, the reason for what this host lacks.
+/// Returns the footnote for what is not claimed, or the reason if this host lacks something.
 fn gap(why: &str) -> String {
     if let Some(at) = NOT_CLAIMED.iter().position(|(said, _)| *said == why) {
         return format!("- [{}]", at + 1);
@@ -300,7 +311,8 @@ fn is_gap(cell: &str) -> bool {
     cell.contains("skipped")
 }
 
-/// The table, the footnotes, and the table of what only one mechanism is asked; without rows only what is below.
+/// Returns the table, the footnotes, and the second table. Without rows, returns only what follows
+/// the first table.
 fn markdown(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     let mut line = |cells: &[String]| writeln!(text, "| {} |", cells.join(" | ")).unwrap();
@@ -324,7 +336,7 @@ fn markdown(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The cells of the first table of a text.
+/// Returns the cells of the first table of a text.
 fn cells(text: &str) -> Vec<Vec<String>> {
     let table = text.lines().take_while(|line| line.starts_with('|'));
     let rows = table.filter(|line| !line.contains("---"));
@@ -335,7 +347,7 @@ fn cells(text: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-/// What is before, between and after the marks of the page.
+/// Returns what is before, between and after the marks of the page.
 fn split(page: &str) -> (&str, &str, &str) {
     const BEGIN: &str =
         "<!-- written by REVEILLE_WRITE_DOCS=1 cargo test --lib conformance_table -->\n";

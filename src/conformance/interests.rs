@@ -1,9 +1,9 @@
-//! Only what was asked for.
+//! Cases about the interest: only what it contains is reported.
 
-use super::Case;
-use super::bench::{Bench, Fault, PATIENCE, Verdict, drain, ensure, of, tcp_pair, unix_pair};
-use crate::backend::{Interest, Readiness};
-use crate::sys::lab::send_oob;
+use super::harness::{Fault, Harness, PATIENCE, Verdict, drain, ensure, of, tcp_pair, unix_pair};
+use super::{Case, Trigger};
+use crate::backend::{Interest, Ready};
+use crate::sys::test_fds::send_oob;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -16,54 +16,64 @@ pub(super) const CASES: &[Case] = &[
     Case::new("C22", "priority_not_error", priority_not_error),
 ];
 
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+const BOTH: Interest = Interest::READABLE.union(Interest::WRITABLE);
 
-/// A socket that can always be written, but is only to be read.
-fn interest_filter(bench: &mut Bench) -> Verdict {
+/// A socket is writable all the time, but its interest is READABLE.
+fn interest_filter(harness: &mut Harness) -> Verdict {
     let (ours, mut theirs) = unix_pair()?;
-    let added = bench.add(&theirs, Interest::READABLE)?;
+    let added = harness.add(&theirs, Interest::READABLE)?;
     for _ in 0..1000 {
         theirs.write_all(b"x")?;
         drain(&ours)?;
-        let seen = of(&bench.look()?, added);
+        let seen = of(&harness.poll_now()?, added);
         ensure!(seen.is_none(), "{seen:?} although nothing can be read");
     }
     Ok(())
 }
 
-/// READABLE is taken back while there is something to read.
-fn narrow_interest(bench: &mut Bench) -> Verdict {
+/// READABLE is removed from the interest while there is something to read.
+fn narrow_interest(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let mut added = bench.add(&theirs, BOTH)?;
+    let mut added = harness.add(&theirs, BOTH)?;
     ours.write_all(b"x")?;
-    bench.next(added)?;
-    bench.modify(&mut added, Interest::WRITABLE)?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::WRITABLE, "{seen:?}: only room is wanted");
-    bench.modify(&mut added, Interest::READABLE)?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::READABLE, "{seen:?}: only data is wanted");
+    harness.next(added)?;
+    harness.modify(&mut added, Interest::WRITABLE)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::WRITABLE, "{seen:?}: only room is wanted");
+    harness.modify(&mut added, Interest::READABLE)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::READABLE, "{seen:?}: only data is wanted");
     Ok(())
 }
 
-/// Nothing is asked for: data is silent, a hang-up comes once, or never where it is not claimed. Then READABLE again.
-fn interest_none(bench: &mut Bench) -> Verdict {
+/// The interest is empty: data is not reported, and a hang-up is reported as the trigger says, or
+/// never without `unasked`. Then the interest is READABLE again.
+fn interest_none(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let mut added = bench.add(&theirs, Interest::READABLE)?;
-    bench.modify(&mut added, Interest::NONE)?;
+    let mut added = harness.add(&theirs, Interest::READABLE)?;
+    harness.modify(&mut added, Interest::EMPTY)?;
     ours.write_all(b"x")?;
-    bench.silent(added)?;
+    harness.silent(added)?;
     drop(ours);
-    if bench.capabilities.unasked {
-        let seen = bench.next(added)?;
-        let is_hangup = seen.is_read_closed() || seen.is_error();
-        ensure!(is_hangup, "{seen:?} is no hang-up");
+    if harness.capabilities.unasked {
+        let times = match harness.trigger {
+            Trigger::Level => 3,
+            Trigger::Edge | Trigger::Oneshot => 1,
+        };
+        for _ in 0..times {
+            let seen = harness.next(added)?;
+            let is_hangup = seen.is_read_closed() || seen.is_error();
+            ensure!(is_hangup, "{seen:?} is no hang-up");
+        }
     }
-    bench.silent(added)?;
-    bench.modify(&mut added, Interest::READABLE)?;
-    let seen = bench.next(added)?;
+    if harness.trigger != Trigger::Level || !harness.capabilities.unasked {
+        harness.silent(added)?;
+    }
+    harness.modify(&mut added, Interest::READABLE)?;
+    let seen = harness.next(added)?;
     ensure!(seen.is_readable(), "{seen:?} with data and end of file");
-    // The end may come late: a child that another thread forks at this moment has a copy of the other side while it lives.
+    // The end may come late: a child that another thread forks at this moment has a copy of the
+    // peer's socket while it lives.
     let begin = Instant::now();
     let (mut read, mut ended) = drain(&theirs)?;
     while !ended && begin.elapsed() < PATIENCE {
@@ -75,37 +85,44 @@ fn interest_none(bench: &mut Bench) -> Verdict {
     Ok(())
 }
 
-/// Readable and writable: in one batch, as one event or as halves.
-fn both_merged(bench: &mut Bench) -> Verdict {
+/// An fd is readable and writable: both come in one batch, as one event or as two.
+fn both_merged(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
     ours.write_all(b"x")?;
-    let added = bench.add(&theirs, BOTH)?;
-    let seen = bench.next(added)?;
-    let expected = Readiness::READABLE | Readiness::WRITABLE;
+    let added = harness.add(&theirs, BOTH)?;
+    let seen = harness.next(added)?;
+    let expected = Ready::READABLE | Ready::WRITABLE;
     ensure!(seen == expected, "{seen:?} in the first batch");
     Ok(())
 }
 
-/// An out-of-band byte is PRIORITY for who asks, nothing for others, and an error for nobody.
-fn priority_not_error(bench: &mut Bench) -> Verdict {
+/// An out-of-band byte is reported as PRIORITY if the interest has it, as nothing otherwise, and
+/// never as an error.
+fn priority_not_error(harness: &mut Harness) -> Verdict {
     let (ours, theirs) = tcp_pair()?;
-    let asked = bench.add(&theirs, Interest::PRIORITY)?;
+    let urgent = harness.add(&theirs, Interest::PRIORITY)?;
     send_oob(ours.as_fd())?;
-    if bench.capabilities.priority {
-        let seen = bench.until(asked, Readiness::PRIORITY)?;
-        ensure!(seen == Readiness::PRIORITY, "{seen:?} for who asked");
+    if harness.capabilities.priority {
+        let seen = harness.until(urgent, Ready::PRIORITY)?;
+        ensure!(
+            seen == Ready::PRIORITY,
+            "{seen:?} with PRIORITY in the interest"
+        );
     } else {
-        bench.silent(asked)?;
+        harness.silent(urgent)?;
     }
 
     let (mut ours, theirs) = tcp_pair()?;
-    let other = bench.add(&theirs, Interest::READABLE)?;
+    let other = harness.add(&theirs, Interest::READABLE)?;
     send_oob(ours.as_fd())?;
     ours.write_all(b"x")?;
-    let seen = bench.until(other, Readiness::READABLE)?;
-    ensure!(seen == Readiness::READABLE, "{seen:?} for who did not ask");
-    if !bench.capabilities.priority {
-        return Err(Fault::Skipped("does not tell out-of-band data".into()));
+    let seen = harness.until(other, Ready::READABLE)?;
+    ensure!(
+        seen == Ready::READABLE,
+        "{seen:?} without PRIORITY in the interest"
+    );
+    if !harness.capabilities.priority {
+        return Err(Fault::Skipped("does not report out-of-band data".into()));
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
-//! The cases that every [`Backend`] must pass: its [contract](crate::backend#the-contract), as a program.
+//! The cases that every [`Backend`] must pass: each checks one promise of the
+//! [contract](crate::backend#the-contract).
 //!
-//! [`run`] judges one implementation, for every trigger it claims, with real sockets and pipes and no reactor in
-//! between: the cases do by hand what the layer above does, such as `rearm` after a call that would block. A case
-//! that does not apply says *skipped* and why.
+//! [`run`] checks one implementation, with every trigger that it supports, on real sockets and
+//! pipes. There is no reactor in between: the cases do by hand what the reactor does, such as
+//! `rearm` after a call that would block. A case that does not apply is *skipped*, with the reason.
 //!
 //! ```
 //! use reveille::backend::BackendKind;
@@ -11,13 +12,14 @@
 //! report.assert_ok();
 //! ```
 //!
-//! `examples/own_backend.rs` writes a backend of its own and has it judged. A backend that cannot do something says so in
-//! its [`Capabilities`](crate::backend::Capabilities), and is asked only for what it claims.
+//! `examples/own_backend.rs` in the repository checks a custom backend. Only what a backend claims
+//! in its [`Capabilities`](crate::backend::Capabilities) is checked.
 //!
-//! What needs tasks, timers or the order of a turn is not judged here, but by the tests of those layers.
+//! What needs tasks, timers or the order of a turn is tested in those modules, not here.
 //!
-//! The cases stand by theme in `timing`, `waking`, `triggers`, `interests`, `closing`, `batch`, `sharing`, `forking`, `unrest`
-//! and `api`, what they share in `bench`. A new case is a function and a line in its theme's list.
+//! The cases are grouped by subject: `timing`, `waking`, `triggers`, `interests`, `closing`,
+//! `reopening`, `batch`, `sharing`, `forking`, `concurrent_peers` and `api`. `harness` has what
+//! they share. A new case is a function and a line in the list of its group.
 
 #![forbid(unsafe_code)]
 
@@ -29,73 +31,75 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 mod api;
 mod batch;
-mod bench;
 mod closing;
+mod concurrent_peers;
 mod forking;
+mod harness;
 mod interests;
+mod reopening;
 mod report;
 mod sharing;
 mod timing;
 mod triggers;
-mod unrest;
 mod waking;
 
-use bench::{Bench, Fault, Verdict};
-pub use report::{Cell, Outcome, Report};
+use harness::{Fault, Harness, Verdict};
+pub use report::{CaseResult, Outcome, Report};
 
-/// One question to a backend.
+/// One case: a check of one promise.
 struct Case {
     id: &'static str,
     name: &'static str,
-    /// The triggers to which it applies.
+    /// The triggers that the case is about.
     triggers: &'static [Trigger],
     run: Run,
-    /// It makes a child, so it cannot ask that there be none.
+    /// Whether the case forks. Other cases run while no child process exists.
     forks: bool,
 }
 
-/// What a case needs.
+/// The function of a case.
 enum Run {
-    One(fn(&mut Bench) -> Verdict),
-    /// Further backends beside the first.
-    More(fn(&mut Bench, &mut Make<'_>) -> Verdict),
+    /// Uses the backend of the harness alone.
+    One(fn(&mut Harness) -> Verdict),
+    /// Opens more backends beside the first.
+    More(fn(&mut Harness, &mut Make<'_>) -> Verdict),
 }
 
-const EVERY: &[Trigger] = &[Trigger::Edge, Trigger::Level, Trigger::Oneshot];
+const ALL_TRIGGERS: &[Trigger] = &[Trigger::Edge, Trigger::Level, Trigger::Oneshot];
 
 impl Case {
-    /// A case for every trigger.
-    const fn new(id: &'static str, name: &'static str, run: fn(&mut Bench) -> Verdict) -> Case {
+    /// Makes a case for every trigger.
+    const fn new(id: &'static str, name: &'static str, run: fn(&mut Harness) -> Verdict) -> Case {
         Case {
             id,
             name,
-            triggers: EVERY,
+            triggers: ALL_TRIGGERS,
             run: Run::One(run),
             forks: false,
         }
     }
 
-    /// A case that needs further backends, for every trigger.
+    /// Makes a case that opens more backends, for every trigger.
     const fn with_more(
         id: &'static str,
         name: &'static str,
-        run: fn(&mut Bench, &mut Make<'_>) -> Verdict,
+        run: fn(&mut Harness, &mut Make<'_>) -> Verdict,
     ) -> Case {
         Case {
             id,
             name,
-            triggers: EVERY,
+            triggers: ALL_TRIGGERS,
             run: Run::More(run),
             forks: false,
         }
     }
 
-    /// The same for these triggers only.
+    /// Restricts the case to some triggers.
     const fn only(self, triggers: &'static [Trigger]) -> Case {
         Case { triggers, ..self }
     }
 
-    /// The same, which makes a child.
+    /// Marks a case that forks.
     const fn forking(self) -> Case {
         Case {
             forks: true,
@@ -103,17 +107,17 @@ impl Case {
         }
     }
 
-    fn judge(&self, make: &mut Make<'_>, trigger: Trigger) -> Outcome {
+    fn check(&self, make: &mut Make<'_>, trigger: Trigger) -> Outcome {
         if !self.triggers.contains(&trigger) {
-            return Outcome::Skipped(format!("not about {}", report::lower(trigger)));
+            return Outcome::Skipped(format!("not about {}", report::trigger_name(trigger)));
         }
-        // Another thread may judge another backend at the same time.
+        // Another thread may run cases of another backend at the same time.
         let _no_child = (!self.forks).then(fork::no_child);
         let verdict = catch_unwind(AssertUnwindSafe(|| {
-            let mut bench = Bench::new(make()?, trigger);
+            let mut harness = Harness::new(make()?, trigger);
             match self.run {
-                Run::One(run) => run(&mut bench),
-                Run::More(run) => run(&mut bench, make),
+                Run::One(run) => run(&mut harness),
+                Run::More(run) => run(&mut harness, make),
             }
         }));
         match verdict {
@@ -127,16 +131,22 @@ impl Case {
 
 type Make<'a> = dyn FnMut() -> io::Result<Box<dyn Backend>> + 'a;
 
-/// Asks a backend every question, for every trigger, each time with a new one from `make`.
+/// Runs every case with every trigger, each time on a new backend from `make`.
 ///
-/// A failed or panicking case is a failed cell of the report. Takes a second or two, longer if
-/// something fails.
+/// A case that fails or panics is a failure in the report, and so is an error of `make`. Takes a
+/// second or two, longer if something fails.
+///
+/// ```
+/// use reveille::backend::BackendKind;
+/// let report = reveille::conformance::run(&mut || BackendKind::Select.open(64));
+/// assert!(report.is_ok(), "{report}");
+/// ```
 pub fn run(make: &mut dyn FnMut() -> io::Result<Box<dyn Backend>>) -> Report {
-    run_but(make, &|_| None)
+    run_except(make, &|_| None)
 }
 
-/// The same, but leaves out the cases, by id, of which `except` says why they cannot be asked here.
-pub(crate) fn run_but(
+/// As [`run`], but skips the cases for whose id `except` returns a reason.
+pub(crate) fn run_except(
     make: &mut Make<'_>,
     except: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Report {
@@ -148,16 +158,16 @@ pub(crate) fn run_but(
             return report;
         }
     };
-    for &trigger in EVERY {
+    for &trigger in ALL_TRIGGERS {
         for case in cases() {
             let outcome = if !capabilities.supports(trigger) {
-                Outcome::Skipped(format!("has no {} trigger", report::lower(trigger)))
+                Outcome::Skipped(format!("has no {} trigger", report::trigger_name(trigger)))
             } else if let Some(reason) = except(case.id) {
                 Outcome::Skipped(reason.to_owned())
             } else {
-                case.judge(make, trigger)
+                case.check(make, trigger)
             };
-            report.push(Cell::new(case.id, case.name, &name, trigger, outcome));
+            report.push(CaseResult::new(case.id, case.name, &name, trigger, outcome));
         }
     }
     report
@@ -170,11 +180,12 @@ fn cases() -> impl Iterator<Item = &'static Case> {
         triggers::CASES,
         interests::CASES,
         closing::CASES,
+        reopening::CASES,
         forking::CASES,
         sharing::CASES,
         batch::CASES,
         api::CASES,
-        unrest::CASES,
+        concurrent_peers::CASES,
     ]
     .into_iter()
     .flatten()
@@ -188,17 +199,18 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("with a value that is no text")
+        .unwrap_or("with a value that is not a string")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Every backend of this host, or the one that `REVEILLE_BACKEND` names. On Linux `backend/tests.rs` does this.
+    /// Checks every backend of this host, or the one that `REVEILLE_BACKEND` names. On Linux
+    /// `backend/tests.rs` does this.
     #[test]
     #[cfg(not(target_os = "linux"))]
-    fn every_backend_of_the_host_conforms() {
+    fn run_passes_for_every_backend_of_the_host() {
         use crate::backend::{BackendKind, available};
         let only: Option<BackendKind> = std::env::var("REVEILLE_BACKEND")
             .ok()
@@ -220,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_unique() {
+    fn ids_of_cases_are_unique() {
         let ids: Vec<_> = cases().map(|case| case.id).collect();
         let mut unique = ids.clone();
         unique.dedup();

@@ -1,23 +1,31 @@
-//! What came out: one cell per case, backend and trigger, and the table of them.
+//! [`Report`] holds the result of each case for each backend and trigger, and prints them as a
+//! table.
 
 use crate::backend::Trigger;
 use std::fmt;
 use std::io;
 
-/// How one case ended.
+/// The outcome of one case.
+///
+/// ```
+/// use reveille::conformance::Outcome;
+/// let skipped = Outcome::Skipped("no kernel object".into());
+/// assert_eq!(Outcome::Ok.to_string(), "ok");
+/// assert_eq!(skipped.to_string(), "skipped: no kernel object");
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// As the contract says.
+    /// The backend did what the contract says.
     Ok,
-    /// Not as the contract says: what was seen.
+    /// The backend did something else, which the text describes.
     Failed(String),
-    /// Not asked: why.
+    /// The case does not apply, for the reason in the text.
     Skipped(String),
 }
 
-/// One case, asked of one backend for one trigger.
+/// The result of one case for one backend and one trigger; see [`Report::results`].
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub struct CaseResult {
     id: &'static str,
     name: &'static str,
     backend: String,
@@ -25,15 +33,15 @@ pub struct Cell {
     outcome: Outcome,
 }
 
-impl Cell {
+impl CaseResult {
     pub(super) fn new(
         id: &'static str,
         name: &'static str,
         backend: &str,
         trigger: Trigger,
         outcome: Outcome,
-    ) -> Cell {
-        Cell {
+    ) -> CaseResult {
+        CaseResult {
             id,
             name,
             backend: backend.to_owned(),
@@ -42,27 +50,27 @@ impl Cell {
         }
     }
 
-    /// The case's id, such as `C16`.
+    /// Returns the id of the case, such as `C16`.
     pub fn id(&self) -> &'static str {
         self.id
     }
 
-    /// The case's name, such as `half_close`.
+    /// Returns the name of the case, such as `half_close`.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The backend's name.
+    /// Returns the name of the backend.
     pub fn backend(&self) -> &str {
         &self.backend
     }
 
-    /// The trigger of the case's registrations.
+    /// Returns the trigger of the registrations.
     pub fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    /// How it ended.
+    /// Returns the outcome.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
@@ -72,63 +80,76 @@ impl Cell {
     }
 }
 
-/// The cells of one backend and trigger.
+/// Names the results of one backend and trigger.
 type Column<'a> = (&'a str, Trigger);
 
-/// The judgement of one or more backends.
+/// The results of all cases for one or more backends.
 ///
-/// `Display` prints it as a table, a column for each trigger that a backend claims, and below it what was counted, what was
-/// skipped as a whole, and each failure with what was seen.
+/// `Display` prints a table with a column for each trigger that a backend supports. Below it are
+/// the counts, what was skipped as a whole, and the reason of each failure.
+///
+/// ```
+/// use reveille::backend::BackendKind;
+/// use reveille::conformance::{CaseResult, Outcome, Report};
+///
+/// let mut report: Report = reveille::conformance::run(&mut || BackendKind::Poll.open(64));
+/// report.skip("kqueue", "only on the BSDs and macOS");
+/// let eof: Vec<&CaseResult> = report.results().iter().filter(|r| r.id() == "C28").collect();
+/// assert_eq!(eof.len(), 3);
+/// assert!(eof.iter().all(|r| *r.outcome() == Outcome::Ok && r.backend() == "poll"));
+/// assert!(report.is_ok() && report.failures().count() == 0);
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Report {
-    cells: Vec<Cell>,
-    /// Backends that were not asked anything, and why.
+    results: Vec<CaseResult>,
+    /// Backends that were skipped, with the reason.
     absent: Vec<(String, String)>,
-    /// Backends that could not be opened.
+    /// The errors of backends that could not be opened.
     unopened: Vec<String>,
 }
 
 impl Report {
-    /// All cells, in the order in which they were asked.
-    pub fn cells(&self) -> &[Cell] {
-        &self.cells
+    /// Returns all results, in the order in which the cases ran.
+    pub fn results(&self) -> &[CaseResult] {
+        &self.results
     }
 
-    /// The cells that failed.
-    pub fn failures(&self) -> impl Iterator<Item = &Cell> {
-        let failed = |cell: &&Cell| matches!(cell.outcome, Outcome::Failed(_));
-        self.cells.iter().filter(failed)
+    /// Returns the results that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &CaseResult> {
+        let failed = |cell: &&CaseResult| matches!(cell.outcome, Outcome::Failed(_));
+        self.results.iter().filter(failed)
     }
 
-    /// Whether nothing failed.
+    /// Returns whether nothing failed.
     pub fn is_ok(&self) -> bool {
         self.unopened.is_empty() && self.failures().next().is_none()
     }
 
-    /// Ends the test if something failed.
+    /// Panics if something failed. For tests.
     ///
     /// # Panics
     ///
-    /// With all failures, unless [`is_ok`](Report::is_ok).
+    /// If [`is_ok`](Report::is_ok) is false, with all failures.
     pub fn assert_ok(&self) {
         assert!(self.is_ok(), "\n{}", Failures(self));
     }
 
-    /// Notes that a backend was not asked, and why: it is printed, never counted as passed.
+    /// Notes that a backend was skipped, and why. The report prints it and does not count it as
+    /// passed.
     pub fn skip(&mut self, backend: &str, reason: &str) {
         self.absent.push((backend.to_owned(), reason.to_owned()));
     }
 
-    /// Puts another backend's report beside this one.
+    /// Adds the results of another report.
     pub fn merge(&mut self, other: Report) {
-        self.cells.extend(other.cells);
+        self.results.extend(other.results);
         self.absent.extend(other.absent);
         self.unopened.extend(other.unopened);
     }
 
-    pub(super) fn push(&mut self, cell: Cell) {
-        self.cells.push(cell);
+    pub(super) fn push(&mut self, cell: CaseResult) {
+        self.results.push(cell);
     }
 
     pub(super) fn fail_to_open(&mut self, error: &io::Error) {
@@ -138,21 +159,21 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = unique(self.cells.iter().map(Cell::column));
-        let (unasked, asked): (Vec<Column<'_>>, Vec<Column<'_>>) = columns
+        let columns = unique(self.results.iter().map(CaseResult::column));
+        let (skipped, checked): (Vec<Column<'_>>, Vec<Column<'_>>) = columns
             .into_iter()
-            .partition(|&column| self.unasked(column).is_some());
-        for line in self.table(&asked) {
+            .partition(|&column| self.skipped_reason(column).is_some());
+        for line in self.table(&checked) {
             let line = line.join("  ");
             writeln!(f, "{}", line.trim_end())?;
         }
-        for (backend, trigger) in asked {
+        for (backend, trigger) in checked {
             let counts = self.counts((backend, trigger));
-            writeln!(f, "{backend} {}: {counts}", lower(trigger))?;
+            writeln!(f, "{backend} {}: {counts}", trigger_name(trigger))?;
         }
-        for (backend, trigger) in unasked {
-            let reason = self.unasked((backend, trigger)).unwrap_or_default();
-            writeln!(f, "{backend} {}: skipped: {reason}", lower(trigger))?;
+        for (backend, trigger) in skipped {
+            let reason = self.skipped_reason((backend, trigger)).unwrap_or_default();
+            writeln!(f, "{backend} {}: skipped: {reason}", trigger_name(trigger))?;
         }
         for (backend, reason) in &self.absent {
             writeln!(f, "{backend}: skipped: {reason}")?;
@@ -162,14 +183,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn of<'a>(&'a self, column: Column<'a>) -> impl Iterator<Item = &'a Cell> {
-        self.cells
+    fn of<'a>(&'a self, column: Column<'a>) -> impl Iterator<Item = &'a CaseResult> {
+        self.results
             .iter()
             .filter(move |cell| cell.column() == column)
     }
 
-    /// Why no case at all was asked for this trigger, if it is so.
-    fn unasked<'a>(&'a self, column: Column<'a>) -> Option<&'a str> {
+    /// Returns the reason if all cases of this backend and trigger were skipped for the same one.
+    fn skipped_reason<'a>(&'a self, column: Column<'a>) -> Option<&'a str> {
         let mut reasons = self.of(column).map(|cell| match &cell.outcome {
             Outcome::Skipped(reason) => Some(reason.as_str()),
             _ => None,
@@ -178,7 +199,7 @@ impl Report {
         reasons.all(|reason| reason == Some(first)).then_some(first)
     }
 
-    /// "30 ok, 1 failed, 4 skipped".
+    /// Returns the counts, as "30 ok, 1 failed, 4 skipped".
     fn counts(&self, column: Column<'_>) -> String {
         let (mut ok, mut failed, mut skipped) = (0, 0, 0);
         for cell in self.of(column) {
@@ -191,9 +212,9 @@ impl Report {
         format!("{ok} ok, {failed} failed, {skipped} skipped")
     }
 
-    /// The table's lines, all cells of a column equally wide.
+    /// Returns the lines of the table. All cells of a column have the same width.
     fn table(&self, columns: &[Column<'_>]) -> Vec<Vec<String>> {
-        let rows = unique(self.cells.iter().map(|cell| (cell.id, cell.name)));
+        let rows = unique(self.results.iter().map(|cell| (cell.id, cell.name)));
         if columns.is_empty() {
             return Vec::new();
         }
@@ -201,14 +222,14 @@ impl Report {
         head.extend(
             columns
                 .iter()
-                .map(|&(name, trigger)| format!("{name} {}", lower(trigger))),
+                .map(|&(name, trigger)| format!("{name} {}", trigger_name(trigger))),
         );
         let mut lines = vec![head];
         for (id, name) in rows {
             let mut line = vec![id.to_owned(), name.to_owned()];
             for &column in columns {
-                let here = |cell: &&Cell| cell.id == id && cell.column() == column;
-                let cell = self.cells.iter().find(here);
+                let here = |cell: &&CaseResult| cell.id == id && cell.column() == column;
+                let cell = self.results.iter().find(here);
                 line.push(cell.map_or(String::new(), |cell| cell.outcome.to_string()));
             }
             lines.push(line);
@@ -227,7 +248,7 @@ impl Report {
     }
 }
 
-/// Each item once, in the order of its first appearance.
+/// Returns each item once, in the order of its first appearance.
 fn unique<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut list = Vec::new();
     for item in items {
@@ -239,7 +260,7 @@ fn unique<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 impl fmt::Display for Outcome {
-    /// The cell's text. The reason of a failure stands below the table.
+    /// Writes the text of a cell of the table. The reason of a failure is below the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Ok => f.write_str("ok"),
@@ -249,7 +270,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// One line per failure.
+/// Prints one line per failure.
 struct Failures<'a>(&'a Report);
 
 impl fmt::Display for Failures<'_> {
@@ -257,10 +278,10 @@ impl fmt::Display for Failures<'_> {
         for error in &self.0.unopened {
             writeln!(f, "FAILED to open: {error}")?;
         }
-        for cell in &self.0.cells {
+        for cell in &self.0.results {
             if let Outcome::Failed(reason) = &cell.outcome {
                 let (id, name, backend) = (cell.id, cell.name, &cell.backend);
-                let trigger = lower(cell.trigger);
+                let trigger = trigger_name(cell.trigger);
                 writeln!(f, "FAILED {id} {name}, {backend} {trigger}: {reason}")?;
             }
         }
@@ -268,7 +289,7 @@ impl fmt::Display for Failures<'_> {
     }
 }
 
-pub(super) fn lower(trigger: Trigger) -> &'static str {
+pub(super) fn trigger_name(trigger: Trigger) -> &'static str {
     match trigger {
         Trigger::Edge => "edge",
         Trigger::Level => "level",
@@ -281,18 +302,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_shows_every_outcome() {
+    fn report_prints_every_outcome() {
         let mut report = Report::default();
         for (id, name, outcome) in [
             ("C01", "one", Outcome::Ok),
             ("C02", "two", Outcome::Failed("too late".into())),
             ("C03", "three", Outcome::Skipped("not about edge".into())),
         ] {
-            report.push(Cell::new(id, name, "toy", Trigger::Edge, outcome));
+            report.push(CaseResult::new(id, name, "toy", Trigger::Edge, outcome));
         }
         for id in ["C01", "C02"] {
             let outcome = Outcome::Skipped("has no level trigger".into());
-            report.push(Cell::new(id, "x", "toy", Trigger::Level, outcome));
+            report.push(CaseResult::new(id, "x", "toy", Trigger::Level, outcome));
         }
         report.skip("kqueue", "only on the BSDs and macOS");
         let text = report.to_string();

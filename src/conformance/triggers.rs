@@ -1,8 +1,8 @@
-//! What is reported, and how often.
+//! Cases about the triggers: what is reported, and how often.
 
-use super::bench::{Bench, Fault, Verdict, drain, ensure, of, unix_pair};
+use super::harness::{Fault, Harness, Verdict, drain, ensure, of, unix_pair};
 use super::{Case, Trigger};
-use crate::backend::{Interest, Readiness};
+use crate::backend::{Interest, Ready};
 use std::io::Write;
 
 pub(super) const CASES: &[Case] = &[
@@ -14,123 +14,125 @@ pub(super) const CASES: &[Case] = &[
     Case::new("C34", "rearm_by_direction", rearm_by_direction).only(&[Trigger::Edge]),
 ];
 
-/// What is ready already is reported by the next wait.
-fn ready_at_add(bench: &mut Bench) -> Verdict {
+/// An fd that is ready when it is added is reported by the next wait.
+fn ready_at_add(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
     ours.write_all(b"x")?;
-    let readable = bench.add(&theirs, Interest::READABLE)?;
-    let seen = bench.next(readable)?;
-    ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
-    bench.remove(readable)?;
-    let writable = bench.add(&theirs, Interest::WRITABLE)?;
-    let seen = bench.next(writable)?;
-    ensure!(seen == Readiness::WRITABLE, "{seen:?} for room");
+    let readable = harness.add(&theirs, Interest::READABLE)?;
+    let seen = harness.next(readable)?;
+    ensure!(seen == Ready::READABLE, "{seen:?} for a byte");
+    harness.remove(readable)?;
+    let writable = harness.add(&theirs, Interest::WRITABLE)?;
+    let seen = harness.next(writable)?;
+    ensure!(seen == Ready::WRITABLE, "{seen:?} for room");
     Ok(())
 }
 
-/// What becomes ready is reported, again and again.
-fn ready_after_add(bench: &mut Bench) -> Verdict {
+/// An fd that becomes ready is reported, each time.
+fn ready_after_add(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let added = bench.add(&theirs, Interest::READABLE)?;
+    let added = harness.add(&theirs, Interest::READABLE)?;
     for _ in 0..3 {
-        bench.silent(added)?;
+        harness.silent(added)?;
         ours.write_all(b"x")?;
-        let seen = bench.next(added)?;
-        ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
+        let seen = harness.next(added)?;
+        ensure!(seen == Ready::READABLE, "{seen:?} for a byte");
         drain(&theirs)?;
-        bench.again(added, Interest::READABLE)?;
+        harness.rearm(added, Interest::READABLE)?;
     }
     Ok(())
 }
 
-/// Level: in every wait until it is read.
-fn level_repeats(bench: &mut Bench) -> Verdict {
+/// Level: a readable fd is reported in every wait until it is read.
+fn level_repeats(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let added = bench.add(&theirs, Interest::READABLE)?;
+    let added = harness.add(&theirs, Interest::READABLE)?;
     ours.write_all(b"x")?;
     for _ in 0..3 {
-        let seen = bench.next(added)?;
-        ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
+        let seen = harness.next(added)?;
+        ensure!(seen == Ready::READABLE, "{seen:?} for a byte");
     }
     drain(&theirs)?;
-    bench.silent(added)
+    harness.silent(added)
 }
 
-/// One-shot: once until it is modified, and then what is ready then.
-fn oneshot_once(bench: &mut Bench) -> Verdict {
+/// One-shot: an fd is reported once, and after `modify` what is ready then.
+fn oneshot_once(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let mut added = bench.add(&theirs, Interest::READABLE | Interest::WRITABLE)?;
-    bench.next(added)?;
+    let mut added = harness.add(&theirs, Interest::READABLE | Interest::WRITABLE)?;
+    harness.next(added)?;
     ours.write_all(b"x")?;
-    bench.silent(added)?;
-    bench.modify(&mut added, Interest::READABLE)?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
+    harness.silent(added)?;
+    harness.modify(&mut added, Interest::READABLE)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::READABLE, "{seen:?} for a byte");
     drop(ours);
-    bench.silent(added)?;
-    bench.modify(&mut added, Interest::READABLE)?;
-    bench.next(added).map(drop)
+    harness.silent(added)?;
+    harness.modify(&mut added, Interest::READABLE)?;
+    harness.next(added).map(drop)
 }
 
-/// Edge: an event after data that came while everything had been read, with and without an event in between.
-fn edge_no_loss(bench: &mut Bench) -> Verdict {
+/// Edge: data that comes after everything was read is reported, with and without an event in
+/// between.
+fn edge_no_loss(harness: &mut Harness) -> Verdict {
     let (mut ours, theirs) = unix_pair()?;
-    let added = bench.add(&theirs, Interest::READABLE)?;
+    let added = harness.add(&theirs, Interest::READABLE)?;
     for _ in 0..3 {
         ours.write_all(b"1")?;
-        bench.next(added)?;
+        harness.next(added)?;
         ours.write_all(b"2")?;
-        bench.look()?;
+        harness.poll_now()?;
         let (read, _) = drain(&theirs)?;
         ensure!(read == 2, "{read} bytes instead of 2");
-        bench.again(added, Interest::READABLE)?;
+        harness.rearm(added, Interest::READABLE)?;
         ours.write_all(b"3")?;
-        bench.next(added)?;
-        // Data that comes after the call that would block, and before it is armed again.
+        harness.next(added)?;
+        // Data that comes after the call that would block, and before the fd is armed again.
         drain(&theirs)?;
         ours.write_all(b"4")?;
-        bench.again(added, Interest::READABLE)?;
-        bench.next(added)?;
+        harness.rearm(added, Interest::READABLE)?;
+        harness.next(added)?;
         drain(&theirs)?;
-        bench.again(added, Interest::READABLE)?;
+        harness.rearm(added, Interest::READABLE)?;
     }
     Ok(())
 }
 
-/// Edge, where it must be re-armed: a delivered direction is silent until then, and the other one stays as it was.
-fn rearm_by_direction(bench: &mut Bench) -> Verdict {
-    if !bench.capabilities.rearm {
-        return Err(Fault::Skipped("arms itself again".into()));
+/// Edge with `rearm`: a delivered direction is silent until it is re-armed, and the other stays as
+/// it was.
+fn rearm_by_direction(harness: &mut Harness) -> Verdict {
+    if !harness.capabilities.rearm {
+        return Err(Fault::Skipped("needs no rearm".into()));
     }
     let (mut ours, theirs) = unix_pair()?;
-    let mut added = bench.add(&theirs, Interest::READABLE | Interest::WRITABLE)?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::WRITABLE, "{seen:?} for room");
-    bench.silent(added)?;
-    // The other direction is armed still, and stays so.
-    bench.again(added, Interest::WRITABLE)?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::WRITABLE, "{seen:?} for room, again");
+    let mut added = harness.add(&theirs, Interest::READABLE | Interest::WRITABLE)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::WRITABLE, "{seen:?} for room");
+    harness.silent(added)?;
+    // The other direction is still armed.
+    harness.rearm(added, Interest::WRITABLE)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::WRITABLE, "{seen:?} for room, again");
     ours.write_all(b"x")?;
-    let seen = bench.next(added)?;
-    ensure!(seen == Readiness::READABLE, "{seen:?} for a byte");
-    bench.silent(added)?;
+    let seen = harness.next(added)?;
+    ensure!(seen == Ready::READABLE, "{seen:?} for a byte");
+    harness.silent(added)?;
     for (direction, expected) in [
-        (Interest::READABLE, Readiness::READABLE),
-        (Interest::WRITABLE, Readiness::WRITABLE),
+        (Interest::READABLE, Ready::READABLE),
+        (Interest::WRITABLE, Ready::WRITABLE),
         (
             Interest::WRITABLE | Interest::READABLE,
-            Readiness::WRITABLE | Readiness::READABLE,
+            Ready::WRITABLE | Ready::READABLE,
         ),
     ] {
-        bench.again(added, direction)?;
-        let seen = of(&bench.look()?, added);
+        harness.rearm(added, direction)?;
+        let seen = of(&harness.poll_now()?, added);
         ensure!(seen == Some(expected), "{seen:?} after {direction:?}");
-        bench.silent(added)?;
+        harness.silent(added)?;
     }
-    // What was not asked for is not armed either.
-    bench.modify(&mut added, Interest::READABLE)?;
-    bench.next(added)?;
-    bench.again(added, Interest::WRITABLE)?;
-    bench.silent(added)
+    // A direction outside the interest is not armed.
+    harness.modify(&mut added, Interest::READABLE)?;
+    harness.next(added)?;
+    harness.rearm(added, Interest::WRITABLE)?;
+    harness.silent(added)
 }

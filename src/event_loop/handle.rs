@@ -1,11 +1,11 @@
-//! What other threads may do: end the loop, or its wait.
+//! [`Handle`]: stops the loop or ends its wait, from any thread.
 
 use super::EventLoop;
 use crate::reactor::parker::Unparker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a loop and its handles share.
+/// The state that a loop shares with its handles.
 #[derive(Debug)]
 pub(super) struct Shared {
     stopped: AtomicBool,
@@ -21,47 +21,78 @@ impl Shared {
     }
 }
 
-/// A loop's handle for other threads, and for signal handlers' threads. Once the loop is gone its calls do nothing.
+/// Stops a loop or ends its wait, from any thread. Once the loop is dropped, its calls do nothing.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::event_loop::EventLoop;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new(())?;
+/// let handle = event_loop.handle();
+/// let thread = std::thread::spawn(move || handle.stop());
+/// event_loop.run()?;
+/// # thread.join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
 impl Handle {
-    /// Ends [`EventLoop::run`]: the running one at the end of its turn, which it does not spend waiting, or the next one
-    /// at once.
+    /// Ends [`EventLoop::run`] at the end of its turn, and the wait of that turn at once. If the
+    /// loop is not running, the next call of `run` returns at once.
     pub fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.shared.unparker.unpark();
     }
 
-    /// Ends the loop's wait, so that its hooks are called. Any number of calls during one turn make one turn more.
+    /// Ends the wait of the loop, so that its hooks are called. Several calls during one turn cause
+    /// one turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::event_loop::EventLoop;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut event_loop = EventLoop::new(())?;
+    /// let handle = event_loop.handle();
+    /// let thread = std::thread::spawn(move || handle.wake());
+    /// event_loop.turn(None)?; // would wait forever without the call
+    /// # thread.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wake(&self) {
         self.shared.unparker.unpark();
     }
 }
 
 impl<D: 'static> EventLoop<D> {
-    /// A handle for other threads.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> Handle {
         Handle {
             shared: self.shared.clone(),
         }
     }
 
-    /// Ends [`run`](EventLoop::run) at the end of this turn. The rest of the turn is done: handlers, messages, timers, what was
-    /// deferred, hooks.
+    /// Ends [`run`](EventLoop::run) at the end of this turn. The rest of the turn is completed:
+    /// handlers, messages, timers, deferred functions and hooks.
     pub fn stop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
     }
 
-    /// Whether the loop has been told to stop; taken back by this.
+    /// Returns true if the loop has to stop, and clears the request.
     pub(super) fn take_stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Acquire)
             && self.shared.stopped.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether the loop has been told to stop.
+    /// Returns true if the loop has to stop.
     pub(super) fn is_stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Acquire)
     }

@@ -1,43 +1,59 @@
-//! Messages of other threads: a typed queue for each kind, and one wake-up for all.
+//! Messages from other threads: a typed queue for each kind of message, and one wake-up for all.
 //!
-//! The ancestors write pointers and descriptors into a pipe. Here what is sent lies in a locked queue, and the pipe, or
-//! what the mechanism has in its place, is written only while the loop sleeps, once: see `reactor/parker.rs`. The loop
-//! takes note of the wake-up first and looks into the queues afterwards, so nothing is slept over.
+//! A message lies in a locked queue. The mechanism's notifier is used only while the loop sleeps,
+//! once (see `reactor/parker.rs`). The loop takes the notification first and checks the queues
+//! afterwards, so it never sleeps while a message waits.
 
 use super::EventLoop;
 use super::handle::Shared;
-use super::turn::Caught;
-use crate::sync::Mutex;
+use crate::panics::FirstPanic;
+use crate::sync::ForkLock;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-/// Sends messages to an event loop, from any thread; made by [`EventLoop::on_message`].
+/// Sends messages to an event loop, from any thread. Created by [`EventLoop::on_message`], which
+/// has an example.
 pub struct Sender<M> {
     inbox: Arc<Inbox<M>>,
 }
 
+/// The queue of one kind of message, and the loop to wake.
 struct Inbox<M> {
-    queue: Mutex<Queue<M>>,
+    queue: ForkLock<Queue<M>>,
     shared: Arc<Shared>,
 }
 
+/// The messages that were sent and not yet taken by the loop.
 struct Queue<M> {
-    closed: bool,
+    loop_is_gone: bool,
     messages: VecDeque<M>,
 }
 
+/// The queue in the child of a fork, if another thread was changing it. Earlier messages belong to
+/// the parent.
+impl<M> Default for Queue<M> {
+    fn default() -> Queue<M> {
+        Queue {
+            loop_is_gone: false,
+            messages: VecDeque::new(),
+        }
+    }
+}
+
 impl<M> Sender<M> {
-    /// Sends a message; the loop's thread will handle it in this turn or the next. The queue has no limit: who sends more than
-    /// is handled should be told so by messages back.
+    /// Sends a message, which the loop handles in this turn or the next.
+    ///
+    /// The queue has no limit. A thread that may send faster than the loop handles messages should
+    /// wait for answers in between.
     ///
     /// # Errors
     ///
-    /// Gives the message back when the loop is gone.
+    /// Returns [`SendError`] with the message if the loop was dropped.
     pub fn send(&self, message: M) -> Result<(), SendError<M>> {
         let mut queue = self.inbox.queue.lock();
-        if queue.closed {
+        if queue.loop_is_gone {
             drop(queue);
             return Err(SendError(message));
         }
@@ -62,7 +78,21 @@ impl<M> fmt::Debug for Sender<M> {
     }
 }
 
-/// The loop is gone; the message is given back.
+/// The error of [`Sender::send`] when the loop was dropped. It contains the message.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::event_loop::{EventLoop, SendError};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut event_loop = EventLoop::new(())?;
+/// let sender = event_loop.on_message(|_, _: &str| {});
+/// drop(event_loop);
+/// assert_eq!(sender.send("too late"), Err(SendError("too late")));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<M>(pub M);
 
@@ -74,47 +104,49 @@ impl<M> fmt::Debug for SendError<M> {
 
 impl<M> fmt::Display for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the event loop is gone")
+        f.write_str("cannot send the message: the event loop was dropped")
     }
 }
 
 impl<M> Error for SendError<M> {}
 
-/// The loop's end of a queue, with the message's type forgotten.
+/// A [`Receiver`] without its types.
 pub(super) struct Channel<D>(Box<dyn Receive<D>>);
 
+/// What the loop does with a [`Receiver`].
 trait Receive<D> {
-    /// Takes up what has been sent.
-    fn take_up(&mut self);
-    /// Handles one message; false when none is left.
+    /// Takes all messages out of the queue, to be handled.
+    fn drain(&mut self);
+    /// Handles one message. Returns false if none is left.
     fn handle(&mut self, event_loop: &mut EventLoop<D>) -> bool;
-    /// Forgets what has been sent.
-    fn clear(&mut self);
-    /// Refuses what is sent from now on, and forgets what has been sent.
-    fn close(&mut self);
-    /// Nobody can send any more, and nothing is left.
-    fn is_over(&self) -> bool;
+    /// Drops all messages.
+    fn clear(&mut self, panics: &mut FirstPanic);
+    /// Makes later sends fail and drops all messages.
+    fn close(&mut self, panics: &mut FirstPanic);
+    /// Whether no sender and no message is left.
+    fn is_closed(&self) -> bool;
 }
 
+/// The loop's end of a queue, and the handler of its messages.
 struct Receiver<M, F> {
     inbox: Arc<Inbox<M>>,
-    /// Taken up and not handled.
-    taken: VecDeque<M>,
+    /// Taken out of the queue and not handled yet.
+    drained: VecDeque<M>,
     handler: F,
 }
 
 impl<D, M, F: FnMut(&mut EventLoop<D>, M)> Receive<D> for Receiver<M, F> {
-    fn take_up(&mut self) {
+    fn drain(&mut self) {
         let mut queue = self.inbox.queue.lock();
-        if self.taken.is_empty() {
-            std::mem::swap(&mut self.taken, &mut queue.messages);
+        if self.drained.is_empty() {
+            std::mem::swap(&mut self.drained, &mut queue.messages);
         } else {
-            self.taken.append(&mut queue.messages);
+            self.drained.append(&mut queue.messages);
         }
     }
 
     fn handle(&mut self, event_loop: &mut EventLoop<D>) -> bool {
-        let Some(message) = self.taken.pop_front() else {
+        let Some(message) = self.drained.pop_front() else {
             return false;
         };
         event_loop.calls += 1;
@@ -122,44 +154,50 @@ impl<D, M, F: FnMut(&mut EventLoop<D>, M)> Receive<D> for Receiver<M, F> {
         true
     }
 
-    fn clear(&mut self) {
+    fn clear(&mut self, panics: &mut FirstPanic) {
+        // Dropping a message runs foreign code: not under the lock, and with each panic caught.
         let sent = std::mem::take(&mut self.inbox.queue.lock().messages);
-        // Foreign drops: not under the lock.
-        drop(sent);
-        self.taken.clear();
+        for message in std::mem::take(&mut self.drained).into_iter().chain(sent) {
+            panics.call(|| drop(message));
+        }
     }
 
-    fn close(&mut self) {
-        self.inbox.queue.lock().closed = true;
-        Receive::<D>::clear(self);
+    fn close(&mut self, panics: &mut FirstPanic) {
+        self.inbox.queue.lock().loop_is_gone = true;
+        Receive::<D>::clear(self, panics);
     }
 
-    fn is_over(&self) -> bool {
+    fn is_closed(&self) -> bool {
         Arc::strong_count(&self.inbox) == 1
-            && self.taken.is_empty()
+            && self.drained.is_empty()
             && self.inbox.queue.lock().messages.is_empty()
     }
 }
 
 impl<D> Channel<D> {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    pub(super) fn clear(&mut self, panics: &mut FirstPanic) {
+        self.0.clear(panics);
     }
 
-    pub(super) fn close(&mut self) {
-        self.0.close();
+    pub(super) fn close(&mut self, panics: &mut FirstPanic) {
+        self.0.close(panics);
     }
 }
 
 impl<D: 'static> EventLoop<D> {
-    /// Calls `handler` on the loop's thread with each message that is sent through the [`Sender`] returned, in the order in which
-    /// they were sent. The handler is dropped with the loop, or some time after the last sender.
+    /// Calls `handler` on the loop's thread with each message that is sent through the returned
+    /// [`Sender`], in the order of sending.
+    ///
+    /// The handler is dropped with the loop, or some time after the last sender.
+    ///
+    /// # Examples
     ///
     /// ```
-    /// use reveille::event_loop::EventLoop;
+    /// use reveille::event_loop::{EventLoop, Sender};
+    ///
     /// # fn main() -> std::io::Result<()> {
     /// let mut event_loop = EventLoop::new(0)?;
-    /// let numbers = event_loop.on_message(|event_loop, number: u32| {
+    /// let numbers: Sender<u32> = event_loop.on_message(|event_loop, number| {
     ///     *event_loop.data_mut() += number;
     ///     event_loop.stop();
     /// });
@@ -175,53 +213,63 @@ impl<D: 'static> EventLoop<D> {
         handler: impl FnMut(&mut EventLoop<D>, M) + 'static,
     ) -> Sender<M> {
         let inbox = Arc::new(Inbox {
-            queue: Mutex::new(Queue {
-                closed: false,
-                messages: VecDeque::new(),
-            }),
+            queue: ForkLock::new(Queue::default()),
             shared: self.shared.clone(),
         });
         self.channels.push(Channel(Box::new(Receiver {
             inbox: inbox.clone(),
-            taken: VecDeque::new(),
+            drained: VecDeque::new(),
             handler,
         })));
         Sender { inbox }
     }
 
-    /// Handles what has been sent, if something was. What is sent meanwhile is the next turn's.
+    /// Handles the messages that were sent before now. Messages that are sent meanwhile belong to
+    /// the next turn.
     #[inline]
     pub(super) fn take_messages(&mut self) {
-        // Note is taken of the wake-up before the queues are looked at.
-        if std::mem::take(&mut self.notified) | self.unparker.take() {
+        // The notification is taken before the queues are checked.
+        if self.parker.take_notified() {
             self.handle_messages();
         }
     }
 
     fn handle_messages(&mut self) {
         let mut channels = std::mem::take(&mut self.channels);
-        let mut caught = Caught::default();
-        self.forgets_messages = false;
+        let mut panics = FirstPanic::default();
+        self.discard_messages = false;
         for channel in &mut channels {
-            channel.0.take_up();
-            while !self.forgets_messages && caught.call(|| channel.0.handle(self)) == Some(true) {}
-            if caught.is_panic() {
+            channel.0.drain();
+            while !self.discard_messages && panics.call(|| channel.0.handle(self)) == Some(true) {}
+            if panics.is_panic() {
                 // The rest is handled in the next turn.
-                self.notified = true;
+                self.parker.notify_self();
             }
-            if caught.is_panic() || self.forgets_messages {
+            if panics.is_panic() || self.discard_messages {
                 break;
             }
         }
-        if std::mem::take(&mut self.forgets_messages) {
+        if std::mem::take(&mut self.discard_messages) {
             for channel in &mut channels {
-                channel.clear();
+                channel.clear(&mut panics);
             }
         }
-        channels.retain(|channel| !channel.0.is_over());
-        // Those that handlers have added.
+        // The channels that handlers have added come last.
         channels.append(&mut self.channels);
         self.channels = channels;
-        caught.resume();
+        self.drop_closed_channels(&mut panics);
+        panics.resume();
+    }
+
+    fn drop_closed_channels(&mut self, panics: &mut FirstPanic) {
+        let mut at = 0;
+        while let Some(channel) = self.channels.get(at) {
+            if channel.0.is_closed() {
+                let closed = self.channels.remove(at);
+                panics.call(|| drop(closed));
+            } else {
+                at += 1;
+            }
+        }
     }
 }

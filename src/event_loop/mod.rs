@@ -1,8 +1,11 @@
-//! The ancestors' own model, safe: an fd, an interest, a handler, and nothing of futures.
+//! A callback event loop in the style of libevent: register an fd with an interest and a handler.
+//! No futures involved.
 //!
-//! Who comes from libevent, libuv, FastDFS or lighttpd finds here what he knows: [`EventLoop::attach`] registers a file
-//! with what to wait for and a function that is called when it has come. The loop runs on the same backends,
-//! registrations and timer wheel as the async side.
+//! If you know libevent, libuv, FastDFS or lighttpd, this will be familiar: [`EventLoop::attach`]
+//! registers an fd together with what to wait for and a function that is called when the fd is
+//! ready. The loop uses the same backends, registrations and timer wheel as the async side.
+//!
+//! # Examples
 //!
 //! ```
 //! use reveille::backend::{Interest, Trigger};
@@ -15,12 +18,12 @@
 //! theirs.set_nonblocking(true)?;
 //!
 //! let mut event_loop = EventLoop::new(Vec::<u8>::new())?;
-//! event_loop.attach(theirs, Interest::READABLE, Trigger::Level, |event_loop, source, _cause| {
+//! event_loop.attach(theirs, Interest::READABLE, Trigger::Level, |event_loop, key, _cause| {
 //!     let mut buffer = [0; 16];
-//!     let stream = event_loop.get_mut(source).expect("it is attached as long as it is called");
+//!     let stream = event_loop.get_mut(key).expect("the fd of a called handler is attached");
 //!     match stream.read(&mut buffer) {
 //!         Ok(0) => {
-//!             event_loop.close(source);
+//!             event_loop.close(key);
 //!             event_loop.stop();
 //!         }
 //!         Ok(length) => event_loop.data_mut().extend(&buffer[..length]),
@@ -38,228 +41,408 @@
 //!
 //! # Handlers
 //!
-//! The loop owns what is attached, and the handler is lent the whole loop: from inside a handler any fd can be attached,
-//! modified, detached and closed, the handler's own included. A [`Source`] names an attached fd; it is a plain number that
-//! knows the type, so [`EventLoop::get_mut`] gives the value back as what it was. State that handlers share is the
-//! loop's own [`data`](EventLoop::data_mut).
+//! The loop owns each attached value and passes itself to the handler. So a handler can attach,
+//! modify, detach and close any fd, its own included. A [`Key`] names an attached fd. It is a plain
+//! number that knows the type of the value, so [`EventLoop::get_mut`] returns the value with its
+//! type. Handlers share state through [`data_mut`](EventLoop::data_mut).
 //!
-//! An event that was fetched already is never delivered to an fd that was detached meanwhile, nor to a new one with the
-//! same number; nor does it bring what an fd has ceased to ask for meanwhile.
+//! The loop drops an event of this turn if its fd was detached after the wait; a new fd with the
+//! same number does not receive it. Of any other event it drops the parts that are no longer in the
+//! fd's interest.
 //!
-//! A handler that panics unwinds out of [`run`](EventLoop::run): its fd stays attached, the rest of the batch is
-//! delivered by the next call.
+//! A panic in a handler unwinds out of [`run`](EventLoop::run). The fd stays attached, and the next
+//! call delivers the rest of the batch.
 //!
 //! # A turn
 //!
 //! ```text
-//! before_wait hooks -> wait -> handlers of ready fds -> after_events hooks -> messages of other threads
-//!   -> timeouts and timers that are due -> what was deferred -> after_turn hooks
+//! before_wait hooks -> wait -> handlers of ready fds -> after_events hooks
+//!   -> messages from other threads -> due timeouts and timers -> deferred functions
+//!   -> after_turn hooks
 //! ```
 //!
-//! What was detached in a turn is dead at once; its place is used again from the next turn on. A signal that interrupts the
-//! wait makes an empty turn.
+//! The key of a detached fd is invalid at once. The handler is dropped at the end of the turn. A
+//! signal that interrupts the wait makes an empty turn.
 //!
 //! # Triggers
 //!
-//! `Level` calls the handler in every turn as long as there is something to do; a hang-up or an error that the fd does not
-//! ask to read is told once, until [`modify`](EventLoop::modify). `Oneshot` calls it once, until `modify`. `Edge` tells a change once, so the handler goes on until
-//! the call would block; mechanisms that know no edges (poll, select and their kin) tell it again after the handler has
-//! returned if something is left, so ask for WRITABLE only while there is something to write, and read to the end when
-//! READ_CLOSED is told, which is told once.
+//! | trigger | ready | hang-up or error |
+//! |---|---|---|
+//! | `Level` with READABLE | in every turn while the fd is ready | in every turn, until the handler closes the fd |
+//! | `Level` without READABLE | in every turn while the fd is ready | once; select reports an error as WRITABLE, in every turn |
+//! | `Oneshot` | once, then again after [`modify`](EventLoop::modify) | once, then again after `modify` |
+//! | `Edge` | once for each change | once |
 //!
-//! Regular files, directories, and devices such as /dev/null are always ready, on every mechanism.
+//! - `Level` without READABLE: after a hang-up the fd is not watched until the next `modify`. After
+//!   an error that lasts, the fd is watched again as soon as it is ready for its interest.
+//! - `Edge`: a handler should read or write until the call would block. Mechanisms without edges
+//!   (poll, select and the like) call it again if something is left when it returns, so ask for
+//!   WRITABLE only while there is something to write. READ_CLOSED is reported once: read to the end
+//!   then. While a hang-up or error lasts, mechanisms without edges may report other events of the
+//!   fd up to 32 ms late.
 //!
-//! Where to read on: `attach.rs` for registrations, `turn.rs` for the loop, `timers.rs`, `messages.rs` for other
-//! threads, `marks.rs` for listeners that pause.
+//! Files that the kernel cannot poll (regular files on a disk, directories, devices such as
+//! /dev/null) are always ready, on every mechanism. Files of /proc and /sys that report changes are
+//! watched like any other fd.
+//!
+//! # Parity
+//!
+//! These items exist because the event layers of FastDFS (libfastcommon's ioevent) and lighttpd
+//! (fdevent) have them. A program that does not come from there seldom needs them.
+//!
+//! | parity item | what it stands for |
+//! |---|---|
+//! | [`set_water_marks`](EventLoop::set_water_marks) | lighttpd turns its listeners off above one number of connections and on below another |
+//! | [`pause`](EventLoop::pause), [`resume`](EventLoop::resume), [`pause_for`](EventLoop::pause_for) | lighttpd turns a listener off when descriptors run out |
+//! | [`replace_fd`](EventLoop::replace_fd) | FastDFS gives a task another descriptor |
+//! | [`set_trigger`](EventLoop::set_trigger) | FastDFS chooses level or edge for a whole poller |
+//! | [`defer`](EventLoop::defer) | FastDFS keeps a list of tasks to free after the batch |
+//! | [`before_wait`](EventLoop::before_wait), [`after_events`](EventLoop::after_events), [`after_turn`](EventLoop::after_turn) | FastDFS calls a function in every turn |
+//! | [`after_fork`](EventLoop::after_fork) | lighttpd opens its mechanism again in a child process |
+//!
+//! `docs/ancestors.md` compares both with this crate row by row.
+//!
+//! # Reading the source
+//!
+//! | file | contains |
+//! |---|---|
+//! | `turn.rs` | the loop |
+//! | `batch.rs`, `dispatch.rs` | the delivery of its events |
+//! | `attach.rs`, `pause.rs` | changes of registrations |
+//! | `attached.rs` | what the loop keeps with an fd |
+//! | `timers.rs`, `messages.rs`, `hooks.rs` | timers, messages from other threads, hooks |
+//! | `water_marks.rs`, `replace_fd.rs` | parity items |
 
 #![forbid(unsafe_code)]
 
 mod attach;
+mod attached;
+mod batch;
 mod builder;
+mod dispatch;
+mod error;
 mod handle;
 mod hooks;
-mod marks;
+mod key;
 mod messages;
-mod source;
+mod pause;
+mod replace_fd;
 mod timers;
 mod turn;
+mod water_marks;
 
+pub use attached::Cause;
 pub use builder::Builder;
+pub use error::AttachError;
 pub use handle::Handle;
-pub use marks::WaterMarks;
+pub use key::{Key, TimerKey};
 pub use messages::{SendError, Sender};
-pub use source::{AttachError, Cause, Source};
-pub use timers::Timer;
+pub use water_marks::WaterMarks;
 
-use crate::backend::{Backend, Readiness, Token};
-use crate::reactor::clock::{self, Clock, NEVER_TICK};
-use crate::reactor::parker::Unparker;
-use crate::reactor::spin::Spin;
-use crate::reactor::table::Table;
+use crate::panics::{FirstPanic, drop_caught};
+use crate::reactor::clock::{self, Clock, Source};
+use crate::reactor::parker::Parker;
+use crate::reactor::registrations::Registrations;
+use crate::reactor::slack::Slack;
+use crate::settings::Settings;
 use crate::timer::Timers;
+use attached::{Attached, Due};
+use batch::Batch;
 use handle::Shared;
 use hooks::Hooks;
-use marks::Marked;
 use messages::Channel;
 use slab::Slab;
-use source::Held;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
-use timers::{Due, FreeTimer};
+use timers::UserTimer;
+use water_marks::MarkedFd;
 
-/// A loop that calls handlers; see the [module](self). `D` is what the handlers share.
+/// A loop that waits for fds and timers and calls their handlers. `D` is the type of the data that
+/// the handlers share.
 ///
-/// It stays on the thread that made it; other threads use its [`Handle`] and its [`Sender`]s.
+/// The [module](self) has an overview and an example. The loop stays on the thread that created it;
+/// other threads use its [`Handle`] and its [`Sender`]s.
 pub struct EventLoop<D = ()> {
     data: D,
-    /// Differs from every other loop's of the process: a source of another loop is refused.
+    /// Differs from the id of every other loop of the process, so that a key of another loop is
+    /// refused.
     id: u32,
-    table: Table<Held<D>>,
+    table: Registrations<Attached<D>>,
     clock: Clock,
     timers: Timers<Due>,
-    free_timers: Slab<FreeTimer<D>>,
-    /// Names the free timers; a number is not used twice.
-    last_timer: u64,
-    unparker: Arc<Unparker>,
-    spin: Spin,
+    /// The timer slack of the thread while it runs the loop, if one was set.
+    slack: Option<Slack>,
+    /// The timers of [`EventLoop::set_timer`].
+    user_timers: Slab<UserTimer<D>>,
+    /// The id of the timer that was set last; no id is used twice.
+    last_timer_id: u64,
+    parker: Parker,
     shared: Arc<Shared>,
     channels: Vec<Channel<D>>,
     hooks: Hooks<D>,
-    /// What is to be done after the batch.
+    /// Functions to call after the batch.
     deferred: Vec<Deferred<D>>,
-    /// Events that no kernel reports: of what the mechanism has refused to watch any longer.
-    pending: Vec<(Token, Readiness)>,
-    /// Events of `pending` and of what is always ready that are being delivered, and how far.
-    batch: Vec<(Token, Readiness)>,
-    next_of_batch: usize,
-    /// Sources that are always ready and armed; and some that were detached, up to the next wait.
-    always: Vec<Token>,
-    /// How far the kernel's batch has been delivered.
-    next_event: usize,
-    /// Listeners that pause when too many fds are open.
-    marked: Vec<Marked>,
+    batch: Batch,
+    /// The fds with water marks.
+    marked: Vec<MarkedFd>,
     /// How many handlers were called.
     calls: usize,
-    /// Inside `run` or `run_once`.
+    /// Whether the thread is inside `run` or `turn`.
     running: bool,
-    /// Something was sent that has not been looked at.
-    notified: bool,
-    /// The messages that are being handled are another process's: a handler has made this one by a fork.
-    forgets_messages: bool,
+    /// Set by `after_fork` inside a handler: the messages that are being handled belong to the
+    /// parent.
+    discard_messages: bool,
 }
 
-/// Something to be done once, with the loop.
+/// A function to call once, with the loop.
 type Deferred<D> = Box<dyn FnOnce(&mut EventLoop<D>)>;
 
 impl<D: 'static> EventLoop<D> {
-    /// A loop with the default settings; see [`Builder`] for others.
+    /// Creates a loop with the default settings; see [`Builder`] for others. Its handlers share
+    /// `data`.
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`].
+    /// Same as [`Builder::build`].
     pub fn new(data: D) -> io::Result<EventLoop<D>> {
         Builder::new().build(data)
     }
 
-    /// What the handlers share.
+    /// Returns the data that the handlers share.
     pub fn data(&self) -> &D {
         &self.data
     }
 
-    /// What the handlers share, to change it.
+    /// Returns the data that the handlers share, mutably.
     pub fn data_mut(&mut self) -> &mut D {
         &mut self.data
     }
 
-    /// How many fds are attached.
+    /// Returns how many fds are attached.
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether no fd is attached.
+    /// Returns true if no fd is attached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The name of the mechanism in use, as `REVEILLE_BACKEND` spells it.
+    /// Returns the name of the mechanism in use, as `REVEILLE_BACKEND` spells it.
     pub fn backend_name(&self) -> &str {
         self.table.backend().name()
     }
 
-    /// Does something after the batch: when the handlers of this turn's events, messages and timers have been called, and
-    /// before the loop waits again. What is deferred meanwhile is done in the next turn, which does not wait.
+    /// Calls `f` once, after the batch: when the handlers of this turn's events, messages and
+    /// timers have been called. If a deferred function defers another one, that is called in the
+    /// next turn, which does not wait.
+    ///
+    /// *Parity: FastDFS frees its tasks after the batch.* Here a detached fd needs no such care.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::event_loop::EventLoop;
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut event_loop = EventLoop::new(Vec::new())?;
+    /// event_loop.defer(|event_loop| {
+    ///     event_loop.data_mut().push("deferred");
+    ///     event_loop.stop();
+    /// });
+    /// event_loop.after_events(|event_loop| event_loop.data_mut().push("after events"));
+    /// event_loop.run()?;
+    /// assert_eq!(*event_loop.data(), ["after events", "deferred"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn defer(&mut self, f: impl FnOnce(&mut EventLoop<D>) + 'static) {
         self.deferred.push(Box::new(f));
     }
 
-    /// The kernel object behind the loop, for a host to wait on: readable when
-    /// [`run_once`](EventLoop::run_once) has something to do that is not a matter of time.
+    /// Returns the kernel object behind the loop, for a host to wait on: it is readable when
+    /// [`turn`](EventLoop::turn) has something to do, apart from timers.
+    ///
+    /// Watch this very fd rather than a duplicate of it: with event ports, closing any duplicate in
+    /// this process ends every registration of the loop.
     ///
     /// # Errors
     ///
-    /// `Unsupported` on a mechanism without a kernel object, as [`Runtime::as_fd`](crate::Runtime::as_fd) lists them; what it
-    /// says of duplicates holds here, too.
-    pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+    /// `Unsupported` on a mechanism without a kernel object: epoll, kqueue, io_uring and event
+    /// ports have one; poll, select, real-time signals and /dev/poll have none. Any call fails in
+    /// the child of a fork before [`after_fork`](EventLoop::after_fork).
+    ///
+    /// # Examples
+    ///
+    /// A host that sleeps in `poll(2)`:
+    ///
+    /// ```
+    /// use reveille::event_loop::EventLoop;
+    /// use std::io;
+    /// use std::os::fd::AsRawFd;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     let mut event_loop = EventLoop::new(false)?;
+    ///     event_loop.set_timer(Duration::from_millis(1), |event_loop, _| {
+    ///         *event_loop.data_mut() = true;
+    ///     });
+    ///     while !event_loop.data() {
+    ///         let fd = match event_loop.host_fd() {
+    ///             Ok(fd) => fd.as_raw_fd(),
+    ///             // The mechanism in use has no kernel object, so no host can wait for it.
+    ///             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+    ///             Err(error) => return Err(error),
+    ///         };
+    ///         // In milliseconds, rounded up: a host that wakes too early has to wait again.
+    ///         let timeout = event_loop.next_deadline().map_or(-1, |deadline| {
+    ///             let left = deadline.saturating_duration_since(Instant::now());
+    ///             left.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int
+    ///         });
+    ///         let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+    ///         // SAFETY: the entries are alive during the call.
+    ///         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+    ///         event_loop.turn(Some(Duration::ZERO))?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn host_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.table.check_forked()?;
         self.table.backend().as_fd()
     }
 
-    /// When [`run_once`](EventLoop::run_once) must be called again at the latest: now if there is something to do already, else at
-    /// the earliest timeout or timer, else `None`.
+    /// Returns when [`turn`](EventLoop::turn) must be called again at the latest.
+    ///
+    /// This is now if the turn has something to do, and otherwise the deadline of the earliest
+    /// timeout or timer. It is `None` if there is neither. [`host_fd`](EventLoop::host_fd) has an
+    /// example.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.has_work() || self.unparker.is_notified() {
-            return Some(clock::now());
+        if self.has_work() {
+            return Some(clock::monotonic());
         }
-        let tick = self.timers.next_deadline()?;
-        (tick != NEVER_TICK).then(|| self.clock.moment_at(tick).instant())
+        let tick = self.timers.next_deadline();
+        let timer = tick.and_then(|tick| self.clock.moment_at(tick));
+        let next = timer.into_iter().chain(self.table.next_recheck()).min()?;
+        Some(next.instant())
     }
 
-    /// In the child of a fork(2), before anything else: takes a kernel object of the child's own and registers all that is
-    /// attached with it. The parent's registrations are not touched. Timers go on; messages that other threads had sent are the
-    /// parent's, and dropped here.
+    /// Makes the loop usable in the child of a fork(2): opens a new kernel object and registers
+    /// every attached fd with it. Call it in the child before anything else.
     ///
-    /// The fds themselves are shared with the parent, as always after a fork: who goes on using a connection is for the
-    /// two to agree on. A thread that is sending at the moment of the fork does not exist in the child, and holds its queue's lock
-    /// there for ever: fork when nobody sends. A child that does not call this gets an error from [`run`](EventLoop::run) and may drop the loop.
+    /// The parent's registrations are not touched. Timers go on. Messages that other threads had
+    /// sent belong to the parent and are dropped here. As always after a fork, parent and child
+    /// share the open files, and have to agree which of them uses each. In a child that does not
+    /// call this, [`run`](EventLoop::run) fails; the loop can be dropped.
     ///
-    /// An fd that cannot be registered any more gets one event with
-    /// [`INVALID`](crate::backend::Readiness::INVALID).
+    /// The handler of an fd that cannot be registered again is called once with
+    /// [`INVALID`](crate::backend::Ready::INVALID).
+    ///
+    /// *Parity: lighttpd opens its mechanism again in a child.* [`Runtime`](crate::Runtime) has no
+    /// such method.
     ///
     /// # Errors
     ///
-    /// `Unsupported` where the mechanism cannot do this, and what opening it says. The loop is of no use then.
+    /// `Unsupported` if the mechanism cannot do this, or the error of opening the kernel object.
+    /// The loop is unusable then.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn fork() -> std::io::Result<bool> { Ok(false) }
+    /// use reveille::event_loop::EventLoop;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let mut event_loop = EventLoop::new(())?;
+    /// // ... attach a listener ...
+    /// let is_child = fork()?; // by `libc::fork`
+    /// if is_child {
+    ///     event_loop.after_fork()?;
+    /// }
+    /// event_loop.run()
+    /// # }
+    /// ```
     pub fn after_fork(&mut self) -> io::Result<()> {
-        let lost = self.table.after_fork(Held::fd)?;
-        // The kernel's batch is the parent's. What no kernel reports is delivered here too.
-        self.next_event = 0;
-        self.unparker.wake_up();
+        let lost = self.table.after_fork()?;
+        // The kernel's events belong to the parent. The loop's own events are delivered here as
+        // well.
+        self.batch.restart();
+        self.parker.after_fork();
+        let mut panics = FirstPanic::default();
         for channel in &mut self.channels {
-            channel.clear();
+            channel.clear(&mut panics);
         }
-        // Those that are being handled are not among them.
-        self.forgets_messages = self.running;
+        // Inside a handler of a message, the messages that were drained are not in `channels`.
+        self.discard_messages = self.running;
         for (token, _refusal) in lost {
-            self.lost(token);
+            self.report_lost(token);
         }
         if !self.running {
             self.suspend();
         }
+        panics.resume();
         Ok(())
     }
 }
 
+impl<D> EventLoop<D> {
+    fn from_settings(data: D, mut settings: Settings) -> io::Result<EventLoop<D>> {
+        let backend = settings.open()?;
+        let parker = Parker::new(backend.notifier(), settings.spin_before_park);
+        Ok(EventLoop {
+            data,
+            id: key::next_loop_id(),
+            table: Registrations::new(backend, settings.event_capacity()),
+            clock: Clock::new(Source::new(), settings.timer_tick()),
+            timers: Timers::new(),
+            slack: settings.timer_slack().map(Slack::new),
+            user_timers: Slab::new(),
+            last_timer_id: 0,
+            shared: Shared::new(parker.unparker().clone()),
+            parker,
+            channels: Vec::new(),
+            hooks: Hooks::default(),
+            deferred: Vec::new(),
+            batch: Batch::default(),
+            marked: Vec::new(),
+            calls: 0,
+            running: false,
+            discard_messages: false,
+        })
+    }
+}
+
 impl<D> Drop for EventLoop<D> {
-    /// Closes what is attached, and tells senders that nobody listens any more.
+    /// Closes every attached fd and makes later sends fail. A panic in the drop of a handler, an fd
+    /// or a message is caught, and everything else is still dropped. Only a panic in the drop of
+    /// the shared data leaves this function.
     fn drop(&mut self) {
+        let mut panics = FirstPanic::default();
         for channel in &mut self.channels {
-            channel.close();
+            channel.close(&mut panics);
         }
         for token in self.table.tokens() {
-            // Told to the mechanism before the fd is closed; nothing can be done about a refusal.
-            let _ = self.table.deregister(token, false);
+            // Before the fd is closed. Nothing can be done about an error.
+            let removed = self.table.deregister(token, false);
+            drop_caught(removed.map(|(_, removed)| removed));
         }
+        // Each call continues after the value whose drop panicked.
+        while panics.call(|| self.table.release()).is_none() {}
+        for hook in self.hooks.take() {
+            panics.call(|| drop(hook));
+        }
+        for f in std::mem::take(&mut self.deferred) {
+            panics.call(|| drop(f));
+        }
+        for timer in self.user_timers.drain() {
+            panics.call(|| drop(timer));
+        }
+        for channel in std::mem::take(&mut self.channels) {
+            panics.call(|| drop(channel));
+        }
+        drop_caught(panics);
     }
 }
 
@@ -270,41 +453,5 @@ impl<D> fmt::Debug for EventLoop<D> {
             .field("fds", &self.table.len())
             .field("timers", &self.timers.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Makes a loop of its parts.
-fn assemble<D>(
-    data: D,
-    backend: Box<dyn Backend>,
-    event_capacity: usize,
-    clock: Clock,
-    spin: Spin,
-) -> EventLoop<D> {
-    let unparker = Unparker::new(backend.notifier());
-    EventLoop {
-        data,
-        id: source::next_loop_id(),
-        table: Table::new(backend, event_capacity),
-        clock,
-        timers: Timers::new(),
-        free_timers: Slab::new(),
-        last_timer: 0,
-        shared: Shared::new(unparker.clone()),
-        unparker,
-        spin,
-        channels: Vec::new(),
-        hooks: Hooks::default(),
-        deferred: Vec::new(),
-        pending: Vec::new(),
-        batch: Vec::new(),
-        next_of_batch: 0,
-        always: Vec::new(),
-        next_event: 0,
-        marked: Vec::new(),
-        calls: 0,
-        running: false,
-        notified: false,
-        forgets_messages: false,
     }
 }

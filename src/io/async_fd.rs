@@ -1,41 +1,53 @@
-//! [`AsyncFd`]: any pollable fd, registered for as long as the value lives.
+//! [`AsyncFd`]: any fd that the kernel can poll, registered while the value lives. Its waits are in
+//! `readiness.rs`.
 
-use super::link::Link;
-use super::{AsyncFdReadyGuard, AsyncFdReadyMutGuard, AsyncFdTryNewError, Interest};
-use crate::reactor::io_state::Direction;
+use super::registered_fd::RegisteredFd;
+use super::{AsyncFdTryNewError, Interest};
 use crate::reactor::registration::Registration;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-/// An fd of any kind that the kernel can poll, with the value that owns it.
+/// Registers a value's fd with the runtime, so that tasks can wait for it.
 ///
-/// It waits for readiness and leaves the reading and writing to you: wait with [`readable`](AsyncFd::readable), make the call, and
-/// tell the guard when it would have blocked. [`async_io`](AsyncFd::async_io) does the three in a loop.
+/// `AsyncFd` waits; you read and write. Wait with [`readable`](AsyncFd::readable), make the system
+/// call on the value, and report `WouldBlock` to the guard. [`async_io`](AsyncFd::async_io) does
+/// these three steps in a loop.
 ///
-/// Any number of tasks may wait on one `AsyncFd` at once, in any direction; put it in an [`Rc`](std::rc::Rc) or an
-/// [`Arc`](std::sync::Arc) to share it. It is [`Send`] and [`Sync`] if `T` is.
+/// Any number of tasks may wait for one `AsyncFd` at the same time, in any direction. Share it by
+/// an [`Rc`](std::rc::Rc) or an [`Arc`](std::sync::Arc). It is [`Send`] and [`Sync`] if `T` is.
 ///
-/// # What it expects of the fd
+/// # Requirements
 ///
-/// - **`O_NONBLOCK` is set.** It is checked and never set for you: the flag belongs to the open file, which may be
-///   shared with other processes (a terminal often is).
-/// - **It is not a regular file or directory.** These cannot be waited for on any system.
-/// - **It is registered once.** To use it in two places share the `AsyncFd`, or `dup(2)` the fd.
-/// - **[`AsFd`] goes on naming the same fd**, and nobody closes it behind the value's back. The number that was
-///   registered is the one that is waited for and, in the end, deregistered.
+/// | requirement | notes |
+/// |---|---|
+/// | `O_NONBLOCK` is set | Set it yourself: `set_nonblocking(true)` for sockets of `std`, `custom_flags(O_NONBLOCK)` for a file or FIFO that you open, [`set_nonblocking`](super::set_nonblocking()) for any other fd. `AsyncFd` only checks it, because the flag belongs to the open file, which other processes may share, as with a terminal. An fd that is only waited for does not need it: see [`readiness_only`](AsyncFd::readiness_only). |
+/// | the kernel can poll the file | No system can wait for a regular file on a disk, a directory, or a device such as /dev/null. Many files in /proc, /sys and cgroups can be polled: /proc/self/mounts, cgroup.events and pressure files report a change as [`Interest::PRIORITY`]. |
+/// | the fd is registered once | To use it in two places, share the `AsyncFd`, or duplicate the fd with `dup(2)`. |
+/// | [`AsFd`] returns the same open fd as long as the `AsyncFd` lives | The registered number is the one that is watched and deregistered. |
 ///
 /// # Threads
 ///
-/// It is made where a runtime runs, and belongs to that runtime. Waiting from another thread works, by a message to
-/// the runtime's thread. When the runtime is gone waiting is an error, and the value inside goes on working.
+/// An `AsyncFd` belongs to the runtime that ran on the thread that created it. Another thread can
+/// wait for it; each wait sends a message to the runtime's thread. If the runtime is gone, waiting
+/// is an error, and the value still works.
 ///
-/// Dropping it deregisters first and then drops the value.
+/// | dropped | what happens |
+/// |---|---|
+/// | on the runtime's thread | The fd is deregistered, then the value is dropped. |
+/// | on another thread | A message with the deregistration is sent, then the value is dropped at once. Before that, epoll and io_uring release the file, so that a duplicate of the fd that lives on does not wake the loop. On io_uring before Linux 6.0, the file stays open until the runtime's thread runs the loop. |
+///
+/// # Reading and writing
+///
+/// If `T` has [`Read`](std::io::Read) or [`Write`](std::io::Write), `AsyncFd<T>` has `AsyncRead` or
+/// `AsyncWrite` of `futures-io`, of tokio, and hyper's `Read` or `Write`, with the feature of that
+/// name. If `&T` has them, `&AsyncFd<T>` has them too. Closing flushes the value and no more: the
+/// peer sees the end when the value is dropped.
 ///
 /// # Examples
 ///
-/// A stream of `std`, read and written without a wrapper of its own:
+/// Reading and writing a stream of `std`:
 ///
 /// ```
 /// use reveille::io::{AsyncFd, Interest};
@@ -64,26 +76,25 @@ use std::task::{Context, Poll, ready};
 /// }
 /// ```
 pub struct AsyncFd<T: AsFd> {
-    /// Before `inner`: deregistered while the fd is open still.
-    link: Link,
+    /// Before `inner`, so that the fd is deregistered while it is open.
+    pub(super) registered: RegisteredFd,
     inner: T,
 }
 
 impl<T: AsFd> AsyncFd<T> {
-    /// Registers a value's fd for reading and writing with the runtime that runs on this thread.
+    /// Registers a value's fd for reading and writing, with the runtime of this thread.
     ///
     /// # Errors
     ///
-    /// The value is dropped; [`try_new`](AsyncFd::try_new) gives it back. The kind of error says why:
+    /// On failure the value is dropped; [`try_new`](AsyncFd::try_new) returns it.
     ///
-    /// | kind | why |
+    /// | kind | reason |
     /// |---|---|
-    /// | [`Unsupported`](io::ErrorKind::Unsupported) | a regular file or directory, or a file that the mechanism in use cannot watch |
+    /// | [`Unsupported`](io::ErrorKind::Unsupported) | the kernel cannot poll the file (a regular file on a disk, a directory), or the backend in use cannot watch it |
     /// | [`InvalidInput`](io::ErrorKind::InvalidInput) | `O_NONBLOCK` is not set |
-    /// | [`AlreadyExists`](io::ErrorKind::AlreadyExists) | the fd is registered with this runtime already |
+    /// | [`AlreadyExists`](io::ErrorKind::AlreadyExists) | the fd is already registered with this runtime |
     /// | [`Other`](io::ErrorKind::Other) | no runtime runs on this thread |
-    ///
-    /// Else it is what the system says, such as a limit that is reached.
+    /// | any other | the system's error, such as a limit that was reached |
     ///
     /// # Examples
     ///
@@ -105,107 +116,11 @@ impl<T: AsFd> AsyncFd<T> {
         Ok(AsyncFd::try_new(inner)?)
     }
 
-    /// As [`new`](AsyncFd::new), for what is in `interest`. Waiting for something else is then an error.
+    /// Registers a value's fd for `interest` only. Waiting for anything else is an error.
     ///
     /// # Errors
     ///
-    /// As [`new`](AsyncFd::new), and `InvalidInput` for [`Interest::NONE`].
-    pub fn with_interest(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-        Ok(AsyncFd::try_with_interest(inner, interest)?)
-    }
-
-    /// As [`new`](AsyncFd::new); gives the value back when it fails.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](AsyncFd::new), together with the value.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use reveille::io::AsyncFd;
-    /// use std::io;
-    /// use std::os::unix::net::UnixStream;
-    ///
-    /// fn main() -> io::Result<()> {
-    ///     let (here, _there) = UnixStream::pair()?;
-    ///     reveille::block_on(async {
-    ///         let here = match AsyncFd::try_new(here) {
-    ///             Ok(fd) => fd,
-    ///             Err(error) => {
-    ///                 let (here, _why) = error.into_parts();
-    ///                 here.set_nonblocking(true)?;
-    ///                 AsyncFd::new(here)?
-    ///             }
-    ///         };
-    ///         here.writable().await?.retain_ready();
-    ///         Ok(())
-    ///     })
-    /// }
-    /// ```
-    pub fn try_new(inner: T) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
-        AsyncFd::try_with_interest(inner, Interest::READABLE | Interest::WRITABLE)
-    }
-
-    /// As [`with_interest`](AsyncFd::with_interest); gives the value back when it fails.
-    ///
-    /// # Errors
-    ///
-    /// As [`with_interest`](AsyncFd::with_interest), together with the value.
-    pub fn try_with_interest(
-        inner: T,
-        interest: Interest,
-    ) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
-        match Link::new(inner.as_fd(), interest) {
-            Ok(link) => Ok(AsyncFd { link, inner }),
-            Err(cause) => Err(AsyncFdTryNewError { inner, cause }),
-        }
-    }
-
-    /// Returns the value.
-    #[inline]
-    pub fn get_ref(&self) -> &T {
-        &self.inner
-    }
-
-    /// Returns the value, mutably.
-    ///
-    /// It must go on owning the fd that was registered. If it is replaced by one with another fd, this `AsyncFd` goes
-    /// on waiting for the old number, which is then closed or somebody else's: no memory is at risk, and waits may
-    /// hang. To exchange the fd, use [`into_inner`](AsyncFd::into_inner) and make a new `AsyncFd`.
-    #[inline]
-    pub fn get_mut(&mut self) -> &mut T {
-        &mut self.inner
-    }
-
-    /// Deregisters the fd and returns the value.
-    pub fn into_inner(self) -> T {
-        let AsyncFd { link, inner } = self;
-        drop(link);
-        inner
-    }
-
-    pub(super) fn registration(&self) -> &Registration {
-        &self.link.registration
-    }
-}
-
-/// Waiting, by `async fn`. Any number of these may wait at once.
-impl<T: AsFd> AsyncFd<T> {
-    /// Waits until the fd is ready for any of `interest`.
-    ///
-    /// An error or a hang-up ends every wait, and comes whatever the fd was registered for; so [`Interest::ERROR`] alone
-    /// may be waited for. Not so on `select`, which takes both for readiness: there they end waits to read and to write.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` when the fd was not registered for all of `interest`, or when that is empty; `Unsupported` for
-    /// errors without READABLE or WRITABLE on a mechanism that does not tell them (`select`); an error when the runtime is gone; and
-    /// what the mechanism says.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future takes its waiter off. No readiness is lost.
+    /// Same as [`new`](AsyncFd::new), and `InvalidInput` if `interest` is empty.
     ///
     /// # Examples
     ///
@@ -218,178 +133,118 @@ impl<T: AsFd> AsyncFd<T> {
     ///     let (here, _there) = UnixStream::pair()?;
     ///     here.set_nonblocking(true)?;
     ///     reveille::block_on(async {
-    ///         let here = AsyncFd::new(here)?;
-    ///         let guard = here.ready(Interest::READABLE | Interest::WRITABLE).await?;
-    ///         assert!(guard.ready().is_writable() && !guard.ready().is_readable());
+    ///         let here = AsyncFd::with_interest(here, Interest::READABLE)?;
+    ///         let refused = here.writable().await;
+    ///         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     ///         Ok(())
     ///     })
     /// }
     /// ```
-    pub async fn ready(&self, interest: Interest) -> io::Result<AsyncFdReadyGuard<'_, T>> {
-        let held = self.link.ready(interest).await?;
-        Ok(AsyncFdReadyGuard {
-            async_fd: self,
-            held,
-        })
+    pub fn with_interest(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+        Ok(AsyncFd::try_with_interest(inner, interest)?)
     }
 
-    /// As [`ready`](AsyncFd::ready), with mutable access.
+    /// Same as [`new`](AsyncFd::new), but returns the value if it fails.
     ///
     /// # Errors
     ///
-    /// As [`ready`](AsyncFd::ready).
+    /// Same as [`new`](AsyncFd::new), together with the value.
     ///
-    /// # Cancel safety
+    /// # Examples
     ///
-    /// As [`ready`](AsyncFd::ready).
-    pub async fn ready_mut(
-        &mut self,
+    /// ```
+    /// use reveille::io::{AsyncFd, Interest};
+    /// use std::io;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     let (here, _there) = UnixStream::pair()?;
+    ///     reveille::block_on(async {
+    ///         let here = match AsyncFd::try_new(here) {
+    ///             Ok(fd) => fd,
+    ///             Err(error) => {
+    ///                 let (here, _reason) = error.into_parts();
+    ///                 here.set_nonblocking(true)?;
+    ///                 AsyncFd::try_with_interest(here, Interest::WRITABLE)?
+    ///             }
+    ///         };
+    ///         here.writable().await?.retain_ready();
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    pub fn try_new(inner: T) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
+        AsyncFd::try_with_interest(inner, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Same as [`with_interest`](AsyncFd::with_interest), but returns the value if it fails.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`with_interest`](AsyncFd::with_interest), together with the value.
+    ///
+    /// # Examples
+    ///
+    /// See [`try_new`](AsyncFd::try_new).
+    pub fn try_with_interest(
+        inner: T,
         interest: Interest,
-    ) -> io::Result<AsyncFdReadyMutGuard<'_, T>> {
-        let held = self.link.ready(interest).await?;
-        Ok(AsyncFdReadyMutGuard {
-            async_fd: self,
-            held,
-        })
+    ) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
+        match RegisteredFd::new(inner.as_fd(), interest) {
+            Ok(registered) => Ok(AsyncFd { registered, inner }),
+            Err(cause) => Err(AsyncFdTryNewError { inner, cause }),
+        }
     }
 
-    /// Waits until the fd can be read.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, T>> {
-        self.ready(Interest::READABLE).await
+    /// `registered` is the registration of the fd of `inner`.
+    pub(super) fn with_registered(registered: RegisteredFd, inner: T) -> AsyncFd<T> {
+        AsyncFd { registered, inner }
     }
 
-    /// As [`readable`](AsyncFd::readable), with mutable access.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub async fn readable_mut(&mut self) -> io::Result<AsyncFdReadyMutGuard<'_, T>> {
-        self.ready_mut(Interest::READABLE).await
+    /// Returns a reference to the value.
+    #[inline]
+    pub fn get_ref(&self) -> &T {
+        &self.inner
     }
 
-    /// Waits until the fd can be written to.
+    /// Returns a mutable reference to the value.
     ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub async fn writable(&self) -> io::Result<AsyncFdReadyGuard<'_, T>> {
-        self.ready(Interest::WRITABLE).await
+    /// Do not replace the value by one with another fd. The `AsyncFd` would still watch the old
+    /// number, which is then closed or belongs to another file, and waits may hang. (It is memory
+    /// safe.) To exchange the fd, call [`into_inner`](AsyncFd::into_inner) and create a new
+    /// `AsyncFd`.
+    #[inline]
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.inner
     }
 
-    /// As [`writable`](AsyncFd::writable), with mutable access.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub async fn writable_mut(&mut self) -> io::Result<AsyncFdReadyMutGuard<'_, T>> {
-        self.ready_mut(Interest::WRITABLE).await
+    /// Deregisters the fd and returns the value.
+    pub fn into_inner(self) -> T {
+        let AsyncFd { registered, inner } = self;
+        drop(registered);
+        inner
+    }
+
+    pub(super) fn registration(&self) -> &Registration {
+        &self.registered.registration
     }
 }
 
-/// Waiting, by `poll_` methods.
-///
-/// Each task that polls is woken; the same task is stored once. A stored waker cannot be taken off: a task that lost
-/// interest is woken once for nothing.
+/// System calls on the value.
 impl<T: AsFd> AsyncFd<T> {
-    /// Polls for readiness to read.
+    /// Waits until the fd is ready for any of `interest`, then calls `f`. Repeats both while `f`
+    /// returns `WouldBlock`.
+    ///
+    /// `f` must return `WouldBlock` only if a call on the fd has returned it.
     ///
     /// # Errors
     ///
-    /// As [`ready`](AsyncFd::ready).
-    pub fn poll_read_ready<'a>(
-        &'a self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<AsyncFdReadyGuard<'a, T>>> {
-        let held = ready!(self.link.poll_ready(Direction::Read, cx))?;
-        Poll::Ready(Ok(AsyncFdReadyGuard {
-            async_fd: self,
-            held,
-        }))
-    }
-
-    /// As [`poll_read_ready`](AsyncFd::poll_read_ready), with mutable access.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub fn poll_read_ready_mut<'a>(
-        &'a mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<AsyncFdReadyMutGuard<'a, T>>> {
-        let held = ready!(self.link.poll_ready(Direction::Read, cx))?;
-        Poll::Ready(Ok(AsyncFdReadyMutGuard {
-            async_fd: self,
-            held,
-        }))
-    }
-
-    /// Polls for readiness to write.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub fn poll_write_ready<'a>(
-        &'a self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<AsyncFdReadyGuard<'a, T>>> {
-        let held = ready!(self.link.poll_ready(Direction::Write, cx))?;
-        Poll::Ready(Ok(AsyncFdReadyGuard {
-            async_fd: self,
-            held,
-        }))
-    }
-
-    /// As [`poll_write_ready`](AsyncFd::poll_write_ready), with mutable access.
-    ///
-    /// # Errors
-    ///
-    /// As [`ready`](AsyncFd::ready).
-    pub fn poll_write_ready_mut<'a>(
-        &'a mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<AsyncFdReadyMutGuard<'a, T>>> {
-        let held = ready!(self.link.poll_ready(Direction::Write, cx))?;
-        Poll::Ready(Ok(AsyncFdReadyMutGuard {
-            async_fd: self,
-            held,
-        }))
-    }
-}
-
-/// Calls on the value.
-impl<T: AsFd> AsyncFd<T> {
-    /// Waits until the fd is ready for any of `interest` and runs `f`; again while it returns `WouldBlock`.
-    ///
-    /// `f` returns `WouldBlock` only when a call on the fd has.
-    ///
-    /// # Errors
-    ///
-    /// What `f` returns, except `WouldBlock`; else as [`ready`](AsyncFd::ready).
+    /// Returns the errors of `f`, except `WouldBlock`, and those of [`ready`](AsyncFd::ready).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe if no call of `f` that returned `WouldBlock` has done a part of its work: `f` is
-    /// never interrupted, and what it returns otherwise is returned at once.
+    /// Cancel safe if `f` has no effect when it returns `WouldBlock`. Any other result of `f` is
+    /// returned by the same poll.
     ///
     /// # Examples
     ///
@@ -416,78 +271,183 @@ impl<T: AsFd> AsyncFd<T> {
         interest: Interest,
         mut f: impl FnMut(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        loop {
-            let mut guard = self.ready(interest).await?;
-            if let Ok(result) = guard.try_io(|fd| f(fd.get_ref())) {
-                return result;
-            }
-            if guard.held.is_from_elsewhere() {
-                // Nothing was cleared, and poll(2) may say ready again at once.
-                crate::task::yield_now().await;
-            }
-        }
+        let AsyncFd { registered, inner } = self;
+        registered.async_io(interest, || f(inner)).await
     }
 
-    /// As [`async_io`](AsyncFd::async_io), with mutable access.
+    /// Same as [`async_io`](AsyncFd::async_io), but `f` takes the value by mutable reference.
     ///
     /// # Errors
     ///
-    /// As [`async_io`](AsyncFd::async_io).
+    /// Same as [`async_io`](AsyncFd::async_io).
     ///
     /// # Cancel safety
     ///
-    /// As [`async_io`](AsyncFd::async_io).
+    /// Same as [`async_io`](AsyncFd::async_io).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::io::{AsyncFd, Interest};
+    /// use std::io::{self, Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     let (here, mut there) = UnixStream::pair()?;
+    ///     here.set_nonblocking(true)?;
+    ///     there.write_all(b"hi")?;
+    ///     reveille::block_on(async {
+    ///         let mut here = AsyncFd::new(here)?;
+    ///         let mut buf = [0; 8];
+    ///         let read = |stream: &mut UnixStream| stream.read(&mut buf);
+    ///         let n = here.async_io_mut(Interest::READABLE, read).await?;
+    ///         assert_eq!(&buf[..n], b"hi");
+    ///         // Now there is nothing left, and `try_io` does not wait.
+    ///         let nothing = here.try_io_mut(Interest::READABLE, |stream| stream.read(&mut buf));
+    ///         assert_eq!(nothing.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
     pub async fn async_io_mut<R>(
         &mut self,
         interest: Interest,
         mut f: impl FnMut(&mut T) -> io::Result<R>,
     ) -> io::Result<R> {
-        loop {
-            let mut guard = self.ready_mut(interest).await?;
-            if let Ok(result) = guard.try_io(|fd| f(fd.get_mut())) {
-                return result;
-            }
-            if guard.held.is_from_elsewhere() {
-                crate::task::yield_now().await;
-            }
-        }
+        let AsyncFd { registered, inner } = self;
+        registered.async_io(interest, || f(inner)).await
     }
 
-    /// Runs `f` now, and clears the readiness for `interest` when it returns `WouldBlock`.
+    /// Polls until the fd is ready for any of `interest`, then calls `f`. Repeats both while `f`
+    /// returns `WouldBlock`. For futures written by hand, and for the `poll_` methods of adapters.
     ///
-    /// `f` is run whatever the cached readiness says, unlike tokio's.
+    /// `f` must return `WouldBlock` only if a call on the fd has returned it.
+    ///
+    /// The wakers of all tasks that poll are kept, once each and for each direction of `interest`,
+    /// and all of them are woken. So any number of tasks may wait for one `AsyncFd`, for the same
+    /// direction too. A stored waker cannot be removed: a task that no longer waits is woken once
+    /// without need. If more than 4,096 wakers are stored for a direction, all of them are woken.
     ///
     /// # Errors
     ///
-    /// What `f` returns; `InvalidInput` when the fd was not registered for all of `interest`.
+    /// Same as [`async_io`](AsyncFd::async_io).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::io::{AsyncFd, Interest};
+    /// use std::future::poll_fn;
+    /// use std::io::{self, Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use std::task::{Context, Poll};
+    ///
+    /// struct Framed {
+    ///     stream: AsyncFd<UnixStream>,
+    /// }
+    ///
+    /// impl Framed {
+    ///     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    ///         self.stream.poll_io(Interest::READABLE, cx, |mut stream| stream.read(buf))
+    ///     }
+    /// }
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     let (here, mut there) = UnixStream::pair()?;
+    ///     here.set_nonblocking(true)?;
+    ///     reveille::block_on(async {
+    ///         let framed = Framed { stream: AsyncFd::new(here)? };
+    ///         there.write_all(b"hi")?;
+    ///         let mut buf = [0; 8];
+    ///         assert_eq!(poll_fn(|cx| framed.poll_read(cx, &mut buf)).await?, 2);
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    pub fn poll_io<R>(
+        &self,
+        interest: Interest,
+        cx: &mut Context<'_>,
+        mut f: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let AsyncFd { registered, inner } = self;
+        registered.poll_io(interest, cx, || f(inner))
+    }
+
+    /// Same as [`poll_io`](AsyncFd::poll_io), but `f` takes the value by mutable reference.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`async_io`](AsyncFd::async_io).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::io::{AsyncFd, Interest, set_nonblocking};
+    /// use std::future::poll_fn;
+    /// use std::io::{self, Write};
+    /// use std::process::{Command, Stdio};
+    ///
+    /// fn main() -> io::Result<()> {
+    ///     let mut child = Command::new("true").stdin(Stdio::piped()).spawn()?;
+    ///     let input = child.stdin.take().expect("it is piped");
+    ///     set_nonblocking(&input)?;
+    ///     reveille::block_on(async {
+    ///         let mut input = AsyncFd::with_interest(input, Interest::WRITABLE)?;
+    ///         let write = poll_fn(|cx| {
+    ///             input.poll_io_mut(Interest::WRITABLE, cx, |input| input.write(b"y\n"))
+    ///         });
+    ///         match write.await {
+    ///             Ok(written) => assert_eq!(written, 2),
+    ///             // `true` reads nothing and may have ended.
+    ///             Err(error) => assert_eq!(error.kind(), io::ErrorKind::BrokenPipe),
+    ///         }
+    ///         io::Result::Ok(())
+    ///     })?;
+    ///     child.wait().map(drop)
+    /// }
+    /// ```
+    pub fn poll_io_mut<R>(
+        &mut self,
+        interest: Interest,
+        cx: &mut Context<'_>,
+        mut f: impl FnMut(&mut T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let AsyncFd { registered, inner } = self;
+        registered.poll_io(interest, cx, || f(inner))
+    }
+
+    /// Calls `f` now, and clears the cached readiness for `interest` if `f` returns `WouldBlock`.
+    ///
+    /// Unlike tokio's, it calls `f` even if the cached readiness is empty.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of `f`, `WouldBlock` included. Returns `InvalidInput` if the fd was not
+    /// registered for all of `interest`.
     pub fn try_io<R>(
         &self,
         interest: Interest,
         f: impl FnOnce(&T) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.link.check(interest)?;
-        // Seen before the call: what comes meanwhile is not cleared.
-        let seen = self.link.registration.cached();
-        let result = f(&self.inner);
-        self.link.note(seen, interest, &result);
-        result
+        self.registered.try_io(interest, || f(&self.inner))
     }
 
-    /// As [`try_io`](AsyncFd::try_io), with mutable access.
+    /// Same as [`try_io`](AsyncFd::try_io), but `f` takes the value by mutable reference.
     ///
     /// # Errors
     ///
-    /// As [`try_io`](AsyncFd::try_io).
+    /// Same as [`try_io`](AsyncFd::try_io).
+    ///
+    /// # Examples
+    ///
+    /// See [`async_io_mut`](AsyncFd::async_io_mut).
     pub fn try_io_mut<R>(
         &mut self,
         interest: Interest,
         f: impl FnOnce(&mut T) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.link.check(interest)?;
-        let seen = self.link.registration.cached();
-        let result = f(&mut self.inner);
-        self.link.note(seen, interest, &result);
-        result
+        let AsyncFd { registered, inner } = self;
+        registered.try_io(interest, || f(inner))
     }
 }
 
@@ -507,8 +467,25 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFd<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncFd")
             .field("inner", &self.inner)
-            .field("fd", &self.link.fd)
-            .field("interest", &self.link.interest)
+            .field("fd", &self.registered.fd)
+            .field("interest", &self.registered.interest)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn async_fd_and_its_waits_take_32_bytes() {
+        crate::block_on(async {
+            let (here, _there) = UnixStream::pair().unwrap();
+            here.set_nonblocking(true).unwrap();
+            let fd = AsyncFd::new(here).unwrap();
+            assert!(size_of_val(&fd) <= 32);
+            assert!(size_of_val(&fd.readable()) <= 32);
+        });
     }
 }

@@ -1,86 +1,82 @@
-//! The guards that [`AsyncFd`](super::AsyncFd) hands out: readiness as it was seen, to be cleared when it is used up.
+//! [`AsyncFdReadyGuard`] and [`AsyncFdReadyMutGuard`]: the results of waits for an [`AsyncFd`],
+//! which clear readiness that is used up.
 
+use super::registered_fd::Held;
 use super::{AsyncFd, Ready, TryIoError};
-use crate::reactor::driver::Seen;
-use crate::reactor::registration::Registration;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-/// The bits that open and close; the others are facts that stay.
-const CLEARABLE: Ready = Ready::READABLE
-    .or(Ready::WRITABLE)
-    .or(Ready::PRIORITY)
-    .or(Ready::ERROR);
-
-/// Readiness that a guard stands for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Held {
-    /// What of it was not cleared yet.
-    ready: Ready,
-    round: u32,
-}
-
-impl Held {
-    /// What was seen, as far as it was asked for.
-    pub(super) fn new(seen: Seen, asked: Ready) -> Held {
-        Held {
-            ready: seen.readiness & asked,
-            round: seen.round,
-        }
-    }
-
-    /// Whether it was seen by a thread that does not run the fd's runtime.
-    pub(super) fn is_from_elsewhere(self) -> bool {
-        self.round == Seen::ELSEWHERE
-    }
-
-    fn clear(&mut self, registration: &Registration, bits: Ready) {
-        let bits = self.ready & bits;
-        self.ready = self.ready - bits;
-        if self.is_from_elsewhere() {
-            return;
-        }
-        let seen = Seen {
-            round: self.round,
-            readiness: bits,
-        };
-        // On failure the reactor keeps the bits: the next call on the fd says what is wrong.
-        let _ = registration.clear(seen, bits & CLEARABLE);
-    }
-}
-
-/// An [`AsyncFd`] that was found ready.
+/// The result of a wait: an [`AsyncFd`] and the readiness that was found.
 ///
-/// The readiness is cached: it stays until someone finds that a call would block. So whoever gets `WouldBlock`
-/// **must say so**, by [`try_io`](AsyncFdReadyGuard::try_io) or [`clear_ready`](AsyncFdReadyGuard::clear_ready), or the next wait returns at once, again and again;
-/// and who did *not* get `WouldBlock` must not, or the next wait may miss what is there already. Dropping the guard
-/// clears nothing.
+/// Readiness is cached until it is cleared:
 ///
-/// Readiness that was renewed by the kernel after this guard was made is not cleared by it. A guard made on a thread
-/// that does not run the fd's runtime stands for a look by `poll(2)`, and clears nothing at all.
+/// | the system call returned | do | otherwise |
+/// |---|---|---|
+/// | `WouldBlock` | clear, by [`try_io`](AsyncFdReadyGuard::try_io) or [`clear_ready`](AsyncFdReadyGuard::clear_ready) | the next wait returns at once, and the loop is busy |
+/// | anything else | do not clear | the next wait may miss data that is already there |
+///
+/// Dropping the guard clears nothing. Readiness that the kernel reported after this guard was made
+/// is not cleared. On a thread that does not run the fd's runtime, the readiness comes from
+/// `poll(2)`; it is not cached there, so there is nothing to clear.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::io::{AsyncFd, AsyncFdReadyGuard, Ready};
+/// use std::io;
+/// use std::os::unix::net::UnixStream;
+///
+/// fn main() -> io::Result<()> {
+///     let (here, _there) = UnixStream::pair()?;
+///     here.set_nonblocking(true)?;
+///     reveille::block_on(async {
+///         let here = AsyncFd::new(here)?;
+///         let mut guard: AsyncFdReadyGuard<'_, UnixStream> = here.writable().await?;
+///         assert_eq!(guard.ready(), Ready::WRITABLE);
+///         assert!(guard.get_ref().get_ref().peer_addr().is_ok());
+///         assert!(guard.get_inner().peer_addr().is_ok());
+///         // Nothing was written, so the stream is still writable.
+///         guard.retain_ready();
+///         // After a write that has returned `WouldBlock`, clear one bit or all:
+///         guard.clear_ready_matching(Ready::WRITABLE);
+///         guard.clear_ready();
+///         assert!(guard.ready().is_empty());
+///         Ok(())
+///     })
+/// }
+/// ```
 #[must_use = "readiness stays set until it is cleared: use `try_io`, `clear_ready` or `retain_ready`"]
 pub struct AsyncFdReadyGuard<'a, T: AsFd> {
-    pub(super) async_fd: &'a AsyncFd<T>,
-    pub(super) held: Held,
+    async_fd: &'a AsyncFd<T>,
+    held: Held,
 }
 
-/// As [`AsyncFdReadyGuard`], with mutable access to the value.
+/// Same as [`AsyncFdReadyGuard`], with mutable access to the value.
+///
+/// # Examples
+///
+/// See [`try_io`](AsyncFdReadyMutGuard::try_io).
 #[must_use = "readiness stays set until it is cleared: use `try_io`, `clear_ready` or `retain_ready`"]
 pub struct AsyncFdReadyMutGuard<'a, T: AsFd> {
-    pub(super) async_fd: &'a mut AsyncFd<T>,
-    pub(super) held: Held,
+    async_fd: &'a mut AsyncFd<T>,
+    held: Held,
 }
 
 impl<'a, T: AsFd> AsyncFdReadyGuard<'a, T> {
-    /// Runs `f`, and clears the readiness when it returns [`WouldBlock`](io::ErrorKind::WouldBlock).
+    pub(super) fn new(async_fd: &'a AsyncFd<T>, held: Held) -> AsyncFdReadyGuard<'a, T> {
+        AsyncFdReadyGuard { async_fd, held }
+    }
+
+    /// Calls `f`, and clears the readiness if it returns [`WouldBlock`](io::ErrorKind::WouldBlock).
     ///
-    /// With a guard for several interests all of them are cleared; call it with one interest at a time, or clear
-    /// what is used up by [`clear_ready_matching`](AsyncFdReadyGuard::clear_ready_matching).
+    /// This clears all bits of the guard. If the wait was for several interests, use
+    /// [`clear_ready_matching`](AsyncFdReadyGuard::clear_ready_matching) instead.
     ///
     /// # Errors
     ///
-    /// [`TryIoError`] when `f` would have blocked. Every other result of `f` comes back inside, as it is.
+    /// Returns [`TryIoError`] if `f` returned `WouldBlock`. Any other result of `f` is returned
+    /// inside `Ok`.
     ///
     /// # Examples
     ///
@@ -120,26 +116,28 @@ impl<'a, T: AsFd> AsyncFdReadyGuard<'a, T> {
         }
     }
 
-    /// Clears the readiness that this guard stands for: a call on the fd has returned `WouldBlock`.
+    /// Clears the readiness of this guard. Call it after `WouldBlock`.
     pub fn clear_ready(&mut self) {
         self.clear_ready_matching(Ready::ALL);
     }
 
-    /// Clears what of `ready` this guard stands for, and keeps the rest.
+    /// Clears those bits of `ready` that this guard holds, and keeps the others.
     pub fn clear_ready_matching(&mut self, ready: Ready) {
         self.held.clear(self.async_fd.registration(), ready);
     }
 
-    /// Keeps the readiness. Does nothing, like a drop, and says so to the reader.
+    /// Keeps the readiness. It does nothing, and documents that this is intended.
     pub fn retain_ready(&mut self) {}
 
-    /// Returns what was seen of what was asked for, less what this guard has cleared.
+    /// Returns the readiness that was found for the interest, without the bits that this guard has
+    /// cleared.
     ///
-    /// [`is_read_closed`](Ready::is_read_closed) and [`is_write_closed`](Ready::is_write_closed) may be missing although a side is closed,
-    /// never the other way round.
+    /// If [`is_read_closed`](Ready::is_read_closed) or [`is_write_closed`](Ready::is_write_closed)
+    /// is set, that side is closed. A side may be closed although its bit is not set. For a side
+    /// that has been opened again, such as a FIFO with a new writer, the bit is not set.
     #[must_use]
     pub fn ready(&self) -> Ready {
-        self.held.ready
+        self.held.ready()
     }
 
     /// Returns the [`AsyncFd`].
@@ -153,17 +151,21 @@ impl<'a, T: AsFd> AsyncFdReadyGuard<'a, T> {
     }
 }
 
-impl<T: AsFd> AsyncFdReadyMutGuard<'_, T> {
-    /// Runs `f`, and clears the readiness when it returns [`WouldBlock`](io::ErrorKind::WouldBlock).
+impl<'a, T: AsFd> AsyncFdReadyMutGuard<'a, T> {
+    pub(super) fn new(async_fd: &'a mut AsyncFd<T>, held: Held) -> AsyncFdReadyMutGuard<'a, T> {
+        AsyncFdReadyMutGuard { async_fd, held }
+    }
+
+    /// Calls `f`, and clears the readiness if it returns [`WouldBlock`](io::ErrorKind::WouldBlock).
     ///
     /// # Errors
     ///
-    /// As [`AsyncFdReadyGuard::try_io`].
+    /// Same as [`AsyncFdReadyGuard::try_io`].
     ///
     /// # Examples
     ///
     /// ```
-    /// use reveille::io::AsyncFd;
+    /// use reveille::io::{AsyncFd, AsyncFdReadyMutGuard};
     /// use std::io::{self, Read, Write};
     /// use std::os::unix::net::UnixStream;
     ///
@@ -174,7 +176,7 @@ impl<T: AsFd> AsyncFdReadyMutGuard<'_, T> {
     ///     reveille::block_on(async {
     ///         let mut here = AsyncFd::new(here)?;
     ///         let mut buf = [0; 8];
-    ///         let mut guard = here.readable_mut().await?;
+    ///         let mut guard: AsyncFdReadyMutGuard<'_, _> = here.readable_mut().await?;
     ///         let len = guard.try_io(|fd| fd.get_mut().read(&mut buf)).expect("data is there")?;
     ///         assert_eq!(&buf[..len], b"hi");
     ///         Ok(())
@@ -194,23 +196,24 @@ impl<T: AsFd> AsyncFdReadyMutGuard<'_, T> {
         }
     }
 
-    /// Clears the readiness that this guard stands for: a call on the fd has returned `WouldBlock`.
+    /// Clears the readiness of this guard. Call it after `WouldBlock`.
     pub fn clear_ready(&mut self) {
         self.clear_ready_matching(Ready::ALL);
     }
 
-    /// Clears what of `ready` this guard stands for, and keeps the rest.
+    /// Clears those bits of `ready` that this guard holds, and keeps the others.
     pub fn clear_ready_matching(&mut self, ready: Ready) {
         self.held.clear(self.async_fd.registration(), ready);
     }
 
-    /// Keeps the readiness. Does nothing, like a drop, and says so to the reader.
+    /// Keeps the readiness. It does nothing, and documents that this is intended.
     pub fn retain_ready(&mut self) {}
 
-    /// Returns what was seen of what was asked for, less what this guard has cleared.
+    /// Returns the readiness that was found for the interest, without the bits that this guard has
+    /// cleared.
     #[must_use]
     pub fn ready(&self) -> Ready {
-        self.held.ready
+        self.held.ready()
     }
 
     /// Returns the [`AsyncFd`].
@@ -228,7 +231,8 @@ impl<T: AsFd> AsyncFdReadyMutGuard<'_, T> {
         self.async_fd.get_ref()
     }
 
-    /// Returns the value in the [`AsyncFd`]; see [`AsyncFd::get_mut`] for what must not be done to it.
+    /// Returns the value in the [`AsyncFd`]. See [`AsyncFd::get_mut`] for what must not be done
+    /// with it.
     pub fn get_inner_mut(&mut self) -> &mut T {
         self.async_fd.get_mut()
     }
@@ -238,7 +242,7 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFdReadyGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncFdReadyGuard")
             .field("async_fd", &self.async_fd)
-            .field("ready", &self.held.ready)
+            .field("ready", &self.held.ready())
             .finish_non_exhaustive()
     }
 }
@@ -247,7 +251,7 @@ impl<T: AsFd + fmt::Debug> fmt::Debug for AsyncFdReadyMutGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncFdReadyMutGuard")
             .field("async_fd", &self.async_fd)
-            .field("ready", &self.held.ready)
+            .field("ready", &self.held.ready())
             .finish_non_exhaustive()
     }
 }

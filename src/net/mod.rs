@@ -1,43 +1,59 @@
-//! TCP sockets.
+//! TCP, UDP and Unix sockets, pipes, and the addresses to connect and bind sockets to.
 //!
-//! A [`TcpListener`] accepts [`TcpStream`]s; a stream is read and written through `&self`, so two tasks may use one
-//! without a split, and it has [halves](TcpStream::into_split) for who wants the type system to keep the sides apart.
+//! A [`TcpListener`] accepts [`TcpStream`]s. A stream is read and written through `&self`, so
+//! `&stream` serves as both halves; [`TcpStream::into_split`] returns owned halves for two tasks.
+//! The module [`pipe`] has the ends of pipes and FIFOs.
 //!
-//! Sockets are made where a runtime runs and belong to it. They are plain data: they may be moved to another thread,
-//! used there (slower: each wait costs a message) and dropped there, also after the runtime has ended; then whatever
-//! would have to wait is an error.
+//! A [`UnixListener`] accepts [`UnixStream`]s, which connect processes of one machine and can pass
+//! descriptors. A [`UdpSocket`] sends and receives datagrams, one by one or in batches
+//! ([`RecvBatch`]). A [`UnixDatagram`] does so between processes of one machine.
 //!
-//! Addresses are given as [`ToSocketAddrs`]. One that needs no lookup (an IP address and a port) is taken as it is; a
-//! host name goes to the system's resolver, **which blocks the thread**, and with it every other task.
+//! A [`TcpSocket`] or [`UnixSocket`] sets what must be set before connecting or listening. A
+//! [`LimitedListener`] limits the number of connections.
+//!
+//! All streams are [`ByteStream`]s. A function that is generic over the [`kind`] takes any of them.
+//!
+//! A socket belongs to the runtime that ran on the thread that created it. It may be used and
+//! dropped on any thread. On another thread each wait sends a message to the runtime's thread,
+//! which is slower. After the runtime has ended, calls that must wait return an error, and the
+//! others still work.
+//!
+//! Addresses are given as [`ToSocketAddrs`]. A host name is looked up by the system's resolver on
+//! another thread; [`lookup_host`] returns what it finds. An IP address needs no look-up.
 
 #![forbid(unsafe_code)]
 
-mod registered;
+mod backoff;
+pub mod kind;
+mod listener;
+mod lookup;
+mod new_socket;
+pub mod pipe;
+mod registered_socket;
+mod stream;
 mod tcp;
+mod udp;
+mod unix;
 
-pub use std::net::ToSocketAddrs;
-pub use tcp::{
-    Incoming, OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, TcpListener, TcpStream,
-    WriteHalf,
-};
+pub use listener::{Incoming, IntoIncoming, LimitedListener, Listener, Permit};
+pub use lookup::{ToSocketAddrs, lookup_host};
+pub use stream::{ByteStream, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use tcp::{Keepalive, TcpListener, TcpSocket, TcpStream};
+pub use udp::{Datagram, Datagrams, Outgoing, RecvBatch, UdpSocket};
+pub use unix::{UCred, UnixDatagram, UnixListener, UnixSocket, UnixStream};
 
+use crate::sys::fd::is_nonblocking;
+use crate::sys::syscall::failure;
 use std::io;
+use std::os::fd::BorrowedFd;
 
-/// The error of a list of addresses that is empty.
-fn no_address() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "could not resolve to any address",
-    )
-}
-
-/// Refuses an fd whose calls would block the thread.
-fn check_nonblocking(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
-    if crate::sys::fd::is_nonblocking(fd)? {
+/// Returns an error if calls on the fd could block the thread.
+fn check_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    if is_nonblocking(fd)? {
         return Ok(());
     }
-    Err(io::Error::new(
+    Err(failure(
         io::ErrorKind::InvalidInput,
-        "this socket is blocking: call `set_nonblocking(true)` on it first",
+        "cannot register this socket: it is in blocking mode, so a call could stop the whole loop; call `set_nonblocking(true)` first",
     ))
 }

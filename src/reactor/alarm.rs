@@ -1,5 +1,5 @@
-//! Precise timers: a timer fd among the registered fds that ends the wait at the earliest deadline, in place of the
-//! wait's timeout. It is set anew only when that deadline is another one.
+//! [`Alarm`] is a timer fd that ends a wait at the earliest deadline, in place of the wait's
+//! timeout, for precise timers. It is set only when the earliest deadline changes.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
@@ -13,20 +13,20 @@ mod imp {
     use std::os::fd::{AsFd, AsRawFd};
     use std::time::Duration;
 
-    /// The timer fd and what it is set to.
+    /// The timer fd, and the deadline that it is set to.
     #[derive(Debug)]
     pub(crate) struct Alarm {
         timer: TimerFd,
-        /// The deadline it is set to; `None` when it is not set or has gone off.
+        /// The deadline; `None` if it is not set or has expired.
         set: Option<Moment>,
     }
 
-    /// Names the timer fd to the backend: an index that no registration has.
-    const TOKEN: Token = Token::new(super::super::table::RESERVED_INDEX, 1);
+    /// The token of the timer fd: no registration has this index.
+    const TOKEN: Token = Token::new(super::super::registrations::RESERVED_INDEX, 1);
 
     impl Alarm {
-        /// An alarm that is not set, registered with the backend. `None` where the kernel has no timer fds, or a sandbox
-        /// forbids them: the waits end by their timeouts then.
+        /// Registers a timer fd that is not set. Returns `None` if the kernel has no timer fds or a
+        /// sandbox forbids them; then waits end by their timeouts.
         pub(crate) fn new(backend: &mut dyn Backend) -> io::Result<Option<Alarm>> {
             let timer = match TimerFd::new() {
                 Err(error) if is_refused(&error) => return Ok(None),
@@ -36,7 +36,7 @@ mod imp {
             Ok(Some(Alarm { timer, set: None }))
         }
 
-        /// Sets it to go off in `delay`, at `deadline`.
+        /// Sets the timer fd to expire in `delay`, at `deadline`.
         pub(crate) fn set(&mut self, deadline: Moment, delay: Duration) -> io::Result<()> {
             if self.set != Some(deadline) {
                 self.timer.set(delay)?;
@@ -45,8 +45,8 @@ mod imp {
             Ok(())
         }
 
-        /// Takes note that it has gone off.
-        pub(crate) fn gone_off(&mut self, backend: &mut dyn Backend) -> io::Result<()> {
+        /// Notes that the timer fd has expired.
+        pub(crate) fn expired(&mut self, backend: &mut dyn Backend) -> io::Result<()> {
             self.set = None;
             if backend.capabilities().rearm {
                 self.timer.drain();
@@ -64,7 +64,7 @@ mod imp {
     use std::io;
     use std::time::Duration;
 
-    /// There is no timer fd here: nothing of this type exists, and waits end by their timeouts.
+    /// This system has no timer fds: no value of this type exists, and waits end by their timeouts.
     #[derive(Debug)]
     pub(crate) enum Alarm {}
 
@@ -77,7 +77,7 @@ mod imp {
             match *self {}
         }
 
-        pub(crate) fn gone_off(&mut self, _: &mut dyn Backend) -> io::Result<()> {
+        pub(crate) fn expired(&mut self, _: &mut dyn Backend) -> io::Result<()> {
             match *self {}
         }
     }

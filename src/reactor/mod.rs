@@ -1,162 +1,237 @@
-//! Registered fds and who waits for them, over one [`Backend`]; timers beside them in the [`Driver`](driver::Driver).
+//! Registered fds and the wakers that wait for them ([`Reactor`]), over one [`Backend`]; with
+//! timers, the [`Driver`](driver::Driver).
 //!
 //! ```text
 //! Backend::wait -> Event { token, readiness }
 //!   -> Reactor::merge      index + generation -> IoState; a stale generation is dropped
-//!   -> IoState::merge      bits |= seen, round = this turn, matching wakers -> WakeList, which wakes our own at once
-//! Timers::pop_expired      -> WakeList
-//!   -> WakeList::wake_all  foreign ones: nothing is borrowed any more
+//!   -> IoState::merge      bits |= seen, round = this turn; matching wakers -> WakeList
+//! Timers::pop_expired      -> WakeList, which wakes tasks of this runtime at once
+//!   -> WakeList::wake_all  wakes foreign wakers, when nothing is borrowed
 //! ```
 //!
-//! Everything here belongs to one thread. What others send arrives through [`remote`], and [`parker`] ends the loop's
-//! sleep. The layer knows tasks only as [`Waker`](std::task::Waker)s, and nothing of runtimes: it is entered through a
-//! scoped thread-local, [`driver::CURRENT`], which the runtime sets.
+//! Everything here belongs to one thread, the owner. Another thread, called *remote*, sends
+//! messages through [`remote`], and [`parker`] ends the loop's sleep. This layer knows tasks only
+//! as [`Waker`](std::task::Waker)s, and knows nothing of runtimes. The runtime publishes the driver
+//! in a scoped thread-local, [`driver::CURRENT`].
 //!
-//! **Rule**: no foreign code (a waker's clone, wake or drop; a value's drop) runs while a cell of the driver is
-//! borrowed. Every function that could come to it collects into a [`wake_list::WakeList`] or returns what is to be dropped.
+//! **Rule**: no foreign code (a waker's clone, wake or drop; a value's drop) runs while a cell of
+//! the driver is borrowed. A function that could run foreign code collects into a
+//! [`wake_list::WakeList`], or returns what is to be dropped.
 //!
-//! Next: [`table`] for registrations as such, [`io_state`] for cached readiness, [`driver`] for a turn, [`registration`] for what the I/O types hold.
+//! | file | holds |
+//! |---|---|
+//! | [`registrations`] | the table of registrations over a backend; `recheck_list` for lasting hang-ups |
+//! | [`io_state`] | the cached readiness and the waiters of one fd |
+//! | [`registration`], [`timer`] | what the handles of `io`, `net` and `time` hold |
+//! | [`driver`] | one turn over reactor and timers |
+//! | [`parker`], [`spin`] | how the loop sleeps, and how other threads end its sleep |
+//! | [`remote`] | everything that happens off the owner's thread |
+//! | [`waker_slot`], `wake_list` | wakers stored as one word; wakers to wake |
+//! | [`clock`], `alarm`, [`slack`] | time: moments and ticks, a timer fd, timer slack |
 
 #![forbid(unsafe_code)]
 
 mod alarm;
-pub(crate) mod armed;
 pub(crate) mod clock;
+pub(crate) mod direction;
 pub(crate) mod driver;
 pub(crate) mod io_state;
 pub(crate) mod parker;
+mod recheck_list;
 pub(crate) mod registration;
+pub(crate) mod registrations;
 pub(crate) mod remote;
+mod replaced_timers;
+pub(crate) mod slack;
 pub(crate) mod spin;
-mod stand_ins;
-pub(crate) mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
+pub(crate) mod timer;
 mod wake_list;
 pub(crate) mod waker_slot;
 
-use crate::backend::{Backend, Trigger};
-use crate::interest::{Interest, Readiness};
+use crate::backend::{self, Backend, Trigger};
+use crate::interest::{Interest, Ready};
+use crate::sys::socket::has_urgent_mark;
+use crate::sys::unix_socket::READS_TELL_WHERE_THEY_STOP;
 use crate::token::Token;
-use io_state::{Direction, EVERYTHING, IoState};
+use direction::{Direction, Seen, ending_bits};
+use io_state::{ANY_INTEREST, IoState};
+use registrations::{RESERVED_INDEX, Rearm, Registrations, Removed, Terms};
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
-use table::{Entry, RESERVED_INDEX, Table, Terms};
 use wake_list::WakeList;
 use waker_slot::Wakers;
 
-/// What kind of fd is registered; decides the mask and what may be assumed.
+/// A descriptor that is closed when its registration has ended.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    pub(crate) fd: OwnedFd,
+    /// Whether code outside this crate has had the descriptor and may have duplicated it, so that
+    /// closing it may not end the registration.
+    pub(crate) lent: bool,
+}
+
+/// The kind of an fd; decides which interest is registered first, and what may be assumed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Watch {
-    /// A TCP stream of `net`: watched in both directions for its life, and a short read proves something.
-    /// `connected`: writable until a write says otherwise.
-    Tcp { connected: bool, sole: bool },
-    /// A listening socket: readable alone.
-    Listener { sole: bool },
-    /// A listening socket that other loops watch too: of those that wait, one is woken.
+    /// A TCP stream of `net`: watched in both directions for its whole life, and a short read
+    /// proves that nothing is left. `connected`: assumed writable until a write would block.
+    /// `owned`: no other descriptor of the file exists.
+    Tcp { connected: bool, owned: bool },
+    /// A Unix stream of `net`: assumed writable until a write would block, and WRITABLE is added by
+    /// the first wait for it, as for a `Custom` fd. On Linux the result of each read says whether
+    /// it proves that nothing is left; elsewhere none does. `owned`: as above.
+    Unix { owned: bool },
+    /// A listening socket: READABLE only.
+    Listener { owned: bool },
+    /// A listening socket that other loops watch too; a connection wakes one of those that wait.
     ExclusiveListener,
-    /// Any other fd: writability is added to the mask by the first wait for it, because an edge-triggered mask with it
-    /// reports every send and every read of the peer on UDP and AF_UNIX.
+    /// A datagram socket of `net`: assumed writable until a send would block, and WRITABLE is added
+    /// by the first wait for it, as for a `Custom` fd. A batch of datagrams that is not full proves
+    /// that nothing is left; a single datagram proves nothing.
+    Datagram { owned: bool },
+    /// An end of a pipe. A writing end is assumed writable until a write would block, and WRITABLE
+    /// is added by the first wait for it. A short read proves that nothing is left, except in
+    /// packet mode (`O_DIRECT`, set by the writer), where each read stops at the end of a packet:
+    /// so the hint is off until the user switches it on. A short write proves nothing: one that
+    /// finds no memory for the rest is short too. A hang-up of a FIFO ends. `owned`: no other
+    /// descriptor of this end exists.
+    Pipe { writes: bool, owned: bool },
+    /// Any other fd. The first wait for WRITABLE adds it to the interest, because an edge-triggered
+    /// registration with WRITABLE reports every send and every read of the peer on UDP and AF_UNIX.
     Custom(Interest),
 }
 
 impl Watch {
-    /// What the backend is asked for at first.
+    /// Returns the first interest for the backend.
     fn interest(self) -> Interest {
         match self {
             Watch::Tcp { .. } => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
-            Watch::Listener { .. } | Watch::ExclusiveListener => Interest::READABLE,
+            Watch::Unix { .. } => Interest::READABLE | Interest::PRIORITY,
+            Watch::Listener { .. }
+            | Watch::ExclusiveListener
+            | Watch::Datagram { .. }
+            | Watch::Pipe { writes: false, .. } => Interest::READABLE,
+            Watch::Pipe { writes: true, .. } => Interest::EMPTY,
             Watch::Custom(interest) => interest - Interest::WRITABLE,
         }
     }
 
-    /// What is taken for granted at first: a fresh socket is writable and not readable.
-    fn readiness(self) -> Readiness {
+    /// Returns the assumed readiness: a connected socket, a datagram socket and a writing end of a
+    /// pipe are writable and not readable.
+    fn readiness(self) -> Ready {
         match self {
             Watch::Tcp {
                 connected: true, ..
-            } => Readiness::WRITABLE,
-            _ => Readiness::EMPTY,
+            }
+            | Watch::Unix { .. }
+            | Watch::Datagram { .. }
+            | Watch::Pipe { writes: true, .. } => Ready::WRITABLE,
+            _ => Ready::EMPTY,
         }
     }
 
-    /// How it is registered.
+    /// Returns how the fd is registered.
     fn terms(self) -> Terms {
         Terms {
             interest: self.interest(),
             trigger: Trigger::Edge,
-            sole: match self {
-                Watch::Tcp { sole, .. } | Watch::Listener { sole } => sole,
+            owned: match self {
+                Watch::Tcp { owned, .. }
+                | Watch::Unix { owned }
+                | Watch::Listener { owned }
+                | Watch::Datagram { owned }
+                | Watch::Pipe { owned, .. } => owned,
                 Watch::ExclusiveListener | Watch::Custom(_) => false,
             },
         }
     }
 
-    /// Whether a short read or write proves that nothing is left.
-    fn short_proves(self) -> bool {
-        matches!(self, Watch::Tcp { .. })
+    /// Returns the kind for a file that may have other descriptors.
+    pub(crate) fn shared(self) -> Watch {
+        match self {
+            Watch::Tcp { connected, .. } => Watch::Tcp {
+                connected,
+                owned: false,
+            },
+            Watch::Unix { .. } => Watch::Unix { owned: false },
+            Watch::Listener { .. } => Watch::Listener { owned: false },
+            Watch::Datagram { .. } => Watch::Datagram { owned: false },
+            Watch::Pipe { writes, .. } => Watch::Pipe {
+                writes,
+                owned: false,
+            },
+            Watch::ExclusiveListener | Watch::Custom(_) => self,
+        }
+    }
+
+    /// Returns the initial state; `rearm` is `Capabilities::rearm`.
+    fn state(self, rearm: bool) -> io_state::Initial {
+        io_state::Initial {
+            readiness: self.readiness(),
+            short_read_hint: !matches!(self, Watch::Pipe { .. }),
+            short_proves: match self {
+                Watch::Tcp { .. } | Watch::Datagram { .. } | Watch::Pipe { writes: false, .. } => {
+                    true
+                }
+                Watch::Unix { .. } => READS_TELL_WHERE_THEY_STOP,
+                _ => false,
+            },
+            rearm,
+            closed_is_final: matches!(
+                self,
+                Watch::Tcp { owned: true, .. } | Watch::Unix { owned: true }
+            ),
+        }
     }
 }
 
-/// The registrations that futures wait for.
+/// The registrations that futures wait for. The driver calls the table directly for what concerns
+/// only the table.
 #[derive(Debug)]
 pub(crate) struct Reactor {
-    table: Table<IoState>,
-    /// The number of the running turn; never 0, which stands for what no turn has seen.
+    table: Registrations<IoState>,
+    /// The number of this turn. Never 0, which stands for a reading that no turn made.
     round: u32,
 }
 
 impl Reactor {
     pub(crate) fn new(backend: Box<dyn Backend>, event_capacity: usize) -> Reactor {
         Reactor {
-            table: Table::new(backend, event_capacity),
+            table: Registrations::new(backend, event_capacity),
             round: 1,
         }
     }
 
-    pub(crate) fn backend(&self) -> &dyn Backend {
-        self.table.backend()
-    }
-
-    pub(crate) fn backend_mut(&mut self) -> &mut dyn Backend {
-        self.table.backend_mut()
-    }
-
-    /// Whether errors end a wait for nothing else.
-    pub(crate) fn tells_errors(&self) -> bool {
-        self.table.capabilities().errors
-    }
-
-    /// An error in the child of a fork, where everything that has an fd is the parent's.
-    pub(crate) fn check_forked(&self) -> io::Result<()> {
-        self.table.check_forked()
-    }
-
-    /// How many fds are registered.
-    pub(crate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Registers an fd. On failure nothing is left behind.
+    /// Registers an fd. After an error nothing is left behind.
     pub(crate) fn register(&mut self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let rearm = self.table.capabilities().rearm;
-        let state = IoState::new(watch.readiness(), watch.short_proves(), rearm, self.round);
+        let state = IoState::new(watch.state(rearm), self.round);
         let mut terms = watch.terms();
-        terms.interest = self.heard(terms.interest);
+        terms.interest = self.effective_interest(terms.interest);
+        let capabilities = self.table.capabilities();
+        let custom = matches!(watch, Watch::Custom(interest) if interest.is_readable());
+        if custom && capabilities.priority && !capabilities.rearm && has_urgent_mark(fd) {
+            terms.interest |= Interest::PRIORITY;
+        }
         let watched = match watch {
             Watch::ExclusiveListener => self.table.watch_exclusive(fd)?,
             _ => self.table.watch(fd, terms)?,
         };
-        Ok(self.table.keep(watched, state))
+        Ok(self.table.insert(watched, state))
     }
 
-    /// What the backend is asked for, so that who waits hears of a hang-up: a mechanism that tells it only with data or
-    /// room is asked for these, too.
+    /// Returns the interest that the backend needs for a wait for `interest` to end with a hang-up.
+    /// A mechanism without `Capabilities::unasked` reports a hang-up only with READABLE or
+    /// WRITABLE.
     #[inline]
-    fn heard(&self, interest: Interest) -> Interest {
+    fn effective_interest(&self, interest: Interest) -> Interest {
         let either = Interest::READABLE | Interest::WRITABLE;
-        if self.table.capabilities().unasked || interest.is_none() || !(interest & either).is_none()
+        if self.table.capabilities().unasked
+            || interest.is_empty()
+            || !(interest & either).is_empty()
         {
             interest
         } else {
@@ -164,119 +239,182 @@ impl Reactor {
         }
     }
 
-    /// What is known of a live registration.
+    /// Returns the state of a live registration.
     #[inline]
     pub(crate) fn get(&mut self, token: Token) -> Option<&mut IoState> {
         self.table.get(token).map(|entry| &mut entry.state)
     }
 
-    /// The fd of a live registration.
-    pub(crate) fn fd(&mut self, token: Token) -> Option<RawFd> {
-        self.table.get(token).map(|entry| entry.fd)
-    }
-
-    /// Ends a registration: events of it are dropped from now on, and its waiters are woken to find it gone. The backend
-    /// is told unless the caller closes the fd right away (`closing`) and that is enough.
+    /// Ends a registration. Its events are dropped from now on, and its waiters are woken to find
+    /// it gone. The backend removes the fd, unless the caller closes the fd right away (`closing`)
+    /// and that is enough.
     pub(crate) fn deregister(
         &mut self,
         token: Token,
         closing: bool,
         wakers: &Wakers,
         list: &mut WakeList,
-    ) -> io::Result<()> {
+    ) -> Removed {
         let Some((state, removed)) = self.table.deregister(token, closing) else {
-            return Ok(());
+            return Ok(Ok(()));
         };
-        state.wake(EVERYTHING, wakers, list);
+        state.wake(ANY_INTEREST, wakers, list);
         removed
     }
 
-    /// Clears cached bits as seen in `round`, and asks the backend to look again for what was cleared. On failure the bits
-    /// stay: who waits for them would wait for ever.
+    /// Clears cached bits that were seen in `round`, and arms the mechanism for them. After an
+    /// error the bits stay set, because a wait for them would never end.
     #[inline]
-    pub(crate) fn clear(&mut self, token: Token, round: u32, bits: Readiness) -> io::Result<()> {
+    pub(crate) fn clear(&mut self, token: Token, round: u32, bits: Ready) -> io::Result<()> {
         let rearm = self.table.capabilities().rearm;
-        let Some(state) = self.get(token) else {
+        let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
-        let cleared = state.clear(round, bits);
+        let mut bits = bits;
+        if entry.state.flags.doubts_reads() && bits.is_readable() && is_readable(entry.fd) {
+            bits = bits - Ready::READABLE;
+        }
+        let cleared = entry.state.clear(round, bits);
         if rearm && !cleared.is_empty() {
-            let armed = self.rearm(token, cleared);
-            if let (Err(_), Some(state)) = (&armed, self.get(token)) {
-                state.cached |= cleared;
-            }
-            return armed;
+            return self.rearm_or_restore(token, cleared);
         }
         Ok(())
     }
 
-    /// Arms the directions of cleared bits again.
+    /// Arms the mechanism for bits that were cleared. After an error the bits are set again.
     #[cold]
-    fn rearm(&mut self, token: Token, cleared: Readiness) -> io::Result<()> {
-        let Some(entry) = self.table.get(token) else {
-            return Ok(());
-        };
-        // Errors come though nobody asked for them, and so are armed again.
-        let watched = entry.watched | Interest::ERROR;
-        let mut interest = Interest::NONE;
-        for direction in Direction::ALL {
-            if cleared.contains(direction.bit()) && watched.contains(direction.interest()) {
-                interest |= direction.interest();
-            }
-        }
-        if interest.is_none() {
-            Ok(())
-        } else {
-            self.table.rearm(token, interest)
-        }
-    }
-
-    /// Has a mechanism that must be armed look again, for data and room, also where it is armed already: it would tell of
-    /// what others do to the file, not of what this process has just done. The others tell of everything.
-    pub(crate) fn look_again(&mut self, token: Token) {
-        if self.table.capabilities().rearm {
-            let both = Readiness::READABLE | Readiness::WRITABLE;
-            // Errors: the fd is registered no more, and its waiters know, or the next arming says the same.
-            let _ = self.rearm(token, both);
-        }
-    }
-
-    /// A live registration.
-    #[inline]
-    fn entry(&mut self, token: Token) -> Option<&mut Entry<IoState>> {
-        self.table.get(token)
-    }
-
-    /// Clears the bit of a direction and arms that again. On failure the bit comes back.
-    #[cold]
-    #[inline(never)]
-    fn clear_and_rearm(&mut self, token: Token, bit: Readiness) -> io::Result<()> {
-        if let Some(state) = self.get(token) {
-            state.cached = state.cached - bit;
-        }
-        let armed = self.rearm(token, bit);
+    fn rearm_or_restore(&mut self, token: Token, cleared: Ready) -> io::Result<()> {
+        let armed = self.rearm(token, cleared);
         if let (Err(_), Some(state)) = (&armed, self.get(token)) {
-            state.cached |= bit;
+            state.restore(cleared);
         }
         armed
     }
 
-    /// Makes sure that the backend looks for `interest`, which the first mask may have left out.
+    /// Checks with poll(2) whether the sides that are cached as closed are still closed, and clears
+    /// those that are not.
+    #[cold]
+    fn check_closed(&mut self, token: Token) {
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        // If poll(2) fails, the bits stay.
+        let Ok(now) = backend::poll_now(entry.fd, Interest::READABLE) else {
+            return;
+        };
+        if now.is_invalid() {
+            return;
+        }
+        let open = Ready::READ_CLOSED | Ready::WRITE_CLOSED;
+        let open = entry.state.reopen(open - now);
+        if entry.state.flags.rearm() && !open.is_empty() {
+            // After an error the bits are set again, and end the wait as before.
+            let _ = self.rearm_or_restore(token, open);
+        }
+    }
+
+    /// Returns the cached readiness if it ends a wait for `ends`.
+    #[inline]
+    fn seen(&mut self, token: Token, ends: Ready) -> io::Result<Option<Seen>> {
+        let mut state = self.get(token).ok_or_else(deregistered)?;
+        if !state.cached.intersects(ends) {
+            return Ok(None);
+        }
+        if state.is_closed_in_doubt() {
+            self.check_closed(token);
+            state = self.get(token).ok_or_else(deregistered)?;
+        }
+        Ok(state.cached.intersects(ends).then(|| state.seen()))
+    }
+
+    /// Arms the directions of cleared bits again.
+    #[cold]
+    fn rearm(&mut self, token: Token, cleared: Ready) -> io::Result<()> {
+        let Some(entry) = self.table.get(token) else {
+            return Ok(());
+        };
+        // Errors are reported for every interest, so their report has to be armed too.
+        let watched = entry.watched | Interest::ERROR;
+        let (mut interest, mut armed) = (Interest::EMPTY, Interest::EMPTY);
+        for direction in Direction::ALL {
+            let is_cleared = cleared.intersects(ending_bits(direction.interest()));
+            // A direction whose bit is cached was delivered and need not be reported again.
+            let is_armed = is_cleared || !entry.state.cached.intersects(direction.bit());
+            if watched.contains(direction.interest()) && is_cleared {
+                interest |= direction.interest();
+            }
+            if watched.contains(direction.interest()) && is_armed {
+                armed |= direction.interest();
+            }
+        }
+        if interest.is_empty() {
+            Ok(())
+        } else {
+            let again = Rearm {
+                interest,
+                armed,
+                ended: Ready::EMPTY,
+            };
+            self.table.rearm(token, again)
+        }
+    }
+
+    /// Makes a mechanism that has to be armed report data and room again, even where it is armed.
+    /// Such a mechanism reports what others do to the file, but not what this process has just
+    /// done. Other mechanisms report both.
+    pub(crate) fn recheck(&mut self, token: Token) {
+        if self.table.capabilities().rearm {
+            let both = Ready::READABLE | Ready::WRITABLE;
+            // After an error the fd is not registered, and its waiters know; or the next arming
+            // fails too.
+            let _ = self.rearm(token, both);
+        }
+    }
+
+    /// Clears the bit of a direction and arms it again. After an error the bit is set again.
+    #[cold]
+    fn clear_and_rearm(&mut self, token: Token, bit: Ready) -> io::Result<()> {
+        if let Some(entry) = self.table.get(token) {
+            entry.state.cached = entry.state.cached - bit;
+        }
+        // The call has moved data, so it was not made without need.
+        self.table.trust(token);
+        self.rearm_or_restore(token, bit)
+    }
+
+    /// Adds `interest` to the backend's interest, if the first interest left it out.
     #[inline]
     pub(crate) fn watch(&mut self, token: Token, interest: Interest) -> io::Result<()> {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
         let (before, trigger) = (entry.watched, entry.trigger);
-        // Errors come without being asked for, or with what they come with.
-        let watched = self.heard(before | interest) - Interest::ERROR;
+        // Errors are reported without ERROR in the interest.
+        let watched = self.effective_interest(before | interest) - Interest::ERROR;
         if before.contains(watched) {
             return Ok(());
         }
         self.table.modify(token, watched, trigger)
     }
 
-    /// Waits and merges what came. Returns whether the reserved token was among it.
+    /// Takes WRITABLE out of the interest again, if the fd counts as writable, so that no task
+    /// waits for it. An edge trigger would report each read of the peer. A mechanism that has to be
+    /// armed reports nothing that is not armed.
+    pub(crate) fn unwatch_writable(&mut self, token: Token) {
+        let rearm = self.table.capabilities().rearm;
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        let left = entry.watched - Interest::WRITABLE;
+        if rearm || !entry.state.cached.is_writable() || left == entry.watched {
+            return;
+        }
+        let trigger = entry.trigger;
+        // After an error it is still watched, which costs only events.
+        let _ = self.table.modify(token, left, trigger);
+    }
+
+    /// Waits for events and merges them. Returns whether one of them has the reserved index.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
@@ -286,7 +424,8 @@ impl Reactor {
         self.round = self.round.wrapping_add(1).max(1);
         match self.table.wait(timeout) {
             Ok(()) => Ok(self.merge(wakers, list)),
-            // A signal and no event: an empty turn, so that timers and hooks run and signal flags are looked at.
+            // A signal and no event: an empty turn, so that timers fire, hooks run and signal flags
+            // are checked.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
             Err(error) => Err(error),
         }
@@ -302,11 +441,11 @@ impl Reactor {
         reserved
     }
 
-    /// Merges what `poll(2)` said about one registration, as if a turn had brought it.
+    /// Merges a result of poll(2) for one registration, as if a turn had brought it.
     pub(crate) fn merge_one(
         &mut self,
         token: Token,
-        seen: Readiness,
+        seen: Ready,
         wakers: &Wakers,
         list: &mut WakeList,
     ) {
@@ -316,20 +455,19 @@ impl Reactor {
             state.merge(seen, round, wakers, list);
         }
     }
+}
 
-    /// Makes the places free of what was deregistered before now.
-    #[inline]
-    pub(crate) fn release(&mut self) {
-        self.table.release();
-    }
-
-    /// Every live registration, for the end of the runtime.
-    pub(crate) fn tokens(&self) -> Vec<Token> {
-        self.table.tokens()
-    }
+/// Whether poll(2) finds data to read. An error alone does not count: the read that would block did
+/// not return it.
+#[cold]
+fn is_readable(fd: RawFd) -> bool {
+    backend::poll_now_ignoring_errors(fd, Interest::READABLE).is_ok_and(Ready::is_readable)
 }
 
 #[cold]
 fn deregistered() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the fd is registered no more")
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the fd is no longer registered",
+    )
 }

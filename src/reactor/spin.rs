@@ -1,112 +1,122 @@
-//! Whether the loop looks out for other threads for a moment before it sleeps.
+//! [`Spin`] decides whether the loop spins before it sleeps, so that another thread's answer finds
+//! it awake.
 //!
-//! To sleep and to be woken costs both sides system calls and the kernel's way there and back: 15 to 20 us of CPU time each
-//! and 40 to 60 us of waiting on the machine of `docs/performance.md`. When the other thread answers at once, it is cheaper
-//! for both to look out for the answer first; when it does not, looking is a waste. What has ended the sleeps so far tells
-//! one from the other:
+//! A sleep and the wake that ends it cost both threads system calls and a switch in the kernel: 15
+//! to 20 us of CPU time each, and 40 to 60 us of latency on the machine of `docs/performance.md`.
+//! If the other thread answers at once, it is cheaper for both if the loop spins until the answer
+//! comes. If it does not, the spin is wasted. The last sleeps decide:
 //!
-//! - Only a sleep that another thread has ended makes the next one worth a look: a loop that serves sockets and timers never
-//!   looks, and neither does one that idles.
-//! - A look that saw nothing is followed by 1, 3, 7 ... 255 such sleeps without one, and a look that paid by none: other
-//!   threads that take their time cost one look in 256 sleeps. What came before the look did not need it, and changes nothing.
-//! - No look where the loop has to be up again before it would end.
+//! | event | effect |
+//! |---|---|
+//! | another thread ended the last sleep | the loop spins before the next one |
+//! | an fd or a timer ended the last sleep | no spin, so loops that serve only sockets and timers never spin |
+//! | a spin saw nothing | no spin before the next 1, 3, 7, ... 255 sleeps that another thread ends |
+//! | a spin saw a message | that count starts at 1 again |
+//! | a message arrived before the spin began | does not count as a success |
+//! | the loop has to wake up before the spin would end | no spin |
 //!
-//! As long as a look takes no longer than a sleep costs, looking and then sleeping costs at most twice what the better of
-//! the two would have (Karlin, Li, Manasse, Owicki, "Empirical studies of competitive spinning", SOSP 1991).
+//! So slow threads cost one spin in 256 sleeps. As long as a spin takes no longer than a sleep
+//! costs, spinning and then sleeping costs at most twice as much as the better of the two (Karlin,
+//! Li, Manasse, Owicki, "Empirical studies of competitive spinning", SOSP 1991).
 //!
-//! Owned by the loop's thread. A look here spins over the [`Unparker`]'s state; one at the fds without waiting is a turn's.
+//! `parker.rs` owns the `Spin` and says what to watch. A check of the fds without waiting is a turn
+//! of the driver.
 
 use super::clock::Moment;
-use super::parker::Unparker;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a look takes if nothing is said: chosen by measurement, see `docs/performance.md`.
+/// The default duration of a spin, chosen by measurement (`docs/performance.md`).
 pub(crate) const DEFAULT_SPIN: Duration = Duration::from_micros(20);
 
-/// Fds have to wait while the loop looks, so it does not look for longer than this.
-const LONGEST_SPIN: Duration = Duration::from_millis(1);
+/// The longest spin: fds and timers wait while the loop spins.
+const MAX_SPIN: Duration = Duration::from_millis(1);
 
-/// Looks at the state between two readings of the clock, which cost more.
-const LOOKS_PER_CLOCK: u32 = 8;
+/// Checks between two readings of the clock, which cost more than a check.
+const CHECKS_PER_CLOCK: u32 = 8;
 
-/// When to look before sleeping, and for how long.
+/// Decides when to spin before a sleep, and for how long.
 #[derive(Debug)]
 pub(crate) struct Spin {
-    /// Zero: never.
+    /// How long a spin takes. Zero: never spin.
     limit: Duration,
-    /// The last sleep was ended by another thread, and it is this one's turn.
+    /// Whether to spin before the next sleep.
     worth: Cell<bool>,
-    /// How many sleeps that others end go by without a look; set by a miss.
+    /// How many more sleeps, of those that another thread ends, are not preceded by a spin.
     skip: Cell<u8>,
-    /// How many sleeps the last miss was paid with; the next one costs twice that and one more.
+    /// The value that the last spin without success set `skip` to. The next one doubles it and adds
+    /// one.
     penalty: Cell<u8>,
 }
 
 impl Spin {
     pub(crate) fn new(limit: Duration) -> Spin {
         Spin {
-            limit: limit.min(LONGEST_SPIN),
+            limit: limit.min(MAX_SPIN),
             worth: Cell::new(false),
             skip: Cell::new(0),
             penalty: Cell::new(0),
         }
     }
 
-    /// Called by a loop that has nothing to do, before it says that it sleeps: looks for a moment whether another thread
-    /// publishes something, unless it has to be up again by then: after `timeout`, or after `alarm` by other means. Returns what is
-    /// left of the timeout.
+    /// Spins, if that is worth it, until `published` returns true. Returns what is left of
+    /// `timeout`.
+    ///
+    /// Called by a loop that has nothing to do, before it announces its sleep. Does not spin if the
+    /// loop has to wake up before the end of the spin: after `timeout`, or after `alarm`, which
+    /// something else waits for.
     #[inline]
     pub(crate) fn before_sleep(
         &self,
-        unparker: &Unparker,
+        published: impl FnMut() -> bool,
         timeout: Option<Duration>,
         alarm: Option<Duration>,
     ) -> Option<Duration> {
         let is_long = |sleep: Option<Duration>| sleep.is_none_or(|sleep| sleep > self.limit);
         if self.worth.get() && is_long(timeout) && is_long(alarm) {
-            self.look_out(|| unparker.is_notified(), timeout)
+            self.spin(published, timeout)
         } else {
             timeout
         }
     }
 
-    /// Called after each sleep: whether another thread has published something meanwhile.
+    /// Notes the end of a sleep; `notified` is whether another thread has published something.
     #[inline]
     pub(crate) fn after_sleep(&self, notified: bool) {
         if notified {
-            self.ended_by_another();
+            self.count_notified();
         } else {
             self.worth.set(false);
         }
     }
 
-    fn ended_by_another(&self) {
+    fn count_notified(&self) {
         let skip = self.skip.get();
         self.worth.set(skip == 0 && !self.limit.is_zero());
         self.skip.set(skip.saturating_sub(1));
     }
 
     #[inline(never)]
-    fn look_out(
+    fn spin(
         &self,
         mut published: impl FnMut() -> bool,
         timeout: Option<Duration>,
     ) -> Option<Duration> {
         if published() {
-            // While the loop was busy: nothing has paid, and nothing is to be waited for.
+            // It arrived while the loop was busy, so this is no success, and there is nothing to
+            // wait for.
             return timeout;
         }
-        let begin = Moment::now();
+        let begin = Moment::monotonic();
         loop {
-            for _ in 0..LOOKS_PER_CLOCK {
+            for _ in 0..CHECKS_PER_CLOCK {
                 if published() {
                     self.penalty.set(0);
                     return timeout;
                 }
                 std::hint::spin_loop();
             }
-            let spent = Moment::now().since(begin);
+            let spent = Moment::monotonic().since(begin);
             if spent >= self.limit {
                 let penalty = self.penalty.get().saturating_mul(2).saturating_add(1);
                 self.penalty.set(penalty);
@@ -121,51 +131,44 @@ impl Spin {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::backend::{Notifier, Notify};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     const HOUR: Option<Duration> = Some(Duration::from_secs(3600));
     const SHORT: Duration = Duration::from_nanos(1);
 
-    struct Nobody;
-    impl Notify for Nobody {
-        fn notify(&self) -> std::io::Result<()> {
-            Ok(())
-        }
+    fn nothing() -> bool {
+        false
     }
 
-    fn unparker() -> Arc<Unparker> {
-        Unparker::new(Notifier::new(Arc::new(Nobody)))
-    }
-
-    /// Whether it looks before a sleep in which nobody says anything: that takes from the timeout.
-    fn looks(spin: &Spin, unparker: &Unparker) -> bool {
-        let left = spin.before_sleep(unparker, HOUR, None);
+    /// Whether it spins before a sleep without messages: a spin takes from the timeout.
+    fn spins(spin: &Spin) -> bool {
+        let left = spin.before_sleep(nothing, HOUR, None);
         assert!(left.is_some() && left <= HOUR);
         left < HOUR
     }
 
     #[test]
-    fn only_a_sleep_that_another_thread_ended_makes_the_next_one_worth_a_look() {
-        let (spin, unparker) = (Spin::new(SHORT), unparker());
-        assert!(!looks(&spin, &unparker), "before the first sleep");
+    fn before_sleep_spins_only_after_a_sleep_that_another_thread_ended() {
+        let spin = Spin::new(SHORT);
+        assert!(!spins(&spin), "before the first sleep");
         spin.after_sleep(false);
-        assert!(!looks(&spin, &unparker), "after an event");
+        assert!(!spins(&spin), "after an event");
         spin.after_sleep(true);
         spin.after_sleep(false);
-        assert!(!looks(&spin, &unparker), "the last sleep counts");
+        assert!(!spins(&spin), "the last sleep counts");
         spin.after_sleep(true);
-        assert!(looks(&spin, &unparker));
+        assert!(spins(&spin));
     }
 
     #[test]
-    fn looks_that_see_nothing_become_rare_and_one_that_pays_ends_that() {
-        let (mut spin, unparker) = (Spin::new(SHORT), unparker());
+    fn spins_without_success_become_rare_until_one_succeeds() {
+        let mut spin = Spin::new(SHORT);
         let mut gaps = Vec::new();
         let mut gap = 0;
         for _ in 0..1500 {
             spin.after_sleep(true);
-            if looks(&spin, &unparker) {
+            if spins(&spin) {
                 gaps.push(std::mem::take(&mut gap));
             } else {
                 gap += 1;
@@ -179,67 +182,64 @@ mod tests {
         }
         assert!(spin.worth.get());
         spin.limit = Duration::from_secs(3600);
-        let mut told = [false, false, true].into_iter();
-        assert_eq!(spin.look_out(|| told.next().unwrap(), HOUR), HOUR);
+        let mut published = [false, false, true].into_iter();
+        assert_eq!(spin.spin(|| published.next().unwrap(), HOUR), HOUR);
         spin.limit = SHORT;
-        assert!(looks(&spin, &unparker), "it paid: the next one looks too");
+        assert!(spins(&spin), "after a success");
         spin.after_sleep(true);
-        assert!(!looks(&spin, &unparker));
+        assert!(!spins(&spin));
         spin.after_sleep(true);
-        assert!(
-            looks(&spin, &unparker),
-            "a single miss is paid with one sleep"
-        );
+        assert!(spins(&spin), "one failure costs one sleep without a spin");
     }
 
-    /// As after each turn of a loop whose handlers send to it: such turns do not make looks that see nothing frequent.
+    /// As after each turn of a loop whose handlers send to it: such turns do not make useless spins
+    /// frequent.
     #[test]
-    fn what_came_before_the_look_did_not_need_it() {
-        let (spin, unparker) = (Spin::new(SHORT), unparker());
-        let mut looked = 0;
+    fn messages_before_the_spin_are_no_success() {
+        let spin = Spin::new(SHORT);
+        let mut count = 0;
         for _ in 0..300 {
             spin.after_sleep(true);
-            unparker.unpark();
-            assert_eq!(spin.before_sleep(&unparker, HOUR, None), HOUR);
-            assert!(unparker.take());
-            looked += u32::from(looks(&spin, &unparker));
+            assert_eq!(spin.before_sleep(|| true, HOUR, None), HOUR);
+            count += u32::from(spins(&spin));
         }
-        assert_eq!(looked, 8, "at 1, 3, 7, 15 ... 255");
+        assert_eq!(count, 8, "at 1, 3, 7, 15 ... 255");
     }
 
     #[test]
-    fn a_look_takes_no_longer_than_the_sleep_may() {
-        let (spin, unparker) = (Spin::new(Duration::from_secs(3600)), unparker());
-        assert_eq!(spin.limit, LONGEST_SPIN);
-        for timeout in [Duration::from_micros(1), LONGEST_SPIN] {
+    fn before_sleep_spins_no_longer_than_the_sleep_may_take() {
+        let spin = Spin::new(Duration::from_secs(3600));
+        assert_eq!(spin.limit, MAX_SPIN);
+        for timeout in [Duration::from_micros(1), MAX_SPIN] {
             spin.after_sleep(true);
-            let left = spin.before_sleep(&unparker, Some(timeout), None);
-            assert_eq!(left, Some(timeout), "it looked");
-            assert_eq!(spin.before_sleep(&unparker, HOUR, left), HOUR, "it looked");
+            let left = spin.before_sleep(nothing, Some(timeout), None);
+            assert_eq!(left, Some(timeout), "it spun");
+            assert_eq!(spin.before_sleep(nothing, HOUR, left), HOUR, "it spun");
         }
     }
 
     #[test]
-    fn a_limit_of_zero_never_looks() {
-        let (spin, unparker) = (Spin::new(Duration::ZERO), unparker());
+    fn spin_of_zero_length_never_happens() {
+        let spin = Spin::new(Duration::ZERO);
         for _ in 0..3 {
             spin.after_sleep(true);
-            assert!(!looks(&spin, &unparker));
+            assert!(!spins(&spin));
         }
     }
 
     #[test]
-    fn what_another_thread_publishes_ends_the_look() {
-        let (mut spin, unparker) = (Spin::new(SHORT), unparker());
+    fn spin_ends_when_another_thread_publishes() {
+        let mut spin = Spin::new(SHORT);
         spin.limit = Duration::from_secs(3600);
         spin.after_sleep(true);
+        let published = Arc::new(AtomicBool::new(false));
         let other = {
-            let unparker = unparker.clone();
-            std::thread::spawn(move || unparker.unpark())
+            let published = published.clone();
+            std::thread::spawn(move || published.store(true, Ordering::Release))
         };
-        // An hour, if it does not see that.
-        assert_eq!(spin.before_sleep(&unparker, None, None), None);
-        assert!(unparker.take(), "a look consumes nothing");
+        // Takes an hour if it does not see that.
+        let left = spin.before_sleep(|| published.load(Ordering::Acquire), None, None);
+        assert_eq!(left, None);
         other.join().unwrap();
     }
 }

@@ -1,21 +1,27 @@
-//! The driver over a backend that does what a test tells it to: what is asked of the mechanism, who is woken, when.
+//! Tests of the driver over a scripted backend: which calls the backend gets, what is woken, and
+//! when.
 
+mod closed;
+mod drops;
 mod messages;
 mod readiness;
 mod reentry;
 mod turns;
 mod waiters;
 
+use super::Closing;
 use super::Watch;
-use super::clock::Moment;
-use super::driver::{CURRENT, Driver, Parts, REMOTES, Seen};
-use super::io_state::Direction;
-use super::parker::Unparker;
+use super::clock::{Clock, Moment, Source};
+use super::direction::{Direction, Seen, ending_bits};
+use super::driver::{CURRENT, Driver, Parts};
+use super::parker::Parker;
+use super::remote::REMOTES;
 use super::remote::{Message, Remote};
 use super::waker_slot::KeyWakers;
 use crate::backend::{Backend, Capabilities, Events, Notifier, Notify, Trigger};
 use crate::budget;
-use crate::interest::{Interest, Readiness};
+use crate::interest::{Interest, Ready};
+use crate::panics::Payload;
 use crate::sync::Arc;
 use crate::sys::fake_waker::{KEYS, MIN_KEY, wake_key};
 use crate::token::{RuntimeId, Token};
@@ -30,21 +36,22 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// One call of the mechanism.
+/// One call of the backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Call {
     Add(Token, Interest),
     Modify(Token, Interest),
     Rearm(Token, Interest),
     Remove(Token),
+    Forget(Token),
     Wait(Option<Duration>),
 }
 
-/// What one wait does; without a script it finds nothing.
+/// What one wait does. Without a script it finds nothing.
 enum Step {
-    Events(Vec<(Token, Readiness)>),
+    Events(Vec<(Token, Ready)>),
     /// Something happens on another thread meanwhile, then these events come.
-    Meanwhile(Box<dyn FnOnce()>, Vec<(Token, Readiness)>),
+    Meanwhile(Box<dyn FnOnce()>, Vec<(Token, Ready)>),
     Fails(io::ErrorKind),
 }
 
@@ -53,10 +60,11 @@ enum Step {
 struct Script {
     calls: Vec<Call>,
     steps: VecDeque<Step>,
-    /// The next calls of `add` fail so.
+    /// The errors of the next calls of `add`.
     add_fails: VecDeque<io::ErrorKind>,
     modify_fails: bool,
     rearm_fails: bool,
+    remove_panics: bool,
 }
 
 struct Fake {
@@ -102,7 +110,16 @@ impl Backend for Fake {
     }
 
     fn remove(&mut self, _: RawFd, token: Token) -> io::Result<()> {
-        self.script.borrow_mut().calls.push(Call::Remove(token));
+        let mut script = self.script.borrow_mut();
+        script.calls.push(Call::Remove(token));
+        if script.remove_panics {
+            std::panic::resume_unwind(Box::new("remove"));
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, _: RawFd, token: Token) -> io::Result<()> {
+        self.script.borrow_mut().calls.push(Call::Forget(token));
         Ok(())
     }
 
@@ -145,7 +162,7 @@ fn refused(fails: bool) -> io::Result<()> {
     }
 }
 
-/// How often the loop's sleep was ended at a price.
+/// How often the loop's sleep was ended by a call of the notifier.
 #[derive(Default)]
 struct Notifications(AtomicUsize);
 
@@ -156,7 +173,20 @@ impl Notify for Notifications {
     }
 }
 
-/// A driver, what it asked of its mechanism, and a pair of sockets to have fds.
+thread_local! {
+    /// Panics that were reported and did not come out of a call.
+    static REPORTED: RefCell<Vec<Payload>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the texts of the panics that were reported since the last call.
+fn reported() -> Vec<&'static str> {
+    let payloads = REPORTED.take().into_iter();
+    payloads
+        .map(|payload| *payload.downcast::<&str>().expect("a text"))
+        .collect()
+}
+
+/// A driver, the calls of its backend, and a pair of sockets to register.
 struct Rig {
     driver: Driver,
     script: Rc<RefCell<Script>>,
@@ -167,14 +197,14 @@ struct Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // Again for those that end it themselves, and after a failed assertion.
+        // A second time for tests that end it themselves, and after a failed assertion.
         if REMOTES.get(self.driver.id()).is_some() && !std::thread::panicking() {
             self.driver.shutdown();
         }
     }
 }
 
-/// As epoll: armed for ever, forgotten when closed.
+/// Like epoll: always armed, removed when closed.
 fn edge() -> Capabilities {
     Capabilities {
         edge: true,
@@ -184,7 +214,7 @@ fn edge() -> Capabilities {
     }
 }
 
-/// As poll: every delivery disarms.
+/// Like poll: every delivery disarms.
 fn rearming() -> Capabilities {
     Capabilities {
         edge: true,
@@ -197,19 +227,24 @@ fn rearming() -> Capabilities {
 /// A stream of `net`.
 const TCP: Watch = Watch::Tcp {
     connected: true,
-    sole: true,
+    owned: true,
 };
 
 /// An `AsyncFd`.
-const CUSTOM: Watch = Watch::Custom(Interest::READABLE.add(Interest::WRITABLE));
+const CUSTOM: Watch = Watch::Custom(Interest::READABLE.union(Interest::WRITABLE));
 
 impl Rig {
     fn new(capabilities: Capabilities) -> Rig {
-        Rig::looking_out(capabilities, Duration::ZERO, false)
+        Rig::with_spin(capabilities, Duration::ZERO, false, None)
     }
 
-    /// A driver that looks out for other threads for so long.
-    fn looking_out(capabilities: Capabilities, spin: Duration, precise_timers: bool) -> Rig {
+    /// Makes a driver that spins for so long.
+    fn with_spin(
+        capabilities: Capabilities,
+        spin: Duration,
+        precise_timers: bool,
+        slack: Option<Duration>,
+    ) -> Rig {
         // Places that no runtime of the other tests reaches.
         static PLACE: AtomicU16 = AtomicU16::new(30_000);
         let notifications = std::sync::Arc::new(Notifications::default());
@@ -223,12 +258,13 @@ impl Rig {
         let driver = Driver::new(Parts {
             id: RuntimeId::new(PLACE.fetch_add(1, Ordering::SeqCst), 1),
             backend: Box::new(backend),
-            unparker: Unparker::new(notifier),
+            parker: Parker::new(notifier, spin),
             event_capacity: 16,
-            timer_tick: Duration::from_nanos(1),
-            spin,
+            clock: Clock::new(Source::new(), Duration::from_nanos(1)),
             precise_timers,
+            timer_slack: slack,
             keys: KeyWakers {
+                report_panic: |payload| REPORTED.with_borrow_mut(|panics| panics.push(payload)),
                 vtable: &KEYS,
                 wake: wake_key,
                 min_key: MIN_KEY,
@@ -250,11 +286,17 @@ impl Rig {
         self.driver.register(self.here.as_fd(), watch).unwrap()
     }
 
+    /// Returns a descriptor to close with a registration.
+    fn closing(&self, lent: bool) -> Closing {
+        let fd = self.here.try_clone().unwrap().into();
+        Closing { fd, lent }
+    }
+
     fn end(&self, token: Token) {
         self.driver.deregister(token, None).unwrap();
     }
 
-    /// What was asked of the mechanism since the last call.
+    /// Returns the calls of the backend since the last call.
     fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.script.borrow_mut().calls)
     }
@@ -263,13 +305,13 @@ impl Rig {
         self.script.borrow_mut().steps.push_back(step);
     }
 
-    /// One turn without waiting.
+    /// Makes one turn without waiting.
     fn turn(&self) {
         self.driver.turn(Some(Duration::ZERO)).unwrap();
     }
 
-    /// One turn that brings these events.
-    fn deliver(&self, events: &[(Token, Readiness)]) {
+    /// Makes one turn that brings these events.
+    fn deliver(&self, events: &[(Token, Ready)]) {
         self.next(Step::Events(events.to_vec()));
         self.turn();
     }
@@ -282,12 +324,13 @@ impl Rig {
     fn poll_named(
         &self,
         token: Token,
-        id: &mut u32,
+        id: &mut u64,
         interest: Interest,
         waker: &Waker,
     ) -> Poll<io::Result<Seen>> {
         let cx = Context::from_waker(waker);
-        self.driver.poll_ready_named(token, id, interest, &cx)
+        self.driver
+            .poll_ready_named(token, id, interest, ending_bits(interest), &cx)
     }
 
     /// Waits in one direction, which is not ready.
@@ -296,12 +339,12 @@ impl Rig {
         assert!(polled.is_pending(), "{direction:?}: {polled:?}");
     }
 
-    /// What is cached.
+    /// Returns what is cached.
     fn seen(&self, token: Token) -> Seen {
         self.driver.cached(token).unwrap()
     }
 
-    fn cached(&self, token: Token) -> Readiness {
+    fn cached(&self, token: Token) -> Ready {
         self.seen(token).readiness
     }
 
@@ -313,28 +356,29 @@ impl Rig {
         self.notifications.0.load(Ordering::SeqCst)
     }
 
-    /// A message of another thread that waits.
+    /// Returns the message of a remote thread that waits.
     fn arm(&self, token: Token, direction: Direction, waker: Waker) -> Message {
         Message::Arm {
             token,
             direction,
             waker,
+            again: None,
         }
     }
 
-    /// Sends and handles it at once.
+    /// Sends a message and handles it at once.
     fn send(&self, message: Message) {
         assert!(self.remote().push(message).is_ok());
         self.driver.handle_messages();
     }
 }
 
-/// A deadline that has come, and that no driver has seen yet.
+/// Returns a deadline that has come, and that no driver has seen yet.
 fn now() -> Moment {
     Moment::now()
 }
 
-/// A deadline that does not come.
+/// Returns a deadline that does not come.
 fn later() -> Moment {
     Moment::after(Duration::from_secs(3600))
 }

@@ -1,28 +1,36 @@
-//! Wakers stored as one word.
+//! [`Wakers`] and [`WakerSlot`] store a waker as one word.
 //!
-//! The runtime's own wakers are keys (`task/waker.rs`): they hold nothing, and waking one is a call with an integer. A
-//! slot stores such a key as it is. Any other waker goes into a side table, and the slot holds its index. So a
-//! registration or a timer pays 8 bytes for a waiter, and storing the same task's waker again is one comparison.
+//! The runtime's own wakers are keys (`task/key.rs`): they own nothing, and waking one is a call
+//! with an integer. A slot stores such a key as it is. Any other waker goes into a side table, and
+//! the slot holds its index. So a registration or a timer pays 8 bytes for a waiter, and storing
+//! the same task's waker again is one comparison.
 //!
-//! The reactor does not know tasks; [`KeyWakers`], given to it by the runtime, says how to recognise and wake a key.
+//! The reactor does not know tasks. The runtime gives it [`KeyWakers`], which recognizes and wakes
+//! keys.
 //!
-//! Cloning, dropping and waking a foreign waker runs foreign code, so none of it happens while the table is borrowed:
-//! [`Wakers::store`] clones before it borrows, and hands a displaced waker back out.
+//! Cloning, dropping and waking a foreign waker runs foreign code, so none of it happens while the
+//! table is borrowed: [`Wakers::store`] clones before it borrows, and a replaced waker is returned
+//! to the caller.
 
+use crate::budget;
+use crate::panics::{Payload, catch};
 use slab::Slab;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::task::{RawWakerVTable, Waker};
 
-/// How to recognise wakers that are keys, and how to wake one.
+/// Recognizes wakers that are keys, and wakes them.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyWakers {
-    /// Such wakers have this vtable.
+    /// The vtable of such wakers.
     pub(crate) vtable: &'static RawWakerVTable,
-    /// Wakes by key. Runs no foreign code but the `Notify` of another runtime, when the key is of one that sleeps: a user's
-    /// own must not use this runtime's sockets or timers.
+    /// Wakes by key, and never panics. Runs no foreign code except the `Notify` of another runtime,
+    /// if the key belongs to one that sleeps. A custom `Notify` must not use this runtime's sockets
+    /// or timers.
     pub(crate) wake: fn(usize),
-    /// No key is smaller: smaller numbers are free to mean something else.
+    /// The smallest key. Smaller numbers may have other meanings.
     pub(crate) min_key: usize,
+    /// Reports a panic of foreign code that must not unwind from where it ran, such as from a drop.
+    pub(crate) report_panic: fn(Payload),
 }
 
 impl std::fmt::Debug for KeyWakers {
@@ -33,7 +41,8 @@ impl std::fmt::Debug for KeyWakers {
     }
 }
 
-/// One stored waker: 0 for none, a key from `min_key` on, else an index into the table, plus one.
+/// One stored waker: 0 for none, a key from `min_key` on, otherwise an index into the table, plus
+/// one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct WakerSlot(usize);
 
@@ -46,11 +55,12 @@ impl WakerSlot {
     }
 }
 
-/// The table of foreign wakers, and the means to wake both kinds.
-#[derive(Debug)]
+/// The table of foreign wakers, with the functions that wake both kinds.
 pub(crate) struct Wakers {
     keys: KeyWakers,
     foreign: RefCell<Slab<Waker>>,
+    /// An empty vector, kept for its capacity between two lists of foreign wakers.
+    room: Cell<Vec<Waker>>,
 }
 
 impl Wakers {
@@ -58,10 +68,11 @@ impl Wakers {
         Wakers {
             keys,
             foreign: RefCell::new(Slab::new()),
+            room: Cell::default(),
         }
     }
 
-    /// The key behind one of the runtime's own wakers.
+    /// Returns the key of a waker, if it is one of the runtime's own.
     #[inline]
     fn key(&self, waker: &Waker) -> Option<usize> {
         std::ptr::eq(waker.vtable(), self.keys.vtable).then(|| waker.data().addr())
@@ -76,7 +87,6 @@ impl Wakers {
         }
     }
 
-    #[inline(never)]
     fn holds_foreign(&self, slot: WakerSlot, waker: &Waker) -> bool {
         (1..self.keys.min_key).contains(&slot.0) && {
             let foreign = self.foreign.borrow();
@@ -86,23 +96,33 @@ impl Wakers {
         }
     }
 
-    /// The slot for a waker that is a key: storing it runs no foreign code, so it may be done under a borrow.
+    /// Returns the slot for a waker that is a key. That runs no foreign code, so it is allowed
+    /// under a borrow.
     #[inline]
     pub(crate) fn key_slot(&self, waker: &Waker) -> Option<WakerSlot> {
         self.key(waker).map(WakerSlot)
     }
 
-    /// Turns a waker into what a slot holds. A foreign one is cloned and entered in the table, so the slot must be
-    /// emptied by [`take`](Wakers::take) in the end. The caller has nothing borrowed.
+    /// Stores a waker. Clones a foreign one into the table, so the slot must be emptied by
+    /// [`take`](Wakers::take) in the end. The caller must have nothing borrowed.
     #[inline]
     pub(crate) fn store(&self, waker: &Waker) -> WakerSlot {
         match self.key(waker) {
             Some(key) => WakerSlot(key),
-            None => self.store_foreign(waker.clone()),
+            None => self.store_clone(waker),
         }
     }
 
-    /// As [`store`](Wakers::store) for a waker that is already ours to keep: runs no foreign code.
+    #[cold]
+    fn store_clone(&self, waker: &Waker) -> WakerSlot {
+        let clone = {
+            let _unbound = budget::unbound();
+            waker.clone()
+        };
+        self.store_foreign(clone)
+    }
+
+    /// As [`store`](Wakers::store), for an owned waker: runs no foreign code.
     pub(crate) fn store_owned(&self, waker: Waker) -> WakerSlot {
         match self.key(&waker) {
             Some(key) => WakerSlot(key),
@@ -120,13 +140,13 @@ impl Wakers {
         WakerSlot(index + 1)
     }
 
-    /// The key in a slot, if there is one.
+    /// Returns the key in a slot, if it holds one.
     #[inline]
     pub(crate) fn as_key(&self, slot: WakerSlot) -> Option<usize> {
         (slot.0 >= self.keys.min_key).then_some(slot.0)
     }
 
-    /// Takes a foreign waker out of the table; of a key nothing is left.
+    /// Takes a foreign waker out of the table. Returns `None` for a key.
     #[inline]
     pub(crate) fn take(&self, slot: WakerSlot) -> Option<Waker> {
         if slot.is_empty() || self.as_key(slot).is_some() {
@@ -135,19 +155,42 @@ impl Wakers {
         Some(self.take_foreign(slot))
     }
 
-    #[inline(never)]
     fn take_foreign(&self, slot: WakerSlot) -> Waker {
         self.foreign.borrow_mut().remove(slot.0 - 1)
     }
 
-    /// Wakes by key: runs no foreign code.
+    /// Returns an empty vector for a list of foreign wakers.
+    pub(crate) fn take_room(&self) -> Vec<Waker> {
+        self.room.take()
+    }
+
+    /// Keeps an empty vector for the next list.
+    pub(crate) fn keep_room(&self, room: Vec<Waker>) {
+        debug_assert!(room.is_empty());
+        self.room.set(room);
+    }
+
+    /// Wakes by key; see [`KeyWakers::wake`] for what that may run.
     #[inline]
     pub(crate) fn wake_key(&self, key: usize) {
         (self.keys.wake)(key);
     }
 
-    /// How many foreign wakers are stored.
-    #[cfg(test)]
+    /// Runs foreign code, such as the drop of a foreign waker, and reports its panic.
+    #[cold]
+    pub(crate) fn guard(&self, f: impl FnOnce()) {
+        let _unbound = budget::unbound();
+        catch(f).unwrap_or_else(self.keys.report_panic);
+    }
+
+    /// Reports a panic of foreign code, which goes to the runtime's policy.
+    #[cold]
+    pub(crate) fn report_panic(&self, panic: Payload) {
+        (self.keys.report_panic)(panic);
+    }
+
+    /// Returns how many foreign wakers are stored.
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn foreign_len(&self) -> usize {
         self.foreign.borrow().len()
     }

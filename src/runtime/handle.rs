@@ -1,17 +1,23 @@
-//! [`Handle`]: what other threads use of a runtime.
+//! [`Handle`]: a reference to a runtime for other threads.
 
-use super::context;
+use super::context::{self, InLoop};
 use super::shared::Shared;
+use crate::blocking::{Pool, TrySpawnBlockingError};
 use crate::reactor::registration::NO_RUNTIME;
 use crate::sync::Arc;
-use crate::task::JoinHandle;
+use crate::task::{IN_CHILD, JoinHandle, block_thread_on};
 use std::fmt;
 use std::future::Future;
-use std::panic::Location;
+use std::io;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 
-/// A reference to a runtime for any thread: spawns `Send` futures on it and tells it to stop.
+/// A reference to a runtime that any thread can use: it spawns `Send` futures and closures that
+/// block, waits for futures, and stops the loop.
 ///
-/// It keeps nothing alive: when the runtime has been dropped, spawning gives a [`JoinHandle`] that fails at once.
+/// It does not keep the runtime alive. After the runtime was dropped, [`spawn`](Handle::spawn)
+/// drops the future and returns a [`JoinHandle`] that fails at once.
+///
+/// # Examples
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -31,46 +37,194 @@ pub struct Handle {
     pub(super) shared: Arc<Shared>,
 }
 
+// No foreign code runs while its locks are held, so a panic leaves its data consistent.
+impl UnwindSafe for Handle {}
+impl RefUnwindSafe for Handle {}
+
 impl Handle {
-    /// The handle of the runtime that this thread is in.
+    /// Returns the handle of the current runtime of this thread.
     ///
     /// # Panics
     ///
-    /// When it is in none.
+    /// If this thread is not inside a runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::Handle;
+    ///
+    /// assert!(Handle::try_current().is_none());
+    /// reveille::block_on(async {
+    ///     let handle = Handle::current();
+    ///     assert_eq!(handle.name(), None);
+    ///     assert_eq!(handle.spawn(async { 7 }).await.unwrap(), 7);
+    /// });
+    /// ```
     #[track_caller]
     pub fn current() -> Handle {
-        // A closure would put its own line into the message.
+        // Not `unwrap_or_else`: in a closure the message would have the wrong line.
         match Handle::try_current() {
             Some(handle) => handle,
             None => panic!("{NO_RUNTIME}"),
         }
     }
 
-    /// The handle of the runtime that this thread is in, if it is in one.
+    /// Returns the handle of the current runtime of this thread, or `None`.
+    /// [`current`](Handle::current) has an example.
     pub fn try_current() -> Option<Handle> {
-        context::CURRENT.with(|local| {
-            local.map(|local| Handle {
-                shared: local.shared.clone(),
-            })
-        })
+        context::shared().map(|shared| Handle { shared })
     }
 
-    /// Spawns a future on the runtime, from any thread. It is polled and dropped on the runtime's thread.
+    /// Spawns a future on the runtime, from any thread. The future is polled and dropped on the
+    /// runtime's thread.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.shared.tasks.spawn(future, Some(Location::caller()))
+        let (tasks, place) = (&self.shared.tasks, Some(Location::caller()));
+        boxed_if_large!(F, future => tasks.spawn(future, place))
     }
 
-    /// Makes [`Runtime::run`](super::Runtime::run) return, the running one or else the next. It cannot end a
-    /// `block_on`, which owes an output.
+    /// Runs a closure on a thread that may block, as [`spawn_blocking`](crate::spawn_blocking)
+    /// does, from any thread.
     ///
-    /// The tasks stay as they are and go on with the next `block_on` or `run`; dropping the runtime drops them, and with
-    /// them their sockets. So a server ends gracefully in three steps: it stops, accepts no more, and gives the
-    /// connections some time.
+    /// After the runtime was dropped, this drops the closure and returns a [`JoinHandle`] that
+    /// fails at once.
+    ///
+    /// # Panics
+    ///
+    /// If the pool has no thread and the system cannot create one. In the child of a fork.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let sum = runtime.handle().spawn_blocking(|| 1 + 2);
+    /// assert_eq!(sum.wait()?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, f: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        match self.spawn_or_fail(f) {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// As [`spawn_blocking`](Handle::spawn_blocking), but returns an error where that panics.
+    pub(crate) fn spawn_or_fail<F, R>(&self, f: F) -> io::Result<JoinHandle<R>>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let wrap = |f| context::remotely(&self.shared, f);
+        self.shared.blocking.spawn(f, wrap).map_err(io::Error::from)
+    }
+
+    /// Runs a closure on a thread that may block, if one is free or may be created now.
+    ///
+    /// Otherwise it returns an error with the closure, where
+    /// [`spawn_blocking`](Handle::spawn_blocking) would put it into the queue.
+    /// [`TrySpawnBlockingError`] has an example.
+    ///
+    /// # Errors
+    ///
+    /// If all threads are busy, if the system cannot create a thread, if the runtime was dropped,
+    /// and in the child of a fork.
+    pub fn try_spawn_blocking<F, R>(&self, f: F) -> Result<JoinHandle<R>, TrySpawnBlockingError<F>>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let spawned = self
+            .shared
+            .blocking
+            .try_spawn(f, |f| context::remotely(&self.shared, f));
+        spawned.map_err(|(refusal, f)| TrySpawnBlockingError::new(refusal, f))
+    }
+
+    /// Returns the pool that [`spawn_blocking`](crate::spawn_blocking) uses: to observe it, or for
+    /// [`Builder::blocking_pool`](crate::Builder::blocking_pool) of another runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let pool = runtime.handle().blocking_pool();
+    /// assert_eq!((pool.threads(), pool.queued()), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn blocking_pool(&self) -> Pool {
+        self.shared.blocking.pool()
+    }
+
+    /// Runs a future to its end on a thread that does not own the runtime, while the owner runs the
+    /// loop. The thread is parked while the future waits.
+    ///
+    /// The future need not be `Send`. In it [`Handle::current`] returns this handle and
+    /// [`spawn_blocking`](crate::spawn_blocking) works. It can use sockets and timers that exist.
+    /// [`spawn`](crate::spawn()), new sockets and new timers need the thread of the loop: put them
+    /// into a future for [`Handle::spawn`].
+    ///
+    /// # Panics
+    ///
+    /// If this thread owns the runtime, or is inside a running runtime, because it would block the
+    /// loop. In the child of a fork, if the runtime is one of the parent's. If the future panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::Handle;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let handle = runtime.handle();
+    /// let thread = std::thread::spawn(move || {
+    ///     let sum = handle.block_on(async {
+    ///         let task = Handle::current().spawn(async { 1 + 2 });
+    ///         task.await.unwrap() + 4
+    ///     });
+    ///     handle.stop();
+    ///     sum
+    /// });
+    /// runtime.run()?;
+    /// assert_eq!(thread.join().unwrap(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _in_loop = InLoop::blocking("`Handle::block_on`");
+        let tasks = &self.shared.tasks;
+        assert!(!tasks.is_of_parent(), "{IN_CHILD}");
+        assert!(
+            !tasks.is_owner(),
+            "`Handle::block_on` was called on the thread that owns the runtime: it would not run the loop; use \
+             `Runtime::block_on`"
+        );
+        boxed_if_large!(F, future => context::enter_remote(&self.shared, || block_thread_on(future)))
+    }
+
+    /// Makes [`Runtime::run`](super::Runtime::run) return: the current call, or else the next one.
+    /// It does not end a `block_on`, which has to return an output.
+    ///
+    /// The tasks stay in the runtime and continue with the next `block_on` or `run`. Dropping the
+    /// runtime drops them, together with their sockets.
+    ///
+    /// # Examples
+    ///
+    /// A server shuts down gracefully in three steps: it stops the loop, stops accepting, and gives
+    /// the connections some time to end.
     ///
     /// ```
     /// use reveille::net::TcpListener;
@@ -110,7 +264,7 @@ impl Handle {
     ///     runtime.block_on(async {
     ///         let deadline = now() + Duration::from_secs(5);
     ///         for connection in connections.take() {
-    ///             // Who is not done by then ends with the runtime.
+    ///             // A connection that has not ended by then is dropped with the runtime.
     ///             timeout_at(deadline, connection).await.ok();
     ///         }
     ///     });
@@ -123,7 +277,7 @@ impl Handle {
         self.shared.stop();
     }
 
-    /// The runtime's name, if it was given one.
+    /// Returns the name of the runtime, if [`Builder::name`](crate::Builder::name) has set one.
     pub fn name(&self) -> Option<&str> {
         self.shared.name.as_deref()
     }

@@ -1,18 +1,20 @@
-//! What the owner thread holds of a runtime, and the loop over it.
+//! [`Local`]: the part of a runtime that its own thread owns, and the loop over it.
 //!
 //! ```text
-//! loop:  a batch of polls (at most `event_interval`, or TIME_SLICE)
-//!        -> what other threads have sent, if they said so
-//!        -> a turn of the driver: without waiting while a task is runnable, else until something happens
+//! loop:  a batch of polls (`batch.rs`: at most `event_interval`, fewer if they are expensive)
+//!        -> a turn of the driver: waits for events if no task is runnable
+//!           and no other thread has sent anything
+//!        -> the messages of other threads, and panics that no handle reports
 //! ```
 
+use super::batch::{Batch, Pace};
 use super::builder::{Hook, UnhandledPanic};
 use super::shared::Shared;
-use crate::budget;
+use crate::panics::Payload;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 use crate::sync::Arc;
-use crate::task::{Outcome, Payload, RootKey, Runner, Tasks};
+use crate::task::{Outcome, RootKey, Runner, Tasks};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -20,168 +22,237 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// A batch of polls ends after this long even if `event_interval` polls have not been made: cheap polls are counted,
-/// expensive ones are timed. Looked at every `POLLS_PER_CLOCK` polls, so that the clock costs nothing per poll.
-const TIME_SLICE: Duration = Duration::from_micros(100);
-
-/// Polls between two readings of the clock.
-const POLLS_PER_CLOCK: u32 = 32;
-
 /// The owner's part of a runtime.
 pub(crate) struct Local {
     pub(super) shared: Arc<Shared>,
     pub(super) tasks: Tasks,
     pub(super) driver: Driver,
     pub(super) event_interval: u32,
+    pub(super) pace: Pace,
     pub(super) on_park: Option<Hook>,
     pub(super) on_unpark: Option<Hook>,
     pub(super) unhandled_panic: UnhandledPanic,
-    /// Inside `block_on`, `run` or `turn` of this very runtime.
+    /// Whether a paused clock may jump to the next deadline.
+    #[cfg(feature = "test-util")]
+    pub(super) auto_advance: bool,
+    /// The thread is inside `block_on`, `run` or `turn` of this runtime.
     pub(super) looping: Cell<bool>,
 }
 
 impl Local {
-    /// Runs the loop until `future` is done.
+    /// Runs the loop until `future` has ended.
     pub(super) fn drive<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
+        let runner = Runner::new(&self.tasks);
+        // So that a program of many short calls handles the messages of other threads.
+        self.catch_up(&mut None);
         let root = Root::new(&self.tasks);
+        let mut batch = self.new_batch();
+        // Tasks that were queued earlier come before the root in the queue. So the first batch
+        // polls each of these once, and ends after the root. A root that is ready at once needs no
+        // turn of the driver, and if a root yields once, there is a turn before anything is polled
+        // again.
+        let mut first = true;
         loop {
-            let polled = self.batch(|runner| runner.poll_root(root.key(), future.as_mut()));
-            if let Poll::Ready(output) = polled {
+            self.run_until_root(&runner, &mut batch);
+            if let Poll::Ready(output) = runner.poll_root(root.key(), future.as_mut()) {
+                self.report_kept_panics();
                 return output;
             }
-            self.look(None)
-                .unwrap_or_else(|error| panic!("the event loop failed: {error}"));
+            if first {
+                first = false;
+                batch.end();
+            }
         }
     }
 
-    /// Runs the loop until someone asks it to stop.
-    pub(super) fn run(&self) -> io::Result<()> {
+    /// Polls tasks and makes turns of the driver until the root is the next to be polled.
+    ///
+    /// Separate from `drive`, which is compiled once for each type of future.
+    #[inline(never)]
+    fn run_until_root(&self, runner: &Runner<'_>, batch: &mut Batch) {
         loop {
-            let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
-            // Before the flag is looked at: whoever sets it after that ends the sleep.
-            self.catch_up();
+            let outcome = runner.run(batch.polls());
+            if outcome == Outcome::Root {
+                return;
+            }
+            if !self.handle_outcome(outcome, batch) {
+                // If other threads have sent messages since the last turn, this turn does not wait,
+                // and they are handled at its end. To check for them here as well would cost 10 of
+                // 670 instructions a turn.
+                self.turn_driver(batch.reading(), None)
+                    .unwrap_or_else(|error| panic!("the event loop failed: {error}"));
+                *batch = self.new_batch();
+            }
+        }
+    }
+
+    /// Runs the loop until `Handle::stop` is called.
+    pub(super) fn run(&self) -> io::Result<()> {
+        let runner = Runner::new(&self.tasks);
+        loop {
+            let mut reading = self.run_tasks(&runner);
+            // Before the flag is read, because a thread that sets the flag later ends the next
+            // wait.
+            self.catch_up(&mut reading);
             if self.shared.take_stop() {
-                // What was sent before the stop is the runtime's: a spawn that came since the look above is queued.
-                self.catch_up();
+                // Messages that were sent before the stop are handled: a spawn is queued.
+                self.catch_up(&mut reading);
                 return Ok(());
             }
-            self.pass(None)?;
+            self.turn_driver(reading, None)?;
         }
     }
 
-    /// One turn for a host: what is runnable, one look at the driver of at most `limit`, and what that made runnable.
+    /// Makes one turn for a host: runs what is runnable, makes a turn of the driver that takes at
+    /// most `limit`, and runs what that made runnable.
     pub(super) fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
-        let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
-        self.look(limit)?;
-        let _no_root: Poll<()> = self.batch(|_| Poll::Pending);
-        if self.driver.take_notified() {
-            self.handle_messages();
-        }
+        let runner = Runner::new(&self.tasks);
+        let mut reading = self.run_tasks(&runner);
+        self.catch_up(&mut reading);
+        self.turn_driver(reading, limit)?;
+        self.run_tasks(&runner);
+        self.catch_up(&mut None);
         Ok(())
     }
 
-    /// Polls what is runnable, up to the bounds of a batch. `root` polls the root future when its turn has come.
     #[inline]
-    fn batch<T>(&self, mut root: impl FnMut(&Runner<'_>) -> Poll<T>) -> Poll<T> {
-        let runner = self.tasks.runner();
-        let mut left = self.event_interval;
-        let mut started = None;
-        while left != 0 {
-            let mut polls = left.min(POLLS_PER_CLOCK);
-            left -= polls;
-            loop {
-                match runner.run(&mut polls) {
-                    Outcome::Done => break,
-                    Outcome::Idle => return Poll::Pending,
-                    Outcome::Root => {
-                        if let Poll::Ready(output) = root(&runner) {
-                            return Poll::Ready(output);
-                        }
-                    }
-                    Outcome::DetachedPanic => self.report_panics(),
-                }
-            }
-            let now = Moment::now();
-            if now.since(*started.get_or_insert(now)) > TIME_SLICE {
-                break;
+    fn new_batch(&self) -> Batch {
+        Batch::new(self.event_interval)
+    }
+
+    /// Makes one batch of polls without a root. Returns the reading of the clock after it, if it
+    /// was read.
+    fn run_tasks(&self, runner: &Runner<'_>) -> Option<Moment> {
+        let mut batch = self.new_batch();
+        loop {
+            let outcome = runner.run(batch.polls());
+            if !self.handle_outcome(outcome, &mut batch) {
+                return batch.reading();
             }
         }
-        Poll::Pending
     }
 
-    /// Catches up with the other threads and makes a pass over the driver.
-    fn look(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.catch_up();
-        self.pass(limit)
+    /// Handles the outcome of a run of polls. Returns whether the batch continues.
+    #[inline]
+    fn handle_outcome(&self, outcome: Outcome, batch: &mut Batch) -> bool {
+        match outcome {
+            Outcome::Done => batch.end_stretch(&self.pace, !self.is_runnable(), Moment::monotonic),
+            Outcome::Idle => batch.end_stretch(&self.pace, true, Moment::monotonic),
+            Outcome::DetachedPanic => {
+                self.report_panics();
+                true
+            }
+            // Only `drive` has a root, and polls it itself.
+            Outcome::Root => false,
+        }
     }
 
-    /// Does what is owed between two batches: panics are reported, and other threads are heard if they said something.
-    fn catch_up(&self) {
+    /// Does the work between two batches: handles the messages of other threads, and reports
+    /// panics, including those that came with the messages. If there was any, `reading` is dropped,
+    /// because the work may take any time.
+    #[inline]
+    fn catch_up(&self, reading: &mut Option<Moment>) {
+        if self.driver.take_notified() {
+            *reading = None;
+            self.handle_messages();
+        }
+        if self.tasks.has_panics() {
+            *reading = None;
+            self.report_panics();
+        }
+    }
+
+    /// Makes a turn of the driver, then catches up. Waits for at most `limit`, and not at all while
+    /// a task is runnable or a panic is to be reported. `reading` is the present, if it is known.
+    ///
+    /// The hooks run around a wait. The first one may wake a task, so the queue is checked after
+    /// it.
+    #[inline]
+    fn turn_driver(
+        &self,
+        mut reading: Option<Moment>,
+        mut limit: Option<Duration>,
+    ) -> io::Result<()> {
+        let waits = !self.is_runnable() && !self.tasks.has_panics();
+        let mut is_idle = waits;
+        if !waits {
+            limit = Some(Duration::ZERO);
+        } else if let Some(hook) = &self.on_park {
+            reading = None;
+            hook();
+            self.report_kept_panics();
+            if self.is_runnable() {
+                limit = Some(Duration::ZERO);
+                is_idle = false;
+            }
+        }
+        self.wait(reading, limit, is_idle)?;
+        if waits {
+            if let Some(hook) = &self.on_unpark {
+                hook();
+            }
+        }
+        self.catch_up(&mut None);
+        Ok(())
+    }
+
+    /// Handles the messages of other threads to the driver and to the tasks.
+    fn handle_messages(&self) {
+        self.driver.handle_messages();
+        self.tasks.handle_messages();
+    }
+
+    /// Reports panics that no handle reports: of a detached task, of a foreign waker, of the drop
+    /// of an output.
+    #[cold]
+    fn report_panics(&self) {
+        while let Some(payload) = self.tasks.take_panic() {
+            self.report_panic(payload, true);
+        }
+    }
+
+    /// Calls `report_panics` if there are any panics.
+    #[inline]
+    fn report_kept_panics(&self) {
         if self.tasks.has_panics() {
             self.report_panics();
         }
-        if self.driver.take_notified() {
-            self.handle_messages();
+    }
+
+    /// Ends a call of the loop. Reports panics that are still kept when the call unwinds or returns
+    /// an error, so that none comes out of a later call.
+    pub(super) fn end_call(&self) {
+        if self.tasks.has_panics() {
+            self.report_last_panics(None);
         }
     }
 
-    /// Looks at the driver: without waiting while a task is runnable, else for at most `limit`.
-    fn pass(&self, limit: Option<Duration>) -> io::Result<()> {
-        if self.is_runnable() {
-            self.driver.turn(Some(Duration::ZERO))?;
-        } else {
-            self.wait(limit)?;
-        }
-        if self.driver.take_notified() {
-            self.handle_messages();
-        }
-        Ok(())
-    }
-
-    /// Waits, with the hooks around it. A hook may wake a task: the queue is looked at again after each.
-    fn wait(&self, mut limit: Option<Duration>) -> io::Result<()> {
-        // What the last poll left over would otherwise bound the hooks and foreign wakers that run now.
-        budget::refill(budget::UNLIMITED);
-        if let Some(hook) = &self.on_park {
-            hook();
-            if self.is_runnable() {
-                limit = Some(Duration::ZERO);
-            }
-        }
-        self.driver.turn(limit)?;
-        if let Some(hook) = &self.on_unpark {
-            hook();
-        }
-        Ok(())
-    }
-
-    /// Takes what other threads have sent to either layer.
-    fn handle_messages(&self) {
-        self.driver.handle_messages();
-        self.tasks.drain_remote();
-    }
-
-    /// Panics that no handle will see: of a detached task, of a foreign waker, of an output that nobody wanted.
-    #[cold]
-    pub(super) fn report_panics(&self) {
+    /// Reports all panics at the end of the runtime, and `last`. It does not panic, because the
+    /// runtime is being dropped.
+    pub(super) fn report_last_panics(&self, last: Option<Payload>) {
         while let Some(payload) = self.tasks.take_panic() {
-            self.report_panic(payload);
+            self.report_panic(payload, false);
+        }
+        if let Some(payload) = last {
+            self.report_panic(payload, false);
         }
     }
 
-    pub(super) fn report_panic(&self, payload: Payload) {
-        self.unhandled_panic.handle(payload, self.name());
+    fn report_panic(&self, payload: Payload, may_unwind: bool) {
+        self.unhandled_panic
+            .handle(payload, self.name(), may_unwind);
     }
 
     #[inline]
-    fn is_runnable(&self) -> bool {
+    pub(super) fn is_runnable(&self) -> bool {
         self.tasks.queued() != 0
     }
 
-    /// When the host must call `turn` again at the latest, though nothing is readable.
+    /// The latest time at which a host must call `turn` again, if nothing becomes readable.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        if self.is_runnable() || self.driver.is_notified() {
-            return Some(clock::now());
+        let is_due = self.is_runnable() || self.driver.is_notified() || self.tasks.has_panics();
+        if is_due || self.will_jump() {
+            return Some(clock::monotonic());
         }
         self.driver.next_deadline()
     }
@@ -199,10 +270,10 @@ impl std::fmt::Debug for Local {
     }
 }
 
-/// The root future's place in the run queue, given back also on unwind.
+/// The slot of the root, which is released also on unwind.
 struct Root<'a> {
     tasks: &'a Tasks,
-    /// Taken by the drop alone.
+    /// Taken only by the drop.
     key: Option<RootKey>,
 }
 
@@ -216,9 +287,7 @@ impl<'a> Root<'a> {
 
     #[inline]
     fn key(&self) -> &RootKey {
-        self.key
-            .as_ref()
-            .expect("the key is taken by the drop alone")
+        self.key.as_ref().expect("only the drop takes the key")
     }
 }
 

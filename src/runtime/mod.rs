@@ -1,54 +1,74 @@
-//! [`Runtime`]: the only place where tasks and the reactor meet.
+//! [`Runtime`]: an event loop and the tasks that run on it, set up by a [`Builder`], reached from
+//! other threads by a [`Handle`].
 //!
-//! One thread owns a runtime. While it is inside `block_on`, `run`, `turn` or `enter`, the runtime is its *current*
-//! one: `spawn` finds it, sockets and timers register with it, and wakers and handles take their short path. Everything
-//! else (another thread, or the same one between two `block_on` calls) reaches the runtime by messages.
+//! One thread owns a runtime. While the thread is inside `block_on`, `run`, `turn` or `enter`, the
+//! runtime is its *current* one: `spawn` adds tasks to it, sockets and timers register with it, and
+//! wakers and handles use it directly. All other code, on another thread or on the same thread
+//! between two calls, sends messages to the runtime.
 //!
-//! The loop itself is in `local.rs`, a handful of short functions.
+//! This is the only module where tasks and the reactor meet. The loop is in `local.rs`.
 
 #![forbid(unsafe_code)]
 
+/// Makes `$call` with a future of type `$F`, which is boxed first if it is large, because each call
+/// that moves the future may keep a copy in its frame, and threads have stacks of 2 MiB.
+///
+/// A debug build boxes every future, because it keeps one copy per branch of an `if`: with a branch
+/// for small futures only 640 KiB would fit on such a stack, not 896.
+macro_rules! boxed_if_large {
+    ($F:ident, $future:ident => $call:expr) => {{
+        #[cfg(debug_assertions)]
+        {
+            let $future = Box::pin($future);
+            $call
+        }
+        #[cfg(not(debug_assertions))]
+        if size_of::<$F>() > 16 << 10 {
+            let $future = Box::pin($future);
+            $call
+        } else {
+            $call
+        }
+    }};
+}
+
+mod batch;
+mod build;
 mod builder;
 mod context;
+mod functions;
 mod handle;
 mod local;
+mod paused;
 mod shared;
 mod spawner;
 
+pub use crate::blocking::{Pool, TrySpawnBlockingError};
 pub use builder::{Builder, UnhandledPanic};
+pub use functions::{block_on, spawn, spawn_blocking};
 pub use handle::Handle;
 
-use crate::backend;
 use crate::budget;
-use crate::reactor::driver::{Driver, Parts};
-use crate::reactor::parker::Unparker;
-use crate::reactor::registration::NO_RUNTIME;
-use crate::reactor::waker_slot::KeyWakers;
-use crate::sync::Arc;
-use crate::sys::syscall::failure;
-use crate::task::{self, JoinHandle, TaskInfo, Tasks};
+use crate::panics;
+use crate::task::{JoinHandle, TaskInfo};
 use context::InLoop;
 use local::Local;
-use shared::Shared;
-use std::borrow::Borrow;
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::pin;
-use std::task::Waker;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A single-threaded runtime: an event loop over fds and timers, and the tasks that run on it.
 ///
-/// It stays on the thread that made it. Futures need not be `Send`; other threads use its [`Handle`].
+/// It stays on the thread that created it, and futures need not be `Send`. Other threads use its
+/// [`Handle`].
 ///
-/// ```compile_fail,E0277
-/// let runtime = reveille::Runtime::new().unwrap();
-/// std::thread::spawn(move || runtime.block_on(async {})); // not `Send`: make it there, on that thread
-/// ```
+/// # Examples
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -62,18 +82,52 @@ use std::time::{Duration, Instant};
 /// # }
 /// ```
 ///
+/// A runtime is not `Send`: create it on the thread that runs it.
+///
+/// ```compile_fail,E0277
+/// let runtime = reveille::Runtime::new().unwrap();
+/// std::thread::spawn(move || runtime.block_on(async {}));
+/// ```
+///
 /// # Dropping
 ///
-/// Dropping the runtime drops its tasks, with it as the current runtime, then refuses what other threads send. Handles,
-/// sockets and join handles that are still around give a clear error from then on; a `Sleep` that waits panics.
+/// Dropping the runtime drops its tasks; meanwhile it is the current runtime of the thread. After
+/// that, sockets, handles and join handles that still exist return an error, and a `Sleep` that is
+/// not due panics when it is polled.
+///
+/// A task may drop a runtime other than the one that runs it.
+///
+/// Closures of [`spawn_blocking`] that have not begun are dropped. Those that have begun run to
+/// their end, and the drop does not wait for them.
+///
+/// # Waiting
+///
+/// When nothing is runnable, the loop waits in the kernel. After a wait that another thread has
+/// ended, it may first check for messages from other threads for up to 20 microseconds, which uses
+/// the processor. [`Builder::spin_before_park`] with `Duration::ZERO` turns this off.
+///
+/// # Fork
+///
+/// A runtime cannot be used in the child of a fork, because its kernel object is the parent's:
+/// `run` and `turn` return an error, and `block_on` panics if its future has to wait. The parent's
+/// runtime is not affected. Make a new runtime in the child. A callback loop can go on there:
+/// [`EventLoop::after_fork`](crate::event_loop::EventLoop::after_fork).
+///
+/// # Memory
+///
+/// The future and the output of a task are freed when they are dropped. The slots of tasks, timers
+/// and sockets are reused, and freed when the runtime is dropped: it keeps as many slots as were
+/// ever in use at once.
 pub struct Runtime {
-    local: Box<Local>,
-    /// A duplicate of the mechanism's descriptor, made when a host asks for it.
+    /// Each call that is inside the runtime holds another reference: see `Drop`.
+    local: Rc<Local>,
+    backend_name: Box<str>,
+    /// A duplicate of the mechanism's descriptor, made by the first call of `host_fd`.
     host_fd: OnceCell<OwnedFd>,
 }
 
 impl Runtime {
-    /// A runtime with the default settings; see [`Builder`] for others.
+    /// Creates a runtime with the default settings; [`Builder`] has the others.
     ///
     /// # Errors
     ///
@@ -82,111 +136,81 @@ impl Runtime {
         Builder::new().build()
     }
 
-    fn from_builder(builder: Builder) -> io::Result<Runtime> {
-        let backend = match builder.backend {
-            Some(backend) => backend,
-            None => backend::open(builder.kind, builder.event_capacity)?,
-        };
-        if !backend.capabilities().edge {
-            let text = format!(
-                "the backend {} lacks edge triggers, which a runtime needs",
-                backend.name()
-            );
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
-        let unparker = Unparker::new(backend.notifier());
-        let unpark = Waker::from(unparker.clone());
-        let tasks =
-            Tasks::new(unpark, builder.poll_budget, builder.inspection).ok_or_else(|| {
-                failure(
-                    io::ErrorKind::Other,
-                    "too many runtimes are alive in this process",
-                )
-            })?;
-        let keys = KeyWakers {
-            vtable: task::vtable(),
-            wake: task::wake_key,
-            min_key: task::MIN_KEY,
-        };
-        // Before the driver, whose drop on an unwind is long code.
-        let remote = tasks.remote().clone();
-        let shared = Shared::new(tasks.id(), builder.name, remote, unparker.clone());
-        let shared = Arc::new(shared);
-        let driver = Driver::new(Parts {
-            id: tasks.id(),
-            backend,
-            unparker,
-            event_capacity: builder.event_capacity,
-            timer_tick: builder.timer_tick,
-            precise_timers: builder.precise_timers,
-            spin: builder.spin_before_park,
-            keys,
-        })?;
-        let local = Box::new(Local {
-            shared,
-            tasks,
-            driver,
-            event_interval: builder.event_interval,
-            on_park: builder.on_park,
-            on_unpark: builder.on_unpark,
-            unhandled_panic: builder.unhandled_panic,
-            looping: Cell::new(false),
-        });
-        local.driver.suspend();
-        Ok(Runtime {
-            local,
-            host_fd: OnceCell::new(),
-        })
-    }
-
-    /// Runs the loop until `future` is done, and returns its output. Tasks that are not done by then stay, and go on
-    /// with the next call.
+    /// Runs the loop until `future` has ended, and returns its output.
+    ///
+    /// Tasks that have not ended by then stay in the runtime and continue with the next call.
     ///
     /// # Panics
     ///
-    /// When this thread is inside a running runtime already, this one or another; when the mechanism fails for good; and
-    /// with the future's own panic.
+    /// - This thread is already inside a running runtime, this one or another.
+    /// - The future panics.
+    /// - The mechanism fails permanently, or the future has to wait in the child of a fork.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let task = runtime.spawn(async { 40 });
+    /// assert_eq!(runtime.block_on(async { task.await.unwrap() + 2 }), 42);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        boxed_if_large!(F, future => self.block_on_small(future))
+    }
+
+    /// Moves the future several times, so it must not be large.
+    #[track_caller]
+    fn block_on_small<F: Future>(&self, future: F) -> F::Output {
         let _in_loop = InLoop::blocking("`block_on`");
         self.inside(|| {
+            // Pinned inside the closure, so that the future is dropped inside the runtime.
             let future = pin!(future);
             self.local.drive(future)
         })
     }
 
-    /// Runs the loop until [`Handle::stop`] is called, which may have been before.
+    /// Runs the loop until [`Handle::stop`] is called. Returns at once if it was called before.
+    ///
+    /// [`Handle`] has an example.
     ///
     /// # Errors
     ///
-    /// When the mechanism fails for good.
+    /// If the mechanism fails permanently, or in the child of a fork.
     ///
     /// # Panics
     ///
-    /// When this thread is inside a running runtime already.
+    /// If this thread is already inside a running runtime.
     #[track_caller]
     pub fn run(&self) -> io::Result<()> {
         let _in_loop = InLoop::blocking("`Runtime::run`");
         self.inside(|| self.local.run())
     }
 
-    /// Makes one turn, for a host that has a loop of its own: runs what is runnable, waits for fds and timers for at
-    /// most `limit` (`None`: until something happens; zero: not at all), and runs what that made runnable.
+    /// Makes one turn, for a host that has its own loop: runs the runnable tasks, waits for fds and
+    /// timers for at most `limit`, and runs the tasks that became runnable. `None` waits until
+    /// something happens, and zero does not wait.
     ///
-    /// A host calls it when [`as_fd`](Runtime::as_fd) is readable and when
+    /// A host calls it when [`host_fd`](Runtime::host_fd) is readable and when
     /// [`next_deadline`](Runtime::next_deadline) has come.
+    ///
+    /// Another thread ends the wait with `handle.spawn(async {})`: the turn runs that task and
+    /// returns.
     ///
     /// # Errors
     ///
-    /// When the mechanism fails for good.
+    /// If the mechanism fails permanently, or in the child of a fork.
     ///
     /// # Panics
     ///
-    /// When it is called from inside this runtime's own `turn`, `block_on` or `run`. Inside another runtime it may be.
+    /// If it is called from inside this runtime's own `turn`, `block_on` or `run`. A task of
+    /// another runtime may call it.
     ///
     /// # Examples
     ///
-    /// A host that sleeps in `poll(2)`:
+    /// A host that waits in `poll(2)`:
     ///
     /// ```
     /// use reveille::time::{Duration, now, sleep};
@@ -195,19 +219,19 @@ impl Runtime {
     /// fn main() -> std::io::Result<()> {
     ///     let runtime = reveille::Runtime::new()?;
     ///     let task = runtime.spawn(sleep(Duration::from_millis(1)));
-    ///     let fd = match runtime.as_fd() {
+    ///     let fd = match runtime.host_fd() {
     ///         Ok(fd) => fd.as_raw_fd(),
-    ///         // The mechanism in use has no kernel object: it cannot be hosted like this.
+    ///         // The mechanism has no kernel object, so a host cannot wait for it.
     ///         Err(error) if error.kind() == std::io::ErrorKind::Unsupported => return Ok(()),
     ///         Err(error) => return Err(error),
     ///     };
     ///     while !task.is_finished() {
-    ///         // Rounded up, for a host that comes too early comes again.
+    ///         // Rounded up, because a turn that comes too early has to be repeated.
     ///         let timeout = runtime.next_deadline().map_or(-1, |deadline| {
     ///             let left = deadline.saturating_duration_since(now());
     ///             left.as_nanos().div_ceil(1_000_000).min(60_000) as libc::c_int
     ///         });
-    ///         // The fds that the host itself waits for stand here too.
+    ///         // The host adds its own fds here.
     ///         let mut fds = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
     ///         // SAFETY: the entries are alive during the call.
     ///         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
@@ -222,23 +246,33 @@ impl Runtime {
         self.inside(|| self.local.turn(limit))
     }
 
-    /// When [`turn`](Runtime::turn) must be called again at the latest: now while a task is runnable, else the earliest
-    /// timer's deadline, else `None`.
+    /// Returns the latest time at which a host must call [`turn`](Runtime::turn) again; `turn` has
+    /// an example.
+    ///
+    /// That is now if a task is runnable or a panic has to be reported, else the deadline of the
+    /// earliest timer. `None`: a host may wait for [`host_fd`](Runtime::host_fd) without limit.
+    ///
+    /// It is an instant of [`Instant::now`]. While the runtime's clock is paused (feature
+    /// `test-util`), no timer has such an instant. The result is now if a turn would move the clock
+    /// to the next deadline.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.local.next_deadline()
     }
 
-    /// The kernel object behind the loop, for a host to wait on: readable when a [`turn`](Runtime::turn) has something
-    /// to do that is not a matter of time.
+    /// Returns the kernel object behind the loop, for a host to wait on: it is readable when
+    /// [`turn`](Runtime::turn) has work to do other than timers. `turn` has an example.
     ///
-    /// Watch this very fd rather than a duplicate of it: with event ports, to close any duplicate in this process ends
-    /// everything that is registered (`port_close`).
+    /// Watch this fd and not a duplicate of it: with event ports, closing a duplicate in this
+    /// process ends every registration of the loop.
     ///
     /// # Errors
     ///
-    /// `Unsupported` on a mechanism without a kernel object: epoll, kqueue, io_uring and event ports have one; poll, select,
-    /// real-time signals and /dev/poll have not. And when the system is out of descriptors.
-    pub fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+    /// `Unsupported` on a mechanism without a kernel object. epoll, kqueue, io_uring and event
+    /// ports have one; poll, select, real-time signals and /dev/poll have none. Any call fails in
+    /// the child of a fork, where the kernel object is the parent's, and if the system has no
+    /// descriptors left.
+    pub fn host_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        self.local.driver.check_forked()?;
         if let Some(fd) = self.host_fd.get() {
             return Ok(fd.as_fd());
         }
@@ -246,38 +280,60 @@ impl Runtime {
         Ok(self.host_fd.get_or_init(|| fd).as_fd())
     }
 
-    /// Runs `f` with this runtime as the thread's current one, without running the loop: for registering sockets and
-    /// spawning before it runs. A function takes the place of tokio's guard, which could be forgotten.
+    /// Runs `f` with this runtime as the thread's current one, without running the loop.
+    ///
+    /// Use it to register sockets and to spawn before the loop runs. It takes a closure, unlike
+    /// tokio's `enter`, which returns a guard that could be forgotten.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let task = runtime.enter(|| reveille::spawn(async { 7 }));
+    /// assert_eq!(runtime.block_on(task).unwrap(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        context::enter(&self.local, f)
+        let local = self.local.clone();
+        context::enter(&local, f)
     }
 
-    /// Spawns a future, which need not be `Send`; it runs when the loop runs.
+    /// Spawns a future, which need not be `Send`. It is polled when the loop runs;
+    /// [`block_on`](Runtime::block_on) has an example.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.local.tasks.spawn(future, Some(Location::caller()))
+        let (tasks, place) = (&self.local.tasks, Some(Location::caller()));
+        boxed_if_large!(F, future => tasks.spawn(future, place))
     }
 
-    /// A handle for other threads.
+    /// Returns a handle for other threads; [`Handle`] has an example.
     pub fn handle(&self) -> Handle {
         Handle {
             shared: self.local.shared.clone(),
         }
     }
 
-    /// What there is to say about the tasks that are alive or not yet joined, in no order. A walk over all of them, to look
-    /// inside with; [`Builder::inspection`] adds where each was spawned.
+    /// Returns a description of each task that has not ended or was not joined, in no particular
+    /// order.
+    ///
+    /// It visits all tasks, so it is meant for debugging. [`Builder::track_spawn_locations`] adds
+    /// where each was spawned.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// let runtime = reveille::Builder::new().inspection(true).build()?;
+    /// let runtime = reveille::Builder::new().track_spawn_locations(true).build()?;
     /// let task = runtime.spawn(std::future::pending::<()>());
     /// let seen = runtime.tasks();
     /// assert_eq!(seen[0].id(), task.id());
+    /// assert!(seen[0].is_queued() && !seen[0].is_finished());
     /// assert_eq!(seen[0].spawned_at().map(|place| place.file()), Some(file!()));
     /// # Ok(())
     /// # }
@@ -286,29 +342,42 @@ impl Runtime {
         self.local.tasks.inspect()
     }
 
-    /// The name of the mechanism in use, as `REVEILLE_BACKEND` spells it.
-    pub fn backend_name(&self) -> String {
-        self.local.driver.backend_name()
+    /// Returns the name of the mechanism in use, as in `REVEILLE_BACKEND`.
+    pub fn backend_name(&self) -> &str {
+        &self.backend_name
     }
 
-    /// Enters the runtime for a loop of its own.
+    /// Runs `f`, which runs this runtime's loop, inside the runtime.
     #[track_caller]
     fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
         assert!(
             !self.local.looping.replace(true),
-            "`Runtime::turn` was called inside this runtime's own loop, which runs its tasks already: `.await` or `spawn` \
-             the future, or call it where nothing of this runtime runs"
+            "`Runtime::turn` was called inside this runtime's own loop, which already runs its tasks: `.await` or `spawn` \
+             the future, or call `turn` outside of the loop"
         );
+        let local = self.local.clone();
         let _leave = Leave {
-            local: &self.local,
+            local: &local,
             budget: budget::refill(budget::UNLIMITED),
         };
-        self.local.driver.resume();
-        context::enter(&self.local, f)
+        local.driver.resume();
+        context::enter_loop(&local, || {
+            let _end = EndCall(&local);
+            f()
+        })
     }
 }
 
-/// Marks the loop as not running any more and gives the host its budget back, also on unwind.
+/// Ends a call of the loop while the runtime is still the current one, also on unwind.
+struct EndCall<'a>(&'a Local);
+
+impl Drop for EndCall<'_> {
+    fn drop(&mut self) {
+        self.0.end_call();
+    }
+}
+
+/// Marks the loop as no longer running and restores the budget of the host, also on unwind.
 struct Leave<'a> {
     local: &'a Local,
     budget: i64,
@@ -324,18 +393,30 @@ impl Drop for Leave<'_> {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
+        if Rc::strong_count(&self.local) > 1 {
+            // Code inside the runtime has called `process::exit`, which drops the thread-locals of
+            // this thread. The frames below never return, and still use the runtime.
+            return;
+        }
         let local = &*self.local;
-        context::enter(local, || {
+        // A task of another runtime may drop this one.
+        let _unbound = budget::unbound();
+        context::enter_loop(local, || {
+            // First, so that the drops of the tasks can add no job.
+            local.shared.blocking.close();
             local.tasks.shutdown();
-            // A foreign waker's panic must not come out of a drop, which may be part of an unwinding.
-            let ended = catch_unwind(AssertUnwindSafe(|| local.driver.shutdown()));
-            local.report_panics();
-            if let Err(payload) = ended {
-                local.report_panic(payload);
-            }
+            // A panic of a custom mechanism must not leave the drop, because the thread may be
+            // unwinding already.
+            let ended = panics::catch(|| local.driver.shutdown());
+            local.report_last_panics(ended.err());
         });
     }
 }
+
+// A runtime is usable after a panic: a panic that leaves the loop leaves no task half polled, and
+// nothing of the loop is borrowed while foreign code runs.
+impl UnwindSafe for Runtime {}
+impl RefUnwindSafe for Runtime {}
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -347,60 +428,5 @@ impl fmt::Debug for Runtime {
             .field("fds", &fds)
             .field("timers", &timers)
             .finish_non_exhaustive()
-    }
-}
-
-/// Runs a future to its end on a new runtime with the default settings.
-///
-/// ```
-/// let sum = reveille::block_on(async { 1 + 2 });
-/// assert_eq!(sum, 3);
-/// ```
-///
-/// # Panics
-///
-/// When no runtime can be made (see [`Builder::build`]) and as [`Runtime::block_on`].
-#[track_caller]
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = made();
-    (*runtime).borrow().block_on(future)
-}
-
-/// A runtime, or a panic. Behind a pointer that knows how to drop it: the function above is compiled in the caller's
-/// crate for each of its futures, and would bring the code that drops a whole runtime there.
-#[track_caller]
-#[inline(never)]
-fn made() -> Box<dyn Borrow<Runtime>> {
-    match Runtime::new() {
-        Ok(runtime) => Box::new(runtime),
-        Err(error) => panic!("no runtime could be made: {error}"),
-    }
-}
-
-/// Spawns a future on the runtime that this thread is in. It need not be `Send`, and runs also if the handle is dropped.
-///
-/// ```
-/// reveille::block_on(async {
-///     let shared = std::rc::Rc::new(7);
-///     let task = reveille::spawn(async move { *shared });
-///     assert_eq!(task.await.unwrap(), 7);
-/// });
-/// ```
-///
-/// # Panics
-///
-/// When the thread is in no runtime.
-#[track_caller]
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    let place = Location::caller();
-    let handle = task::CURRENT.with(|tasks| tasks.map(|tasks| tasks.spawn(future, Some(place))));
-    // Not in the closure, which would put its own line into the message.
-    match handle {
-        Some(handle) => handle,
-        None => panic!("{NO_RUNTIME}"),
     }
 }

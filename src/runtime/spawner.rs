@@ -1,9 +1,9 @@
-//! The handles as spawners of `futures-task`, for libraries that take one.
+//! The traits `Spawn` and `LocalSpawn` of `futures-task` for [`Handle`] and [`Runtime`].
 
 use super::{Handle, Runtime};
 use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn, SpawnError};
 
-/// Spawns from any thread, as [`Handle::spawn`]; the task is detached.
+/// Spawns as [`Handle::spawn`] does, and detaches the task.
 impl Spawn for Handle {
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
         self.status()?;
@@ -20,14 +20,14 @@ impl Spawn for Handle {
     }
 }
 
-/// As [`Runtime::spawn`]; the task is detached.
+/// Spawns as [`Runtime::spawn`] does, and detaches the task.
 impl Spawn for Runtime {
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
         self.spawn_local_obj(future.into())
     }
 }
 
-/// As [`Runtime::spawn`]; the task is detached.
+/// Spawns as [`Runtime::spawn`] does, and detaches the task.
 impl LocalSpawn for Runtime {
     fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
         drop(self.spawn(future));

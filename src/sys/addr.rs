@@ -1,4 +1,6 @@
-//! Internet addresses as the kernel takes and gives them.
+//! [`RawAddr`]: an address in the kernel's layout. Those of Unix sockets are in `unix.rs`.
+
+pub(crate) mod unix;
 
 use super::syscall::check;
 use std::io;
@@ -12,8 +14,8 @@ pub(crate) struct RawAddr {
 }
 
 impl RawAddr {
-    /// Room for any address.
-    fn empty() -> RawAddr {
+    /// An empty value with room for any address.
+    pub(crate) fn empty() -> RawAddr {
         RawAddr {
             // SAFETY: all-zero bytes are a valid sockaddr_storage on every target: integers only.
             storage: unsafe { std::mem::zeroed() },
@@ -21,7 +23,15 @@ impl RawAddr {
         }
     }
 
-    /// Puts a `sockaddr_in` or the like in front.
+    /// Returns no address: its length is zero.
+    pub(super) fn none() -> RawAddr {
+        RawAddr {
+            len: 0,
+            ..RawAddr::empty()
+        }
+    }
+
+    /// Makes a value that begins with a `sockaddr_in` or the like.
     fn of<T: Copy>(addr: T) -> RawAddr {
         const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
         const { assert!(align_of::<T>() <= align_of::<libc::sockaddr_storage>()) };
@@ -32,17 +42,29 @@ impl RawAddr {
         raw
     }
 
-    /// What `connect` and `bind` take; valid as long as the borrow.
+    /// Returns the pointer for `connect` and `bind`, valid during the borrow.
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         (&raw const self.storage).cast()
     }
 
-    /// How long it is.
+    /// Returns the pointer and the length for a call that fills the address in.
+    pub(super) fn as_mut_ptrs(&mut self) -> (*mut libc::sockaddr, &mut libc::socklen_t) {
+        ((&raw mut self.storage).cast(), &mut self.len)
+    }
+
+    /// Makes it empty again, with room for any address.
+    pub(super) fn clear(&mut self) {
+        self.storage.ss_family = libc::AF_UNSPEC as libc::sa_family_t;
+        self.len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    }
+
+    /// Returns the length.
     pub(crate) fn len(&self) -> libc::socklen_t {
         self.len
     }
 
-    /// The address that a call such as `accept` or `getsockname` fills in, and what the call returned.
+    /// Returns the address that a call such as `accept` or `getsockname` fills in, and the result
+    /// of the call.
     pub(crate) fn filled_by(
         call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int,
     ) -> io::Result<(libc::c_int, RawAddr)> {
@@ -51,17 +73,19 @@ impl RawAddr {
         Ok((result, raw))
     }
 
-    /// The address, if it is an internet one and whole.
+    /// Returns the address, if it is an internet one and complete.
     pub(crate) fn to_ip(self) -> io::Result<SocketAddr> {
         match libc::c_int::from(self.storage.ss_family) {
             libc::AF_INET if self.holds::<libc::sockaddr_in>() => {
-                // SAFETY: the storage is aligned and large enough for it, and the kernel filled it in for this family.
+                // SAFETY: the storage is aligned and large enough for it, and the kernel filled it
+                // in for this family.
                 let addr = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in>() };
                 let ip = Ipv4Addr::from(addr.sin_addr.s_addr.to_ne_bytes());
                 Ok(SocketAddrV4::new(ip, u16::from_be(addr.sin_port)).into())
             }
             libc::AF_INET6 if self.holds::<libc::sockaddr_in6>() => {
-                // SAFETY: as above.
+                // SAFETY: the storage is aligned and large enough for it, and the kernel filled it
+                // in for this family.
                 let addr = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_in6>() };
                 let ip = Ipv6Addr::from(addr.sin6_addr.s6_addr);
                 let port = u16::from_be(addr.sin6_port);

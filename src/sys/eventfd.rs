@@ -1,4 +1,4 @@
-//! The kernel's counter with an fd, where there is one.
+//! Makes eventfds: counters of the kernel with an fd, on systems that have them.
 
 use super::syscall::check;
 use std::io;
@@ -8,10 +8,10 @@ use std::os::fd::{FromRawFd, OwnedFd};
 ///
 /// # Errors
 ///
-/// `EMFILE` and its like, and `ENOSYS` or `EPERM` where a sandbox forbids the call.
+/// `EMFILE` and the like, and `ENOSYS` or `EPERM` if a sandbox forbids the call.
 pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointer.
     let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-    // SAFETY: the call has just made this fd, and nobody else knows it.
+    // SAFETY: the call has just made this fd, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,4 +1,5 @@
-//! Wakers for tests of the layers above: keys, which hold nothing, and foreign ones that report each use of theirs.
+//! Wakers for tests of the layers above: keys, which own nothing, and foreign wakers that report
+//! each use.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -6,7 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-/// No key is smaller.
+/// The smallest key.
 pub(crate) const MIN_KEY: usize = 1 << 16;
 
 thread_local! {
@@ -18,7 +19,7 @@ pub(crate) fn note(number: usize) {
     WOKEN.with_borrow_mut(|woken| woken.push(number));
 }
 
-/// What was noted on this thread since the last call, in order.
+/// Returns what was noted on this thread since the last call, in order.
 pub(crate) fn woken() -> Vec<usize> {
     WOKEN.take()
 }
@@ -36,14 +37,15 @@ pub(crate) fn wake_key(data: usize) {
     note(data - MIN_KEY);
 }
 
-/// A waker that is a key and notes `number`.
+/// Makes a waker that is a key and notes `number`.
 pub(crate) fn key(number: usize) -> Waker {
     let data = ptr::without_provenance(MIN_KEY + number);
-    // SAFETY: the functions of `KEYS` use the data as a number alone and touch nothing but a thread-local.
+    // SAFETY: the functions of `KEYS` use the data as a number alone and touch nothing but a
+    // thread-local.
     unsafe { Waker::new(data, &KEYS) }
 }
 
-/// What was done with a foreign waker.
+/// What happened to a foreign waker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Use {
     Clone,
@@ -53,14 +55,16 @@ pub(crate) enum Use {
 
 type Hook = Box<dyn Fn(Use) + Send + Sync>;
 
-/// A foreign waker that calls `hook` at each use. The clones that are alive are `Arc::strong_count` of what it owns.
+/// Makes a foreign waker that calls `hook` at each use. `Arc::strong_count` of what it owns counts
+/// the living clones.
 pub(crate) fn hooked(hook: impl Fn(Use) + Send + Sync + 'static) -> Waker {
     let hook: Hook = Box::new(hook);
-    // SAFETY: the data is an `Arc<Hook>`'s, as every function of `HOOKED` expects, and `Hook` is Send and Sync.
+    // SAFETY: the data is an `Arc<Hook>`'s, as every function of `HOOKED` expects, and `Hook` is
+    // Send and Sync.
     unsafe { Waker::new(Arc::into_raw(Arc::new(hook)).cast(), &HOOKED) }
 }
 
-/// A foreign waker that notes `number` when it is woken.
+/// Makes a foreign waker that notes `number` when it is woken.
 pub(crate) fn foreign(number: usize) -> Waker {
     hooked(move |used| {
         if used == Use::Wake {

@@ -1,4 +1,4 @@
-//! Flags and facts of any fd: non-blocking, close-on-exec, what kind of file it is.
+//! Flags and properties of any fd: non-blocking, close-on-exec, the kind of file.
 
 use super::syscall::check;
 use std::io;
@@ -12,10 +12,6 @@ pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 /// Makes the file non-blocking, and keeps its other flags.
-#[allow(
-    dead_code,
-    reason = "for platforms that cannot say so when the fd is made"
-)]
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: F_GETFL takes no pointer; the borrow keeps the fd open.
     let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -26,7 +22,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps the fd from children that this process executes.
+/// Sets close-on-exec: programs that this process executes do not inherit the fd.
 #[allow(
     dead_code,
     reason = "for platforms that cannot say so when the fd is made"
@@ -48,8 +44,8 @@ pub(crate) fn is_open(fd: RawFd) -> bool {
     !flags.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
 }
 
-/// Which file an fd names: two numbers that differ between two files open at the same time. (Event fds and their like
-/// share one; what has an inode of its own, such as sockets, pipes and files, does not.)
+/// Identifies the file that an fd names, by its device and inode. Two sockets, two pipes and two
+/// files with different names differ in these; event fds and the like share one inode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
     device: u64,
@@ -57,16 +53,17 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    /// Asks `fstat`; an fd that is not open is `EBADF`.
+    /// Calls `fstat`; an fd that is not open is `EBADF`.
     pub(crate) fn of(fd: RawFd) -> io::Result<FileId> {
         identify(fd).map(|(id, _)| id)
     }
 }
 
-/// Which file an fd names, and of what kind it is, at the cost of one call.
+/// Returns the identity and the kind of an fd's file, with one call.
 pub(crate) fn identify(fd: RawFd) -> io::Result<(FileId, FileKind)> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the buffer is a whole `stat`; the call looks at the number and does not keep it.
+    // SAFETY: the buffer is a whole `stat`, which the call fills; a number that is not open is an
+    // error.
     check(unsafe { libc::fstat(fd, stat.as_mut_ptr()) })?;
     // SAFETY: fstat succeeded, so it filled the buffer.
     let stat = unsafe { stat.assume_init() };
@@ -85,22 +82,23 @@ pub(crate) fn identify(fd: RawFd) -> io::Result<(FileId, FileKind)> {
     Ok((id, kind))
 }
 
-/// What kind of file an fd names, as far as waiting for it is concerned.
+/// The kind of an fd's file, as far as waiting is concerned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FileKind {
-    /// A regular file or a directory: always ready, no kernel reports it.
+    /// A regular file or a directory: always ready, and no kernel reports it.
     Regular,
     /// A socket.
     Socket,
-    /// A pipe, with a name or without.
+    /// A pipe, with or without a name.
     Pipe,
-    /// A device: a terminal, which is waited for as a socket is, or one that is always ready, as /dev/null.
+    /// A device: one that can be waited for like a socket, such as a terminal, or one that is
+    /// always ready, such as /dev/null.
     Device,
     /// An anonymous inode.
     Other,
 }
 
-/// Asks `fstat` for the kind.
+/// Returns the kind of an fd's file, with a call of `fstat`.
 pub(crate) fn file_kind(fd: BorrowedFd<'_>) -> io::Result<FileKind> {
     identify(fd.as_raw_fd()).map(|(_, kind)| kind)
 }

@@ -1,48 +1,166 @@
-//! fork(2): noticing that this process is the child of one, and, for tests, making one.
+//! Counters of forks, which show that this process is a child or has a child; and children for
+//! tests.
 //!
-//! What a child inherits of a kernel object is the object itself, not a copy: a removal that the child makes takes the
-//! registration from the parent. So whoever holds one compares [`count`] with what it was, once per turn.
+//! A child shares the kernel objects that it inherits: a registration that the child removes is
+//! gone in the parent, too. So the owner of such an object compares [`count`] with its earlier
+//! value once per turn.
+//!
+//! The child also has a copy of every open descriptor, so closing one in the parent no longer
+//! closes the file. [`copies`] changes with each fork that the process makes.
+//!
+//! A lock stores the number of its holder's process ([`process`]), so that a child can tell whether
+//! the holder exists there. A
+//! backend recognizes the process whose kernel object it has: [`Process`].
+//!
+//! Handlers of `pthread_atfork`, which the C library's fork(2) calls, update the counters. Other
+//! ways to create a process do not call them:
+//!
+//! | way | descriptors of the child | what goes unnoticed |
+//! |---|---|---|
+//! | `posix_spawn`, vfork(2) (`std::process::Command` in most cases) | all, until exec(2) closes those that are close-on-exec; all of this crate are | a file that another thread of the parent closes before exec(2) lives on until then |
+//! | clone(2) as a plain system call, `_Fork` | all, until the child ends or calls exec(2) | a file that the parent closes lives on until then; the child uses the parent's kernel object as its own |
 
 use super::syscall::check;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 #[cfg(any(test, feature = "conformance"))]
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// How many forks lie between the first caller of [`watch`] and this process. One plain load.
+static COPIES: AtomicU32 = AtomicU32::new(0);
+
+/// Returns the number of forks between the process that first called [`watch`] and this one. Costs
+/// one plain load.
 #[inline]
 pub(crate) fn count() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// Has forks counted from now on.
-pub(crate) fn watch() {
-    static WATCH: Once = Once::new();
-    extern "C" fn in_child() {
-        FORKS.fetch_add(1, Ordering::Relaxed);
-    }
-    WATCH.call_once(|| {
-        // SAFETY: the handler lives as long as the process, and one atomic addition is allowed where it runs. When
-        // there is no memory for it forks go unnoticed, which is all that can be done.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
+/// Returns a number for this process that is never 0 and differs from the numbers of its parent and
+/// earlier ancestors.
+#[inline]
+pub(crate) fn process() -> u32 {
+    count().wrapping_add(1).max(1)
 }
 
-/// Makes the number of `old` name the file of `new`, close-on-exec, in one step where there is dup3; what `old` named
-/// before is closed here and lives on in other processes.
+/// Identifies a process. Differs from that of its descendants.
+///
+/// The process id alone may be the same: it is used again after its process has ended, and the
+/// first process of each PID namespace has the id 1. The number of forks alone is the same in a
+/// child that was made by another way than fork(2).
+#[cfg_attr(
+    any(target_os = "solaris", target_os = "illumos"),
+    allow(dead_code, reason = "only epoll, io_uring and kqueue use it")
+)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Process {
+    id: u32,
+    forks: u32,
+}
+
+#[cfg_attr(
+    any(target_os = "solaris", target_os = "illumos"),
+    allow(dead_code, reason = "only epoll, io_uring and kqueue use it")
+)]
+impl Process {
+    /// Returns the calling process. Watches forks from now on.
+    pub(crate) fn this() -> Process {
+        watch();
+        Process::now()
+    }
+
+    fn now() -> Process {
+        Process {
+            id: std::process::id(),
+            forks: count(),
+        }
+    }
+
+    /// Whether this is the calling process.
+    pub(crate) fn is_this(self) -> bool {
+        self == Process::now()
+    }
+}
+
+/// Returns a number that changes with every fork, both in the parent and in the child. A child may
+/// have a copy of a descriptor that was opened when this returned another number. Costs one plain
+/// load.
+///
+/// The number changes before the fork and, in the parent, once more after it. So a descriptor that
+/// another thread opens or closes during the fork counts as copied, unless that thread stops
+/// between reading the number and the close for all of the fork.
+#[inline]
+pub(crate) fn copies() -> u32 {
+    COPIES.load(Ordering::Relaxed)
+}
+
+thread_local! {
+    /// Whether this thread is about to fork and the child has not been counted.
+    static IS_FORKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The process of which this crate knows. Another one is a child that was not counted.
+static KNOWN: AtomicU32 = AtomicU32::new(0);
+
+/// Counts the fork that has made this process, if no handler has: because it was made by another
+/// way than fork(2), or because the handler of another library, which comes before ours, is
+/// running. Costs a system call.
+pub(crate) fn count_unnoticed() {
+    let (known, this) = (KNOWN.load(Ordering::Relaxed), std::process::id());
+    let order = Ordering::Relaxed;
+    let is_news = known != 0 && known != this;
+    if is_news && KNOWN.compare_exchange(known, this, order, order).is_ok() {
+        let _ = IS_FORKING.try_with(|is_forking| is_forking.set(false));
+        FORKS.fetch_add(1, order);
+    }
+}
+
+/// Registers the handlers that count forks. Waits for no other thread, because there may be none:
+/// the process may be the child of a fork that was made while another thread was here. So two
+/// threads may register them twice, which does not count a child twice.
+pub(crate) fn watch() {
+    static IS_WATCHED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn before() {
+        COPIES.fetch_add(1, Ordering::Relaxed);
+        // `try_with`: a thread may fork while it ends.
+        let _ = IS_FORKING.try_with(|is_forking| is_forking.set(true));
+    }
+    extern "C" fn in_parent() {
+        COPIES.fetch_add(1, Ordering::Relaxed);
+    }
+    extern "C" fn in_child() {
+        if IS_FORKING.try_with(|is_forking| is_forking.replace(false)) != Ok(false) {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+            KNOWN.store(std::process::id(), Ordering::Relaxed);
+        }
+    }
+    if IS_WATCHED.load(Ordering::Acquire) {
+        return;
+    }
+    KNOWN.store(std::process::id(), Ordering::Relaxed);
+    // SAFETY: the handlers are functions, which live as long as the process; atomic operations, a
+    // thread-local flag without a destructor and getpid(2) are allowed where they run.
+    // If there is no memory for the handlers, forks go unnoticed.
+    unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    IS_WATCHED.store(true, Ordering::Release);
+}
+
+/// Makes the number of `old` name the file of `new`, close-on-exec, in one step where dup3 exists.
+/// The former file of `old` is closed here, and stays open in other processes.
 pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
     let (old, new) = (old.as_raw_fd(), new.as_raw_fd());
     #[cfg(not(any(target_vendor = "apple", target_os = "android")))]
-    // SAFETY: the call takes no pointer; both numbers are borrowed, so nobody else gives them another meaning.
+    // SAFETY: the call takes no pointer. Both numbers are borrowed, so no other code gives them
+    // another file.
     check(unsafe { libc::dup3(new, old, libc::O_CLOEXEC) })?;
     // macOS has no dup3, and the libc crate none for Android.
     #[cfg(any(target_vendor = "apple", target_os = "android"))]
     {
-        // SAFETY: as above.
+        // SAFETY: the call takes no pointer. Both numbers are borrowed, so no other code gives them
+        // another file.
         check(unsafe { libc::dup2(new, old) })?;
         // SAFETY: F_SETFD takes an int.
         check(unsafe { libc::fcntl(old, libc::F_SETFD, libc::FD_CLOEXEC) })?;
@@ -50,33 +168,38 @@ pub(crate) fn replace(old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()
     Ok(())
 }
 
-/// Shared by what no child may disturb, alone for who forks.
+/// Locked for reading while no child may exist, and for writing by a test that forks.
 #[cfg(any(test, feature = "conformance"))]
 static CHILDLESS: RwLock<()> = RwLock::new(());
 
-/// As long as it lives no child of [`in_child`] does. A child has a copy of all that is open in the whole process, whichever
-/// thread opened it: what is closed meanwhile stays open in the child, its peer hears of no end, its registrations and its
-/// port stay. Not to be held twice by one thread, nor by one that forks.
+/// Returns a guard. While it lives, [`in_child`] makes no child.
+///
+/// A child has a copy of every descriptor that is open in the process, whichever thread opened it.
+/// A descriptor that is closed meanwhile stays open in the child: its peer sees no end, and its
+/// registrations and its port stay. A thread must not hold two guards, nor fork while it holds one.
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) fn no_child() -> RwLockReadGuard<'static, ()> {
     CHILDLESS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `f` in a child of this process and returns what it returned, for tests: its error or panic comes back as a text.
+/// Runs `f` in a child of this process and returns its result, for tests. An error or a panic comes
+/// back as a text.
 ///
-/// The child is this thread alone. It must not print, nor wait for what another thread holds; a child that is not
-/// done after two minutes is killed. One child at a time, and none while anybody holds [`no_child`].
+/// The child has only this thread. It must not print, nor wait for a lock that another thread
+/// holds. A child that has not ended after two minutes is killed. There is one child at a time, and
+/// none while a guard of [`no_child`] lives.
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) fn in_child(f: impl FnOnce() -> Result<(), String>) -> io::Result<Result<(), String>> {
     use std::fs::File;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::time::Duration;
 
     let _alone = CHILDLESS.write().unwrap_or_else(PoisonError::into_inner);
     let (receive, send) = super::pipe::pipe()?;
-    // SAFETY: the child runs `f` on this thread and ends by `_exit`, so it comes back to nobody and runs no exit
-    // handler; what other threads of the parent held is held for ever in it, which the caller knows.
+    // SAFETY: the child runs `f` on this thread and ends by `_exit`, so it never returns to the
+    // caller and runs no exit handler. Locks that other threads of the parent held stay locked in
+    // it; every caller passes an `f` that waits for none of them, as the documentation demands.
     let child = check(unsafe { libc::fork() })?;
     if child == 0 {
         let result = catch_unwind(AssertUnwindSafe(f));
@@ -101,48 +224,79 @@ pub(crate) fn in_child(f: impl FnOnce() -> Result<(), String>) -> io::Result<Res
         // SAFETY: the child is ours and was not waited for, so the number is still its own.
         unsafe { libc::kill(child, libc::SIGKILL) };
     }
-    let mut text = String::new();
-    // The child writes all at once and ends; end of file comes with that.
-    let mut receive = File::from(receive);
-    loop {
-        match receive.read_to_string(&mut text) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                super::syscall::retry(|| {
-                    super::poll::poll(&mut entry, Some(Duration::from_secs(5)))
-                })?;
-            }
-            read => break read.map(drop)?,
-        }
-    }
+    let text = read_to_end(receive.into(), &mut entry)?;
     super::syscall::retry(|| {
         // SAFETY: a null status is allowed; the child is ours.
         check(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) })
     })?;
     Ok(match text.as_str() {
         "ok" => Ok(()),
-        "" => Err("the child ended without a word, or hung and was killed".to_owned()),
+        "" => Err("the child ended without a result, or hung and was killed".to_owned()),
         _ => Err(text),
     })
+}
+
+/// Reads the text of a child from a pipe that does not block. `entry` polls the pipe. The child
+/// writes everything at once and ends, which is the end of the file.
+#[cfg(any(test, feature = "conformance"))]
+fn read_to_end(mut pipe: std::fs::File, entry: &mut [libc::pollfd; 1]) -> io::Result<String> {
+    use std::io::Read;
+    use std::time::Duration;
+
+    let mut text = String::new();
+    loop {
+        match pipe.read_to_string(&mut text) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let limit = Some(Duration::from_secs(5));
+                super::syscall::retry(|| super::poll::poll(entry, limit))?;
+            }
+            read => return read.map(|_| text),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A child has the process id of an ancestor if that has ended, or in another PID namespace.
+    #[test]
+    fn process_is_not_a_child_with_the_same_id() {
+        let mut process = Process::this();
+        assert!(process.is_this());
+        let seen = in_child(|| {
+            let is_child = process.is_this();
+            process.id = std::process::id();
+            match (is_child, process.is_this()) {
+                (false, false) => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            }
+        });
+        assert_eq!(seen.unwrap(), Ok(()));
+        assert!(process.is_this());
+    }
+
     #[test]
     fn a_child_is_counted_and_its_parent_is_not() {
         watch();
-        let before = count();
+        let (before, copies_before) = (count(), copies());
         let seen = in_child(|| {
-            let counted = count();
-            if counted == before + 1 {
+            let (counted, copied) = (count(), copies());
+            if counted == before + 1 && copied != copies_before {
                 Ok(())
             } else {
-                Err(format!("{counted} after {before}"))
+                Err(format!(
+                    "{counted} after {before}, {copied} after {copies_before}"
+                ))
             }
         });
         assert_eq!(seen.unwrap(), Ok(()));
         assert_eq!(count(), before);
+        assert_ne!(
+            copies(),
+            copies_before,
+            "the parent has a child with copies"
+        );
         let failed = in_child(|| Err("no".to_owned())).unwrap();
         assert_eq!(failed, Err("no".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! Memory that is shared with the kernel through a file: an owned mapping.
+//! [`Mapping`] is owned memory that is shared with the kernel through a file.
 
 use super::syscall::check;
 use std::io;
@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
-/// A shared, readable and writable mapping, unmapped on drop. A child of a fork inherits it, and its drop unmaps the
-/// child's alone.
+/// A shared, readable and writable mapping, unmapped on drop. A child of a fork inherits it, and
+/// the child's drop unmaps only its own.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -20,7 +20,8 @@ impl Mapping {
     pub(crate) fn new(fd: BorrowedFd<'_>, offset: u32, length: usize) -> io::Result<Mapping> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
-        // SAFETY: the kernel chooses a place where nothing is mapped yet; the borrow keeps the fd open.
+        // SAFETY: the kernel chooses a place where nothing is mapped yet; the borrow keeps the fd
+        // open.
         let start = unsafe {
             let file = fd.as_raw_fd();
             libc::mmap(
@@ -39,23 +40,23 @@ impl Mapping {
         Ok(Mapping { start, length })
     }
 
-    /// Where a value of type `T` stands that begins `offset` bytes into the mapping.
+    /// Returns the address of a value of type `T` that begins `offset` bytes into the mapping.
     ///
     /// # Panics
     ///
-    /// When it does not lie within the mapping, or not on a multiple of its alignment.
+    /// If it does not lie within the mapping, or not on a multiple of its alignment.
     #[inline]
     pub(crate) fn place<T>(&self, offset: usize) -> NonNull<T> {
         let room = self.length.checked_sub(size_of::<T>());
         assert!(
             room.is_some_and(|room| offset <= room) && offset % align_of::<T>() == 0,
-            "outside of the mapping"
+            "outside of the mapping, or not aligned"
         );
         // SAFETY: the offset was just found to lie within the mapping.
         unsafe { self.start.add(offset) }.cast()
     }
 
-    /// A number that the kernel reads and writes at the same time.
+    /// Returns a number that the kernel reads and writes at the same time.
     ///
     /// # Panics
     ///
@@ -63,16 +64,17 @@ impl Mapping {
     #[inline]
     pub(crate) fn atomic(&self, offset: usize) -> &AtomicU32 {
         let place = self.place::<u32>(offset);
-        // SAFETY: the place is within the mapping, which lives as long as the borrow, and aligned (a mapping begins at
-        // a page); every value is a valid u32, and on this side it is only touched as an atomic.
+        // SAFETY: the place is within the mapping, which lives as long as the borrow, and aligned
+        // (a mapping begins at a page); every value is a valid u32, and on this side it is only
+        // touched as an atomic.
         unsafe { AtomicU32::from_ptr(place.as_ptr()) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it was mapped by `new` with this length, and no reference into it outlives it. There is nobody to tell
-        // of a failure.
+        // SAFETY: it was mapped by `new` with this length, and no reference into it outlives it.
+        // A failure cannot be reported.
         let _ = check(unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) });
     }
 }
@@ -85,18 +87,18 @@ mod tests {
     use std::os::fd::{AsFd, FromRawFd};
     use std::sync::atomic::Ordering;
 
-    /// Memory that is a file.
+    /// Makes a mapping of a file.
     fn memory(length: u64) -> File {
         // SAFETY: the name is a C string; the flag takes no pointer.
         let fd = check(unsafe { libc::memfd_create(c"mapping".as_ptr(), libc::MFD_CLOEXEC) });
-        // SAFETY: the call has just made this fd, and nobody else knows it.
+        // SAFETY: the call has just made this fd, and no other code has it.
         let file = unsafe { File::from_raw_fd(fd.unwrap()) };
         file.set_len(length).unwrap();
         file
     }
 
     #[test]
-    fn what_is_stored_is_in_the_file() {
+    fn stores_reach_the_file() {
         let mut file = memory(4096);
         let mapping = Mapping::new(file.as_fd(), 0, 4096).unwrap();
         mapping.atomic(4).store(0x0102_0304, Ordering::Release);
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_handed_out_beyond_the_end_or_askew() {
+    fn place_panics_beyond_the_end_or_unaligned() {
         let file = memory(4096);
         let mapping = Mapping::new(file.as_fd(), 0, 4096).unwrap();
         mapping.place::<u64>(4088);

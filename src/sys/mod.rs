@@ -1,16 +1,21 @@
-//! The operating system below the layers above: system calls as `io::Result`, fds as owned or borrowed values.
+//! System calls as functions that return `io::Result`, with fds as owned or borrowed values.
 //!
 //! What this layer promises:
-//! - every fd it makes is non-blocking and close-on-exec from its first moment, where the platform can say so in one
-//!   call, and as soon as possible after it elsewhere;
-//! - a failed call is an `io::Error` with the raw OS code; `errno` is read in one place, `syscall.rs`;
+//! - every fd that it makes is non-blocking and close-on-exec from its first moment, if the
+//!   platform can do that in one call, and as soon as possible otherwise;
+//! - a failed call is an `io::Error` with the raw OS code; `errno` is read in one place,
+//!   `syscall.rs`;
 //! - timeouts are rounded up, never down, and never to zero by accident;
 //! - nothing here knows about readiness, wakers or runtimes.
 //!
-//! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may hold unsafe code.
+//! `libc` is named only here and in `backend/`. With `task/` these are the only modules that may
+//! have unsafe code.
 
 pub(crate) mod addr;
 pub(crate) mod clock;
+pub(crate) mod datagram;
+pub(crate) mod datagram_options;
+pub(crate) mod datagram_unix;
 #[cfg(any(
     target_os = "linux",
     target_os = "android",
@@ -22,10 +27,12 @@ pub(crate) mod eventfd;
 pub(crate) mod fake_waker;
 pub(crate) mod fd;
 pub(crate) mod fork;
-#[cfg(any(test, feature = "conformance"))]
-pub(crate) mod lab;
+pub(crate) mod fork_lock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod mmap;
+pub(crate) mod once_box;
+pub(crate) mod passing;
+pub(crate) mod peer_cred;
 pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
@@ -33,7 +40,14 @@ pub(crate) mod select;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod signal;
 pub(crate) mod socket;
+pub(crate) mod socket_options;
 pub(crate) mod syscall;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod test_fds;
+pub(crate) mod thread;
 pub(crate) mod timeout;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod timer_slack;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod timerfd;
+pub(crate) mod unix_socket;

@@ -1,9 +1,9 @@
-//! A scoped thread-local pointer: how code deep in a poll finds what its thread owns, without an `Rc` and without a
-//! destructor at thread end.
+//! [`Scoped`] is a scoped thread-local pointer, by which code deep in a poll finds what its thread
+//! owns, without an `Rc` and without a destructor at the end of the thread.
 //!
-//! [`Scoped::enter`] publishes a reference for the length of a call; [`Scoped::with`] borrows it from below that call.
-//! Scopes nest; leaving one, by return or by unwind, puts the outer reference back. This is the only unsafe code of
-//! the owner's data.
+//! [`Scoped::enter`] publishes a reference for the length of a call; [`Scoped::with`] borrows it
+//! from below that call. Scopes nest; leaving one, by return or by unwind, restores the outer
+//! reference. This is the only unsafe code that concerns the owner's data.
 
 use std::cell::Cell;
 use std::hint::assert_unchecked;
@@ -11,18 +11,18 @@ use std::num::NonZeroU32;
 use std::ptr;
 use std::thread::LocalKey;
 
-/// What may be published.
+/// A type whose values may be published.
 pub(crate) trait Published {
-    /// By what [`Scoped::with_named`] finds it; asked when it is entered.
+    /// The name by which [`Scoped::with_named`] finds the value; read when it is entered.
     fn name(&self) -> Option<NonZeroU32> {
         None
     }
 }
 
-/// The cells behind a scoped thread-local, always set together: declare them with [`scoped!`](crate::sys::scoped!).
+/// The cells behind a scoped thread-local, always set together: declare them with `scoped!`.
 pub(crate) struct Slot<T: 'static> {
     value: Cell<*const T>,
-    /// The value's name; `None` also when there is no value.
+    /// The value's name; also `None` if there is no value.
     name: Cell<Option<NonZeroU32>>,
 }
 
@@ -42,7 +42,7 @@ impl<T: 'static> Slot<T> {
     }
 }
 
-/// What was in a slot.
+/// The former content of a slot.
 struct Restore<T: 'static> {
     value: *const T,
     name: Option<NonZeroU32>,
@@ -72,12 +72,8 @@ impl<T: Published + 'static> Scoped<T> {
         self.replace(value, value.name(), f)
     }
 
-    /// Runs `f` with nothing published: for foreign code that must not find the outer scope.
+    /// Runs `f` with nothing published, for foreign code that must not find the outer scope.
     #[inline]
-    #[allow(
-        dead_code,
-        reason = "used by tests that play a foreign thread on this one"
-    )]
     pub(crate) fn leave<R>(self, f: impl FnOnce() -> R) -> R {
         self.replace(ptr::null(), None, f)
     }
@@ -94,18 +90,19 @@ impl<T: Published + 'static> Scoped<T> {
         f()
     }
 
-    /// Runs `f` with what is published on this thread, if anything.
+    /// Runs `f` with what is published on this thread, if anything is.
     #[inline]
     pub(crate) fn with<R>(self, f: impl FnOnce(Option<&T>) -> R) -> R {
         let value = self.key.with(|slot| slot.value.get());
-        // SAFETY: a non-null pointer was made from a reference by `enter`, which is still on this thread's stack below
-        // us (its guard puts the former value back before the borrow ends, also on unwind), so the reference is alive;
-        // the shared reference given to `f` cannot outlive this call.
+        // SAFETY: a non-null pointer was made from a reference by `enter`, which is still on this
+        // thread's stack below us (its guard puts the former value back before the borrow ends,
+        // also on unwind), so the reference is alive; the shared reference given to `f` cannot
+        // outlive this call.
         f(unsafe { value.as_ref() })
     }
 
-    /// Runs `f` with what is published on this thread, if it has this name: one comparison says that there is something, and
-    /// that it is this.
+    /// Runs `f` with what is published on this thread, if it has this name. One comparison finds
+    /// out both.
     #[inline]
     pub(crate) fn with_named<R>(self, name: NonZeroU32, f: impl FnOnce(Option<&T>) -> R) -> R {
         let found = self.key.with(|slot| slot.name.get());
@@ -113,9 +110,10 @@ impl<T: Published + 'static> Scoped<T> {
             return f(None);
         }
         let value = self.key.with(|slot| slot.value.get());
-        // SAFETY: `replace` alone sets the two cells, both at once, and gives a name to a value of `enter` only: so the
-        // pointer was made from a reference, which is alive for the reason that `with` gives. (Said to the compiler, which
-        // would look at the pointer again: an `Option` of a reference has no other tag.)
+        // SAFETY: `replace` alone sets the two cells, both at once, and gives a name to a value of
+        // `enter` only: so the pointer was made from a reference, which is alive for the reason
+        // that `with` gives. (`assert_unchecked` saves a test: `f` gets an `Option` of a reference,
+        // whose `None` is the null pointer.)
         f(Some(unsafe {
             assert_unchecked(!value.is_null());
             &*value
@@ -125,8 +123,8 @@ impl<T: Published + 'static> Scoped<T> {
 
 /// Declares a scoped thread-local: `scoped!(const CURRENT: Local);`
 ///
-/// A constant, not a static: so the compiler sees through the key to the thread's cell, and a look-up is one load. Behind a
-/// static it was a call through a pointer.
+/// A constant, not a static, so that the compiler knows the thread's cell and a look-up is one
+/// load. With a static it was a call through a pointer.
 macro_rules! scoped {
     ($(#[$meta:meta])* $vis:vis const $name:ident: $ty:ty) => {
         $(#[$meta])*
@@ -179,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_finds_what_was_entered_last_or_nothing() {
+    fn with_named_finds_what_was_entered_last_or_nothing() {
         assert_eq!(named(1), None);
         CURRENT.enter(&1, || {
             assert_eq!(named(1), Some(1));

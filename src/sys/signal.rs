@@ -1,4 +1,4 @@
-//! Signals as data (Linux): the mask of this thread, and a file that reads what is pending.
+//! The signal mask of this thread, and a file that reads pending signals (Linux).
 
 use super::syscall::{check, check_size, retry};
 use std::fmt;
@@ -12,16 +12,16 @@ use std::ptr;
 pub(crate) struct SignalSet(libc::sigset_t);
 
 impl SignalSet {
-    /// The set of these.
+    /// Makes a set of these signals.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for what is no signal, or has no room in the C library's sets: those of 32-bit Android end before the
-    /// real-time signals.
+    /// `EINVAL` for a number that is no signal, or has no room in the C library's sets: those of
+    /// 32-bit Android end before the real-time signals.
     #[inline(never)]
     pub(crate) fn of(signals: &[libc::c_int]) -> io::Result<SignalSet> {
         let mut set = MaybeUninit::uninit();
-        // SAFETY: the call fills the set.
+        // SAFETY: the pointer is to a whole set, which the call fills.
         check(unsafe { libc::sigemptyset(set.as_mut_ptr()) })?;
         // SAFETY: the call above has filled it.
         let mut set = unsafe { set.assume_init() };
@@ -32,18 +32,18 @@ impl SignalSet {
         Ok(SignalSet(set))
     }
 
-    /// Whether it holds a signal.
+    /// Whether the set contains a signal.
     pub(crate) fn contains(&self, signal: libc::c_int) -> bool {
         // SAFETY: the set was filled when it was made; the call writes nothing.
         unsafe { libc::sigismember(&self.0, signal) == 1 }
     }
 
-    /// Blocks these signals on the calling thread and returns what was blocked before.
+    /// Blocks these signals on the calling thread. Returns what was blocked before.
     pub(crate) fn block(&self) -> io::Result<SignalSet> {
         self.change(libc::SIG_BLOCK)
     }
 
-    /// Unblocks these signals on the calling thread: what is pending is delivered.
+    /// Unblocks these signals on the calling thread. Pending ones are delivered.
     pub(crate) fn unblock(&self) -> io::Result<SignalSet> {
         self.change(libc::SIG_UNBLOCK)
     }
@@ -68,23 +68,24 @@ impl fmt::Debug for SignalSet {
     }
 }
 
-/// One signal that was pending, as a [`SignalFd`] reads it.
+/// One pending signal as a [`SignalFd`] reads it: the kernel's structure and nothing else.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(crate) struct Pending(libc::signalfd_siginfo);
 
 impl Pending {
-    /// Nothing: room for one that is read.
+    /// An empty value, to be filled by a read.
     pub(crate) fn none() -> Pending {
         // SAFETY: all-zero bytes are a valid structure: integers only.
         Pending(unsafe { std::mem::zeroed() })
     }
 
-    /// Which signal.
+    /// Returns the signal's number.
     pub(crate) fn signal(&self) -> libc::c_int {
         self.0.ssi_signo as libc::c_int
     }
 
-    /// The fd that it tells of, as the sender filled it in.
+    /// Returns the fd that the signal is about, as the sender filled it in.
     pub(crate) fn fd(&self) -> libc::c_int {
         self.0.ssi_fd
     }
@@ -96,29 +97,31 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// A file that reads blocked signals of a set, those sent to the reading thread and those sent to its process, and is
-/// readable while there are any.
+/// A file that reads blocked signals of a set, those sent to the reading thread and those sent to
+/// its process. It is readable while there are any.
 #[derive(Debug)]
 pub(crate) struct SignalFd {
     fd: OwnedFd,
 }
 
 impl SignalFd {
-    /// Makes one.
+    /// Makes such a file.
     pub(crate) fn new(set: &SignalSet) -> io::Result<SignalFd> {
         let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
         // SAFETY: the set outlives the call.
         let fd = check(unsafe { libc::signalfd(-1, &set.0, flags) })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
+        // SAFETY: the call has just made this fd, and no other code has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(SignalFd { fd })
     }
 
-    /// Reads as many as there are, or as there is room for, the lowest signals first; how many. Does not block.
+    /// Reads as many signals as there are, or as there is room for, the lowest signals first.
+    /// Returns how many. Does not block.
     pub(crate) fn read(&self, room: &mut [Pending]) -> io::Result<usize> {
         let (to, len) = (room.as_mut_ptr().cast(), size_of_val(room));
-        // SAFETY: the pointer and the length are those of the room, and what is written there is whole structures of
-        // integers (signalfd(2)).
+        // SAFETY: the pointer and the length are those of the room, whose items are the kernel's
+        // structure and nothing else (`repr(transparent)`), and what is written there is whole
+        // structures of integers (signalfd(2)).
         let read = retry(|| check_size(unsafe { libc::read(self.fd.as_raw_fd(), to, len) }));
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -133,16 +136,17 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Whether nobody has given the signal a handler, nor has it ignored.
+/// Whether the signal has no handler and is not ignored.
 pub(crate) fn is_default(signal: libc::c_int) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: no new action is given; the old one is written to room of its own.
-    let asked = check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) });
+    // SAFETY: the new action is null, so nothing changes; the old one is written to `action`.
+    let read = check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) });
     // SAFETY: the call has succeeded, so it filled the action.
-    asked.is_ok() && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL
+    read.is_ok() && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_DFL
 }
 
-/// The kernel's number of this thread. By system call: the C libraries have a function only since a few years.
+/// Returns the kernel's number of this thread. Makes the system call, because older C libraries
+/// have no function for it.
 pub(crate) fn thread_id() -> libc::pid_t {
     // SAFETY: the call takes nothing and always succeeds.
     unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocked_signals_are_read_and_not_delivered() {
+    fn read_returns_blocked_signals() {
         let signal = libc::SIGRTMAX() - 1;
         let set = SignalSet::of(&[signal]).unwrap();
         assert!(!set.block().unwrap().contains(signal));
@@ -161,7 +165,8 @@ mod tests {
         let mut room = [Pending::none(); 4];
         assert_eq!(file.read(&mut room).unwrap(), 0);
         for _ in 0..3 {
-            // SAFETY: the call only names this thread. Unless it is blocked the signal ends the process.
+            // SAFETY: the call only names this thread. Unless it is blocked the signal ends the
+            // process.
             unsafe { libc::pthread_kill(libc::pthread_self(), signal) };
         }
         assert_eq!(file.read(&mut room).unwrap(), 3);
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_signal_is_refused() {
+    fn set_of_a_number_that_is_no_signal_fails() {
         let error = SignalSet::of(&[4000]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
         assert!(!is_default(4000));

@@ -1,8 +1,8 @@
-//! From `-1` to `io::Error`: the one place that reads `errno`.
+//! Turns the result of a system call into an `io::Result`: the one place that reads `errno`.
 
 use std::io;
 
-/// The result of a system call that answers -1 on failure.
+/// Returns the result of a system call that returns -1 on failure.
 #[inline]
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
@@ -12,7 +12,7 @@ pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
-/// The same for calls that count bytes.
+/// As `check`, for calls that count bytes.
 #[inline]
 pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     if result == -1 {
@@ -22,29 +22,30 @@ pub(crate) fn check_size(result: isize) -> io::Result<usize> {
     }
 }
 
-/// An error that says why, for people. Here once, for building one takes two allocations.
+/// Makes an error with an explanation. One function for all, because making one takes two
+/// allocations.
 #[cold]
-#[inline(never)]
 pub(crate) fn failure(kind: io::ErrorKind, why: &str) -> io::Error {
     io::Error::new(kind, why)
 }
 
-/// What a call that counts bytes has answered, to be asked no more than one has to know.
+/// The result of a call that counts bytes, which is decoded only as far as needed.
 pub(crate) trait Answer {
-    /// Whether `len` bytes were moved, which is less than the largest number there is.
+    /// Whether exactly `len` bytes were moved. `len` must be less than `usize::MAX`.
     fn is_all(&self, len: usize) -> bool;
 
-    /// Whether some bytes were moved, and fewer than `len`.
+    /// Whether some bytes were moved, and fewer than `len`, because no more were there or found
+    /// room.
     fn is_short(&self, len: usize) -> bool;
 
-    /// How many, if it is known that some were.
+    /// Returns the number of bytes, if some were moved.
     fn count(&self) -> usize;
 
-    /// All there is to know; before any other system call.
+    /// Returns the whole result. Call it before any other system call.
     fn result(self) -> io::Result<usize>;
 }
 
-/// The answer as it came: -1 leads to `errno`.
+/// The raw result: -1 means that `errno` has the error.
 #[derive(Debug)]
 pub(crate) struct RawAnswer(pub(crate) isize);
 
@@ -89,24 +90,25 @@ impl Answer for io::Result<usize> {
     }
 }
 
-/// Whether a call is missing in this kernel, or a sandbox forbids it or hides it, so that its elder has to do.
+/// Whether the kernel lacks this call or a sandbox blocks it, so that the caller should fall back
+/// to the older one.
 pub(crate) fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
-/// A call, since every caller of [`retry`] would hold the table of kinds.
+/// A function call, because otherwise every caller of [`retry`] would contain the table of kinds.
 #[cold]
-#[inline(never)]
 fn is_interrupted(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Interrupted
 }
 
-/// Repeats a call as long as a signal interrupts it: for calls that do not block, where only the work is left to do.
+/// Repeats a call while a signal interrupts it. For calls that do not block: a wait would begin its
+/// timeout again.
 #[inline]
 pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            // A number in a word, of which a drop would free nothing.
+            // An error of the system owns no memory, so there is nothing to drop.
             Err(error) if is_interrupted(&error) => std::mem::forget(error),
             done => return done,
         }
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_short_between_nothing_and_all() {
+    fn answer_is_short_between_nothing_and_all() {
         for (answer, len, short, all) in [
             (0, 10, false, false),
             (1, 10, true, false),
@@ -131,12 +133,12 @@ mod tests {
             (-1, 0, false, false),
         ] {
             let raw = RawAnswer(answer);
-            let told = (raw.is_short(len), raw.is_all(len));
-            assert_eq!(told, (short, all), "{answer} of {len}");
+            let found = (raw.is_short(len), raw.is_all(len));
+            assert_eq!(found, (short, all), "{answer} of {len}");
             if answer >= 0 {
                 let result = raw.result();
-                let told = (result.is_short(len), result.is_all(len), result.count());
-                assert_eq!(told, (short, all, answer as usize), "{answer} of {len}");
+                let found = (result.is_short(len), result.is_all(len), result.count());
+                assert_eq!(found, (short, all, answer as usize), "{answer} of {len}");
             }
         }
         let failed: io::Result<usize> = Err(io::ErrorKind::WouldBlock.into());

@@ -1,9 +1,10 @@
-//! `Duration` to the kernels' units, always rounded up: a wait never ends before its timeout, and what is left of one
-//! never becomes zero by accident.
+//! Converts a `Duration` to the kernels' units, always rounded up: a wait never ends before its
+//! timeout, and the rest of a timeout never becomes zero by accident.
 
 use std::time::Duration;
 
-/// Milliseconds for `poll` and `epoll_wait`: -1 is no limit, and what does not fit is the largest wait there is.
+/// Returns milliseconds for `poll` and `epoll_wait`: -1 is no limit, and what does not fit is the
+/// longest wait.
 #[allow(dead_code, reason = "not every platform has a millisecond call left")]
 pub(crate) fn millis(timeout: Option<Duration>) -> libc::c_int {
     let Some(timeout) = timeout else { return -1 };
@@ -12,13 +13,14 @@ pub(crate) fn millis(timeout: Option<Duration>) -> libc::c_int {
     libc::c_int::try_from(rounded).unwrap_or(libc::c_int::MAX)
 }
 
-/// A hundred years, in seconds: as good as for ever, for the loop waits again, and some kernels refuse or overflow at more.
+/// A hundred years, in seconds: as good as no limit, because the loop waits again. Some kernels
+/// refuse or overflow with more.
 const LONGEST: u64 = 100 * 366 * 86_400;
 
-/// The timespec of Linux's newer system calls: 64 bits also where the C library's has 32.
+/// The timespec of Linux's newer system calls: 64 bits even where the C library's has 32.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct KernelTimespec {
     seconds: i64,
     nanoseconds: i64,
@@ -32,9 +34,15 @@ impl KernelTimespec {
             nanoseconds: i64::from(timeout.subsec_nanos()),
         }
     }
+
+    /// Returns the time that the kernel has left in it.
+    pub(crate) fn duration(self) -> Duration {
+        Duration::new(self.seconds.max(0) as u64, self.nanoseconds.max(0) as u32)
+    }
 }
 
-/// A `timespec`; seconds beyond `time_t` become the largest one the kernels accept everywhere.
+/// Returns a `timespec`; seconds beyond `time_t` become the largest number that the kernels accept
+/// everywhere.
 #[allow(dead_code, reason = "not every platform has a nanosecond call")]
 pub(crate) fn timespec(timeout: Duration) -> libc::timespec {
     // SAFETY: all-zero bytes are a valid timespec on every target: integers only.
@@ -54,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_round_up_and_saturate() {
+    fn millis_round_up_and_saturate() {
         assert_eq!(millis(None), -1);
         assert_eq!(millis(Some(Duration::ZERO)), 0);
         assert_eq!(millis(Some(Duration::from_nanos(1))), 1);

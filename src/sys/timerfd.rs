@@ -1,5 +1,5 @@
-//! A timer as a file (Linux): readable when its time has come, with neither the slack nor the rounding that the kernel
-//! adds to the timeout of a wait.
+//! [`TimerFd`] is a timer as a file (Linux): readable when its time has come, without the slack and
+//! the rounding that the kernel adds to the timeout of a wait.
 
 use super::syscall::{check, check_size};
 use super::timeout::timespec;
@@ -14,34 +14,36 @@ pub(crate) struct TimerFd {
 }
 
 impl TimerFd {
-    /// A timer that is not set.
+    /// Makes a timer that is not set.
     pub(crate) fn new() -> io::Result<TimerFd> {
         let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
         // SAFETY: the call takes no pointer.
         let fd = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+        // SAFETY: the call has just made this descriptor, and no other code has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(TimerFd { fd })
     }
 
-    /// Lets it become readable after `delay`, at least a nanosecond; forgets an earlier setting and its expiry.
+    /// Makes the file readable after `delay`, at least a nanosecond. Forgets an earlier setting and
+    /// its expiry.
     pub(crate) fn set(&self, delay: Duration) -> io::Result<()> {
         let value = timespec(delay.max(Duration::from_nanos(1)));
         let spec = libc::itimerspec {
             it_interval: timespec(Duration::ZERO),
             it_value: value,
         };
-        // SAFETY: the new value outlives the call and the old one is not asked for.
+        // SAFETY: the new value outlives the call, and the pointer for the old one may be null.
         check(unsafe {
             libc::timerfd_settime(self.fd.as_raw_fd(), 0, &spec, std::ptr::null_mut())
         })?;
         Ok(())
     }
 
-    /// Makes it not readable again, for mechanisms that would report it over and over.
+    /// Makes the file not readable again, for mechanisms that would report it over and over.
     pub(crate) fn drain(&self) {
         let mut expiries = 0u64;
-        // SAFETY: the buffer is the eight bytes that a timer fd reads as. An error means that there was nothing to read.
+        // SAFETY: the buffer is the eight bytes that a timer fd reads as. An error means that there
+        // was nothing to read.
         let _ = check_size(unsafe {
             libc::read(
                 self.fd.as_raw_fd(),
@@ -64,7 +66,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn it_is_readable_after_its_delay_and_not_before() {
+    fn timer_is_readable_after_its_delay_and_not_before() {
         let timer = TimerFd::new().unwrap();
         let wait = |limit: Duration| {
             let mut entry = [libc::pollfd {

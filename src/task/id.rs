@@ -1,50 +1,67 @@
-//! [`Id`]: the name of a task.
+//! [`Id`]: identifies a task within its runtime.
 
+use std::cell::Cell;
 use std::fmt;
+use std::ptr;
 
-use super::tasks::CURRENT;
-use super::waker::Key;
+use super::key::Key;
+use crate::budget::{self, Polling};
 
-/// The name of a task, unique among all tasks its runtime ever had.
+/// Identifies a task: unique among all tasks that its runtime has ever had. [`id`](fn@super::id)
+/// has an example.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u64);
 
-/// Set in names that were given before the task had a slot. Above every index.
-const FOREIGN: u64 = 1 << 31;
+/// Set in ids that were given before the task had a slot. It is larger than every index.
+const REMOTE: u64 = 1 << 31;
 
 impl Id {
-    /// The name of a task that was spawned inside its runtime: its slot and generation.
+    /// Returns the id of a task that was spawned inside its runtime: slot and generation.
     #[inline]
     pub(super) fn local(key: Key) -> Id {
         Id(u64::from(key.generation) << 32 | u64::from(key.index))
     }
 
-    /// The slot in a local name.
-    #[cfg(test)]
+    /// The slot in a local id.
+    #[cfg(all(test, not(loom)))]
     pub(super) fn index(self) -> u64 {
-        self.0 & (FOREIGN - 1)
+        self.0 & (REMOTE - 1)
     }
 
-    /// The name of the `n`th task that came from another thread.
-    pub(super) fn foreign(n: u64) -> Id {
-        Id((n >> 31) << 32 | FOREIGN | n & (FOREIGN - 1))
+    /// Returns the id of the `n`th task that was spawned from another thread.
+    pub(super) fn remote(n: u64) -> Id {
+        Id((n >> 31) << 32 | REMOTE | n & (REMOTE - 1))
     }
 }
 
-/// Returns the name of the task that is being polled on this thread, if one is.
-///
-/// # Examples
-///
-/// ```
-/// reveille::block_on(async {
-///     assert_eq!(reveille::task::try_id(), None, "the future of `block_on` is no task");
-///     let task = reveille::spawn(async { reveille::task::try_id() });
-///     let name = task.id();
-///     assert_eq!(task.await.unwrap(), Some(name));
-/// });
-/// ```
-pub fn try_id() -> Option<Id> {
-    CURRENT.with(|tasks| tasks?.current_id())
+/// The poll that a thread is making: the address of the runtime's `Polling`, and the key of the
+/// task or root, or 0. `None` if the thread runs no loop.
+type CurrentPoll = Option<(*const Polling, usize)>;
+
+thread_local! {
+    /// The task whose output this thread is dropping, and the poll that it was making when the drop
+    /// began. If it makes another poll now, the drop itself polls, for example by a hosted runtime.
+    static DROPPING: Cell<Option<(Id, CurrentPoll)>> = const { Cell::new(None) };
+}
+
+fn current_poll() -> CurrentPoll {
+    budget::CURRENT.with(|polling| polling.map(|polling| (ptr::from_ref(polling), polling.key())))
+}
+
+/// Runs `f`, which belongs to a task or job that is not being polled, under the id of that task or
+/// job. `f` must not unwind.
+pub(super) fn as_task<R>(id: Id, f: impl FnOnce() -> R) -> R {
+    let outer = DROPPING.replace(Some((id, current_poll())));
+    let result = f();
+    DROPPING.set(outer);
+    result
+}
+
+/// Returns the id of the task whose output this thread is dropping, unless that drop polls
+/// something.
+pub(super) fn dropping() -> Option<Id> {
+    let (id, before) = DROPPING.get()?;
+    (before == current_poll()).then_some(id)
 }
 
 impl fmt::Display for Id {

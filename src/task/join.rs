@@ -1,63 +1,88 @@
-//! [`JoinHandle`], [`AbortHandle`], [`AbortOnDropHandle`]: what is left of a task in the hands of its creator.
+//! [`JoinHandle`]: a future of the output of a task.
 //!
-//! A handle is the runtime's id and the task's key. Inside the runtime it looks the task up directly. Anywhere else (on
-//! another thread, or on this one between two calls of `block_on`) it makes a [`Reply`], once, and sends that to the
-//! owner; from then on it deals with the reply alone, wherever it is.
+//! A handle consists of the runtime's id and the task's key. Inside the runtime it finds the task
+//! by its key. Elsewhere, that is on another thread or on the same one between two calls of
+//! `block_on`, it creates a [`Reply`] once and sends it to the owner. From then on it uses only the
+//! reply, on every thread.
 //!
 //! # Why the output may cross threads
 //!
 //! `T` need not be `Send`, but the reply moves it to the handle's thread. That is sound:
 //!
-//! * If `T: Send` there is nothing to show.
-//! * If not, the handle is not `Send` (it holds an `Option<Arc<Reply<T>>>`, in effect), so it is still on the thread it
-//!   was made on. It was made by `Tasks::spawn`, because everything else that makes one asks for `T: Send`; so that
-//!   thread is the owner's. The task's side of the reply is never used elsewhere either: it lies in the task or in the
-//!   inbox, and both are emptied by the owner alone. (`Tasks` is not `Send`, empties the inbox before it unregisters
-//!   it, and if it is leaked the registry keeps the inbox for ever.) So all uses of the `T` are on one thread.
+//! * If `T: Send` there is nothing to prove.
+//! * Otherwise the handle is not `Send`, because it holds an `Arc<Reply<T>>`. So it is still on the
+//!   thread that created it. That is the owner's thread: only `Tasks::spawn` creates such a handle,
+//!   because all other ways require `T: Send`. The task's end of the reply is used on the owner's
+//!   thread, too: it is in the task or in the inbox, and only the owner empties these. (`Tasks` is
+//!   not `Send`, empties the inbox before it leaves the registry, and if it is leaked, the registry
+//!   keeps the inbox.) So one thread alone uses the `T`.
 //!
 //! # Why a key is enough
 //!
-//! As long as a `JoinHandle<T>` exists and is neither joined nor detached, its slot is not released, except by the end
-//! of the runtime. Ids of runtimes and generations of slots are never given out twice. So a key that is found is the
-//! handle's own task, and `T` is the type of the output in its stage.
+//! A slot that is released changes its generation, and neither generations of a slot nor ids of
+//! runtimes are ever given out twice. So if a handle finds a task by its key, that is its own task,
+//! and `T` is the type of the output in its stage.
 
 use futures_core::FusedFuture;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
-use super::Id;
+use super::abort::{AbortHandle, abort, abort_reply};
+use super::current::{CURRENT, on_owner};
+use super::ended::Ended;
 use super::error::JoinError;
-use super::raw::{Raw, discard};
-use super::registry;
-use super::remote::Message;
-use super::reply::{AbortStep, Reply, ReplyRef, ReplyTo, Sink};
+use super::id::Id;
+use super::key::Key;
+use super::remote::{Message, send};
+use super::reply::{Reply, ReplyRef, ReplyTo, Sink};
 use super::slab::Joined;
-use super::tasks::{CURRENT, Tasks};
-use super::waker::{Key, key_of};
+use super::tasks::Tasks;
+use super::unobserved_panics::report;
+use super::waker::key_of;
 use crate::budget;
 use crate::token::RuntimeId;
 
-/// Waits for the output of a task.
+/// Waits for a spawned task and returns its output.
 ///
-/// It is a future of `Result<T, JoinError>`. Dropping it detaches the task, which goes on.
+/// It is a future of `Result<T, JoinError>`. If `T` is `Send`, it can be sent to another thread and
+/// awaited there, also on another runtime.
 ///
-/// It may be sent to and awaited on any thread, also under another runtime, if `T` is `Send`.
-///
-/// # Cancel safety
-///
-/// The output stays where it is until a poll returns it, so `&mut JoinHandle` may be dropped and awaited again.
+/// Dropping the handle detaches the task, which continues to run. If the task has already ended,
+/// its output is dropped. A panic in that drop goes to
+/// [`UnhandledPanic`](crate::runtime::UnhandledPanic).
 ///
 /// # Panics
 ///
-/// When polled after it has returned the output.
+/// If it is polled after it has returned the output.
+///
+/// # Cancel safety
+///
+/// The output stays in the task until a poll returns it, so `&mut JoinHandle` can be dropped and
+/// awaited again.
+///
+/// # Examples
+///
+/// ```
+/// reveille::block_on(async {
+///     let task = reveille::spawn(async { 6 * 7 });
+///     assert!(!task.is_finished());
+///     assert_eq!(task.await.unwrap(), 42);
+///
+///     let endless = reveille::spawn(std::future::pending::<()>());
+///     endless.abort();
+///     assert!(endless.await.unwrap_err().is_cancelled());
+/// });
+/// ```
 pub struct JoinHandle<T> {
-    /// Made when the handle is first used off the owner's thread, or from the start for a task that comes from there.
+    /// Created when the handle is first used outside of the runtime, or by a spawn from another
+    /// thread.
     reply: OnceLock<Arc<Reply<T>>>,
-    /// The task's slot; `Key::NONE` when the reply is all there is.
+    /// The task's key; `Key::NONE` if the handle has only the reply.
     key: Key,
     runtime: RuntimeId,
     /// The output has been returned.
@@ -67,38 +92,8 @@ pub struct JoinHandle<T> {
 impl<T> UnwindSafe for JoinHandle<T> {}
 impl<T> RefUnwindSafe for JoinHandle<T> {}
 
-/// Runs `f` with the tasks of `runtime` if this code runs inside that runtime.
-#[inline]
-fn on_owner<R>(runtime: RuntimeId, f: impl FnOnce(&Tasks) -> R) -> Option<R> {
-    CURRENT.with_named(runtime.number(), |tasks| tasks.map(f))
-}
-
-/// Sends a message to a runtime; if that is gone, drops it here.
-#[cold]
-fn send(runtime: RuntimeId, message: Message) {
-    match registry::of(runtime) {
-        Some(remote) => drop(remote.push(message)),
-        None => drop(message),
-    }
-}
-
-/// Aborts, here or by a message.
-fn abort(runtime: RuntimeId, key: Key) {
-    if on_owner(runtime, |tasks| tasks.abort(key)).is_none() {
-        send(runtime, Message::Abort(key));
-    }
-}
-
-/// Does what is left of an abort that a reply knows of.
-fn abort_reply(runtime: RuntimeId, sink: &dyn Sink) {
-    match sink.abort() {
-        AbortStep::Nothing => {}
-        AbortStep::Tell(key) => abort(runtime, key),
-    }
-}
-
 impl<T> JoinHandle<T> {
-    /// The handle of a task on this thread. Its output is a `T`.
+    /// Creates the handle of a task on this thread, whose output is a `T`.
     #[inline]
     pub(super) fn keyed(runtime: RuntimeId, key: Key) -> JoinHandle<T> {
         JoinHandle {
@@ -109,7 +104,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// The handle of something that knows its reply from the start.
+    /// Creates the handle of a task that was sent to its runtime together with a reply.
     pub(super) fn replied(runtime: RuntimeId, reply: Arc<Reply<T>>) -> JoinHandle<T> {
         JoinHandle {
             reply: OnceLock::from(reply),
@@ -119,10 +114,14 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Asks the runtime to drop the future. The task's `JoinHandle` then gives an error that is
-    /// [`is_cancelled`](JoinError::is_cancelled), unless the task had ended before.
+    /// Requests that the runtime drop the task's future.
     ///
-    /// The future is dropped by the runtime's loop, not here; a task that aborts itself runs on to its next `Pending`.
+    /// The `JoinHandle` then returns an error for which [`JoinError::is_cancelled`] is true, unless
+    /// the task has already ended. The runtime's loop drops the future, not this call: a task that
+    /// aborts itself runs until its poll ends.
+    ///
+    /// A closure of [`spawn_blocking`](crate::spawn_blocking) that has not begun is dropped by this
+    /// call. One that has begun runs to its end.
     pub fn abort(&self) {
         if self.taken {
             return;
@@ -133,7 +132,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Whether the task has ended (and, off the owner's thread, word of it has come).
+    /// Returns whether the task has ended. Outside of its runtime, `false` may be out of date.
     pub fn is_finished(&self) -> bool {
         if self.taken {
             return true;
@@ -146,25 +145,16 @@ impl<T> JoinHandle<T> {
         self.reply().is_finished()
     }
 
-    /// A handle that can abort the task and do nothing else.
+    /// Returns a handle that can only abort the task; [`AbortHandle`] has an example.
     pub fn abort_handle(&self) -> AbortHandle {
-        // Only what was born without a slot needs the reply.
+        // Without a key, the reply is needed to find the task.
         let reply = self.reply.get().filter(|_| self.key == Key::NONE);
-        AbortHandle {
-            runtime: self.runtime,
-            key: self.key,
-            id: self.id(),
-            reply: reply.map(|reply| ReplyRef::new(reply.clone())),
-        }
+        let reply = reply.map(|reply| ReplyRef::new(reply.clone()));
+        AbortHandle::new(self.runtime, self.key, self.id(), reply)
     }
 
-    /// Turns this handle into one that aborts the task when it is dropped.
-    #[must_use = "dropping the handle aborts the task"]
-    pub fn abort_on_drop(self) -> AbortOnDropHandle<T> {
-        AbortOnDropHandle { handle: self }
-    }
-
-    /// The task's name, unique among the tasks of its runtime.
+    /// Returns the id of the task, which is unique among the tasks of its runtime;
+    /// [`id`](fn@super::id) has an example.
     pub fn id(&self) -> Id {
         match self.reply.get() {
             Some(reply) => reply.id(),
@@ -172,7 +162,24 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// The reply; the first time, makes it and sends it to the owner.
+    /// Moves the handle out and leaves one whose drop does nothing.
+    pub(super) fn take_handle(&mut self) -> JoinHandle<T> {
+        let mut spent = JoinHandle::keyed(self.runtime, Key::NONE);
+        spent.taken = true;
+        mem::replace(self, spent)
+    }
+
+    /// Returns the reply, if there is one.
+    pub(super) fn known_reply(&self) -> Option<&Reply<T>> {
+        self.reply.get().map(|reply| &**reply)
+    }
+
+    /// Returns the id of the runtime of the task.
+    pub(super) fn runtime(&self) -> RuntimeId {
+        self.runtime
+    }
+
+    /// Returns the reply. The first call creates it and sends it to the owner.
     #[cold]
     fn reply(&self) -> &Arc<Reply<T>> {
         self.reply.get_or_init(|| {
@@ -183,13 +190,13 @@ impl<T> JoinHandle<T> {
         })
     }
 
-    /// Polls where there is more to it than taking the output, or leaving word with one's own runtime.
+    /// Polls where the short way of `poll` does not apply: outside of the task's runtime, with a
+    /// foreign waker, with a reply, or without any budget left.
     #[cold]
-    #[inline(never)]
-    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
+    fn poll_slowly(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
         assert!(
             !self.taken,
-            "JoinHandle polled after it returned its output"
+            "JoinHandle polled after it returned its output: poll it no more after `Ready`"
         );
         let here = on_owner(self.runtime, |tasks| self.poll_here(tasks, cx));
         let answer = match here {
@@ -200,7 +207,7 @@ impl<T> JoinHandle<T> {
         answer
     }
 
-    /// Polls inside the runtime. `None`: there is a reply, which is to be asked.
+    /// Polls inside the runtime. `None`: the handle has a reply, which has to be polled instead.
     fn poll_here(&self, tasks: &Tasks, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
         if self.reply.get().is_some() {
             return None;
@@ -209,12 +216,12 @@ impl<T> JoinHandle<T> {
             return Some(Poll::Pending);
         }
         Some(match tasks.join(self.key, 0) {
-            Joined::Done(task) => {
+            Joined::Done(ended) => {
                 budget::spend();
-                Poll::Ready(self.take(tasks, task))
+                Poll::Ready(self.take(tasks, ended))
             }
             Joined::Live(join) => {
-                if !tasks.others.will_wake(join, cx.waker()) {
+                if !tasks.foreign_waiters.will_wake(join, cx.waker()) {
                     self.store_foreign(tasks, cx);
                 }
                 Poll::Pending
@@ -223,70 +230,51 @@ impl<T> JoinHandle<T> {
         })
     }
 
-    /// The output of a task that `join` or `detach` called `Done`.
+    /// Takes the output out of this handle's task, which has ended.
     #[inline]
-    fn take(&self, tasks: &Tasks, task: Raw) -> Result<T, JoinError> {
-        // SAFETY: the slot said that the task has ended, so the stage holds the output, of type `T` (head of this file);
-        // the slot is released and does not lead to the memory any more, so it is ours.
-        unsafe { task.take_output::<T>(tasks.blocks()) }
+    fn take(&self, tasks: &Tasks, ended: Ended) -> Result<T, JoinError> {
+        // SAFETY: `ended` was found by this handle's key, so its output is a `T`: see the head of
+        // this file.
+        unsafe { ended.take::<T>(tasks.pool()) }
     }
 
-    /// Stores a waker whose clone is foreign code, or in the place of such a one: the task is looked up after it.
+    /// Stores a foreign waker, or one of ours in place of a foreign one. Foreign code runs, so the
+    /// task is looked up again.
     fn store_foreign(&self, tasks: &Tasks, cx: &mut Context<'_>) {
+        let unbound = budget::unbound();
         let waker = cx.waker().clone();
         let word = match key_of(&waker) {
             Some(key) => key,
-            None => tasks.others.keep_waker(waker),
+            None => tasks.foreign_waiters.keep_waker(waker),
         };
-        match tasks.with_slab(|slab| slab.swap_join(self.key, word)) {
-            Some(former) => drop(tasks.others.take_waker(former)),
+        match tasks.slab.swap_join(self.key, word) {
+            Some(former) => drop(tasks.foreign_waiters.take_waker(former)),
             None => {
-                // The clone has ended the task or the runtime: come again.
-                drop(tasks.others.take_waker(word));
+                // The clone has ended the task or the runtime: poll again.
+                drop(tasks.foreign_waiters.take_waker(word));
+                drop(unbound);
                 cx.waker().wake_by_ref();
             }
         }
     }
 
-    /// Lets the task go on without a handle; if it has ended, drops its output.
+    /// Detaches the task. If it has ended, drops its output. Never panics.
+    // Inlined it would cost 10 of 373 instructions per spawn and join.
     #[inline(never)]
     fn detach(&self) {
         if let Some(reply) = self.reply.get() {
             return self.close_reply(reply);
         }
-        let detached = on_owner(self.runtime, |tasks| match tasks.detach(self.key) {
-            Joined::Done(task) => self.discard_local(tasks, task),
-            Joined::Live(join) => drop(tasks.others.take_waker(join)),
-            Joined::Waiting | Joined::Missing => {}
-        });
-        if detached.is_none() {
+        if on_owner(self.runtime, |tasks| tasks.detach(self.key)).is_none() {
             send(self.runtime, Message::Detach(self.key));
         }
     }
 
-    /// Drops what a handle on the owner's thread leaves behind.
-    fn discard_local(&self, tasks: &Tasks, task: Raw) {
-        match self.take(tasks, task) {
-            Ok(value) => drop(value),
-            Err(error) => {
-                if let Ok(payload) = error.try_into_panic() {
-                    tasks.stray(payload);
-                }
-            }
-        }
-    }
-
-    /// Closes the reply and drops what is in it.
+    /// Closes the reply and drops its content.
     #[cold]
     fn close_reply(&self, reply: &Reply<T>) {
-        match reply.close() {
-            None => {}
-            Some(Ok(value)) => drop(value),
-            Some(error) => {
-                if let Some(payload) = discard(error) {
-                    send(self.runtime, Message::Panicked(payload));
-                }
-            }
+        if let Some(payload) = reply.close() {
+            report(self.runtime, payload);
         }
     }
 }
@@ -299,22 +287,19 @@ impl<T> Future for JoinHandle<T> {
         CURRENT.with_named(self.runtime.number(), |tasks| {
             let waiter = key_of(cx.waker());
             let (Some(tasks), Some(waiter), false) = (tasks, waiter, budget::is_spent()) else {
-                return self.poll_other(cx);
+                return self.poll_slowly(cx);
             };
-            // Once there is a reply only that is asked.
-            let waiter = if self.reply.get().is_none() {
-                waiter
-            } else {
-                0
-            };
+            // Whether the handle has a reply need not be checked here. Until the owner attaches the
+            // reply, the key leads to the task, and when it attaches the reply, it wakes this
+            // handle. After that the key leads to no task.
             match tasks.join(self.key, waiter) {
                 Joined::Waiting => Poll::Pending,
-                Joined::Done(task) => {
+                Joined::Done(ended) => {
                     budget::spend();
                     self.taken = true;
-                    Poll::Ready(self.take(tasks, task))
+                    Poll::Ready(self.take(tasks, ended))
                 }
-                Joined::Live(_) | Joined::Missing => self.poll_other(cx),
+                Joined::Live(_) | Joined::Missing => self.poll_slowly(cx),
             }
         })
     }
@@ -338,97 +323,6 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.id())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Aborts a task from anywhere, without waiting for it.
-#[derive(Clone)]
-pub struct AbortHandle {
-    runtime: RuntimeId,
-    key: Key,
-    id: Id,
-    /// Of a task that was sent to its runtime and had no slot yet.
-    reply: Option<ReplyRef>,
-}
-
-impl AbortHandle {
-    /// Asks the runtime to drop the future, as [`JoinHandle::abort`] does.
-    pub fn abort(&self) {
-        match &self.reply {
-            Some(reply) => abort_reply(self.runtime, reply.sink()),
-            None => abort(self.runtime, self.key),
-        }
-    }
-
-    /// The task's name.
-    pub fn id(&self) -> Id {
-        self.id
-    }
-}
-
-impl UnwindSafe for AbortHandle {}
-impl RefUnwindSafe for AbortHandle {}
-
-impl fmt::Debug for AbortHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AbortHandle").field("id", &self.id).finish()
-    }
-}
-
-/// A [`JoinHandle`] that aborts its task when it is dropped; made by [`JoinHandle::abort_on_drop`].
-#[must_use = "dropping the handle aborts the task"]
-pub struct AbortOnDropHandle<T> {
-    handle: JoinHandle<T>,
-}
-
-impl<T> AbortOnDropHandle<T> {
-    /// Asks the runtime to drop the future, as [`JoinHandle::abort`] does.
-    pub fn abort(&self) {
-        self.handle.abort();
-    }
-
-    /// Whether the task has ended.
-    pub fn is_finished(&self) -> bool {
-        self.handle.is_finished()
-    }
-
-    /// A handle that can abort the task and do nothing else.
-    pub fn abort_handle(&self) -> AbortHandle {
-        self.handle.abort_handle()
-    }
-
-    /// The task's name.
-    pub fn id(&self) -> Id {
-        self.handle.id()
-    }
-
-    /// Turns it back into a handle whose drop lets the task go on.
-    pub fn detach(mut self) -> JoinHandle<T> {
-        let mut spent = JoinHandle::keyed(self.handle.runtime, Key::NONE);
-        spent.taken = true;
-        std::mem::replace(&mut self.handle, spent)
-    }
-}
-
-impl<T> Future for AbortOnDropHandle<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.handle).poll(cx)
-    }
-}
-
-impl<T> Drop for AbortOnDropHandle<T> {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
-}
-
-impl<T> fmt::Debug for AbortOnDropHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AbortOnDropHandle")
             .field("id", &self.id())
             .finish_non_exhaustive()
     }

@@ -1,8 +1,9 @@
-//! Loom models over the types that threads share: `Remote` and `Reply`.
+//! Loom models of the types that threads share: `Remote` and `Reply`.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom`. Two threads and two preemptions each, so that they end.
-//! Loom runs them on one system thread, so thread-locals are shared: `CURRENT` would be seen by both, and a spawn goes by
-//! `spawn_message`. They stay away from the process-wide registry, which loom's types cannot live in.
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom` runs them. Each has two threads and at
+//! most two preemptions, so that it ends. Loom runs both threads on one system thread, where they
+//! share thread-locals such as `CURRENT`, so the models spawn by `spawn_message`. They do not use
+//! the process-wide registry, because a static cannot contain loom's types.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,10 +14,11 @@ use std::time::Duration;
 use loom::sync::atomic::{AtomicUsize as LoomUsize, Ordering};
 use loom::thread;
 
+use super::key::Key;
 use super::remote::{Batch, Message};
-use super::reply::{AbortStep, Reply, ReplyTo, Sink};
-use super::waker::Key;
-use super::{CURRENT, Id, JoinError, JoinHandle, Outcome, Remote, Tasks};
+use super::reply::{Reply, ReplyTo, Sink};
+use super::{CURRENT, Id, JoinError, JoinHandle, Outcome, Remote, Runner, Tasks, vtable};
+use crate::budget::Polling;
 use crate::sync::Arc;
 use crate::token::RuntimeId;
 
@@ -27,7 +29,7 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
     builder.check(f);
 }
 
-/// An unparker that loom sees.
+/// An unparker whose counter is one of loom's.
 struct Unpark(LoomUsize);
 
 impl Unpark {
@@ -46,7 +48,7 @@ impl Wake for Unpark {
     }
 }
 
-/// A future's listener, out of loom's sight.
+/// A waker that counts its wakes, without loom.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -72,12 +74,18 @@ fn remote() -> (Arc<Remote>, std::sync::Arc<Unpark>) {
 fn tasks() -> (Tasks, std::sync::Arc<Unpark>) {
     let unpark = Unpark::new();
     (
-        Tasks::unregistered(ID, unpark.clone().into(), 128, false),
+        Tasks::unregistered(
+            ID,
+            unpark.clone().into(),
+            Polling::new(vtable()),
+            128,
+            false,
+        ),
         unpark,
     )
 }
 
-/// What an owner does: look, take if there is something.
+/// Takes the content of the inbox as an owner does. Returns the number of wakes.
 fn drain(remote: &Remote, batch: &mut Batch) -> usize {
     if !remote.has_work() {
         return 0;
@@ -100,7 +108,8 @@ fn loom_wake_against_drain_loses_nothing() {
             }
         });
         let mut batch = Batch::default();
-        // What was seen when the last wake was taken: the lock must have made the store before it visible.
+        // The value when the last wake was taken. The lock must have made the store before that
+        // wake visible.
         let mut seen = 0;
         for _ in 0..2 {
             if drain(&remote, &mut batch) > 0 {
@@ -123,7 +132,8 @@ fn loom_park_does_not_sleep_over_a_wake() {
         let sleeping = Arc::new(LoomUsize::new(0));
         let there = remote.clone();
         let thread = thread::spawn(move || there.wake(0));
-        // The owner's side: publish, look again, and only then sleep; here the unparker is always told.
+        // The owner publishes that it sleeps, checks again, and only then sleeps. In this model
+        // `unpark` is always called.
         sleeping.store(1, Ordering::SeqCst);
         let found = remote.has_work();
         thread.join().unwrap();
@@ -135,7 +145,7 @@ fn loom_park_does_not_sleep_over_a_wake() {
 fn loom_close_against_push_answers_every_reply() {
     model(|| {
         let (remote, _unpark) = remote();
-        let reply = Reply::<u32>::new(Id::foreign(0), None);
+        let reply = Reply::<u32>::new(Id::remote(0), None);
         let (there, to) = (remote.clone(), ReplyTo::new(reply.clone()));
         let thread = thread::spawn(move || {
             let key = Key {
@@ -161,7 +171,7 @@ fn loom_close_against_push_answers_every_reply() {
 #[test]
 fn loom_answer_against_poll_wakes_the_last_waker() {
     model(|| {
-        let reply = Reply::<u32>::new(Id::foreign(0), None);
+        let reply = Reply::<u32>::new(Id::remote(0), None);
         let there = reply.clone();
         let thread = thread::spawn(move || assert!(there.settle(Ok(7)).is_none()));
         let listener = std::sync::Arc::new(Count::default());
@@ -189,7 +199,7 @@ fn loom_answer_against_close_drops_the_output_once() {
     }
     model(|| {
         let drops = std::sync::Arc::new(Count::default());
-        let reply = Reply::<Output>::new(Id::foreign(0), None);
+        let reply = Reply::<Output>::new(Id::remote(0), None);
         let (there, output) = (reply.clone(), Output(drops.clone()));
         let thread = thread::spawn(move || assert!(there.settle(Ok(output)).is_none()));
         drop(reply.close());
@@ -199,18 +209,21 @@ fn loom_answer_against_close_drops_the_output_once() {
 }
 
 #[test]
-fn loom_abort_against_arrival_is_not_lost() {
+fn loom_abort_while_the_key_is_stored_is_not_lost() {
     model(|| {
-        let reply = Reply::<u32>::new(Id::foreign(0), None);
+        let reply = Reply::<u32>::new(Id::remote(0), None);
         let there = reply.clone();
         let key = Key {
             index: 4,
             generation: 2,
         };
-        let thread = thread::spawn(move || there.abort() == AbortStep::Tell(key));
-        let on_arrival = reply.arrive(key);
-        let told = thread.join().unwrap();
-        assert!(on_arrival != told, "told {told}, on arrival {on_arrival}");
+        let thread = thread::spawn(move || there.abort() == Some(key));
+        let was_aborted = reply.set_key(key);
+        let by_abort = thread.join().unwrap();
+        assert!(
+            was_aborted != by_abort,
+            "by_abort {by_abort}, was_aborted {was_aborted}"
+        );
     });
 }
 
@@ -221,7 +234,7 @@ fn loom_remote_spawn_is_run_and_answered() {
         let there = tasks.remote().clone();
         let thread = thread::spawn(move || there.spawn_message(async { 7_u32 }, None));
         CURRENT.enter(&tasks, || {
-            // Once while the other thread is at it, once after.
+            // Once while the other thread spawns, and once after that.
             run(&tasks);
             let mut handle: JoinHandle<u32> = thread.join().unwrap();
             run(&tasks);
@@ -251,7 +264,7 @@ fn loom_remote_spawn_against_shutdown_is_answered() {
 }
 
 fn run(tasks: &Tasks) {
-    tasks.drain_remote();
-    let runner = tasks.runner();
+    tasks.handle_messages();
+    let runner = Runner::new(tasks);
     while runner.run(&mut 1) != Outcome::Idle {}
 }

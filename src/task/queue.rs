@@ -1,32 +1,34 @@
-//! The run queue of the owner's thread: a ring of slot indices.
+//! [`RunQueue`]: the run queue of the owner's thread, a ring of slot indices.
 //!
-//! An index is in it at most once (the bit `QUEUED` says so), hence it never holds more entries than there are slots,
-//! and grows only when the slab does: a push needs no test for room. The queue for other threads is in `remote.rs`.
+//! Each index is in it at most once, as the bit `QUEUED` of its slot ensures. So it has at most as
+//! many entries as there are slots and grows only together with the slab, and a push needs no check
+//! for room. The queue for wakes from other threads is in `remote.rs`.
 
-/// How many entries there is room for at first.
-const SMALLEST: usize = 8;
+/// The length of a new ring.
+const FIRST_LENGTH: usize = 8;
 
-/// First in, first out. One entry is never used, so that a full ring differs from an empty one.
+/// First in, first out. One entry stays unused, so that a full ring differs from an empty one.
 pub(super) struct RunQueue {
     /// Its length is a power of two, and `mask + 1`.
     ring: Box<[u32]>,
     mask: u32,
-    /// Both at most `mask`.
+    /// The position of the first entry, at most `mask`.
     head: u32,
+    /// The position after the last entry, at most `mask`.
     tail: u32,
 }
 
 impl RunQueue {
     pub(super) fn new() -> RunQueue {
         RunQueue {
-            ring: vec![0; SMALLEST].into_boxed_slice(),
-            mask: SMALLEST as u32 - 1,
+            ring: vec![0; FIRST_LENGTH].into_boxed_slice(),
+            mask: FIRST_LENGTH as u32 - 1,
             head: 0,
             tail: 0,
         }
     }
 
-    /// Makes room for `slots` entries in all.
+    /// Makes room for `slots` entries in total.
     #[inline]
     pub(super) fn reserve(&mut self, slots: usize) {
         if slots >= self.ring.len() {
@@ -47,17 +49,17 @@ impl RunQueue {
         self.tail = len as u32;
     }
 
-    /// The entry at `head` or `tail`.
+    /// Returns the entry at `head` or `tail`.
     #[inline]
     fn entry(&mut self, position: u32) -> &mut u32 {
         debug_assert!(position <= self.mask && self.ring.len() == self.mask as usize + 1);
-        // SAFETY: `new` and `grow`, the only ones that set them, keep `mask` below the length of the ring, and both
-        // positions at most `mask`, to which all others cut them. (Measured: the checks of a push and a pop are 5 of 100
-        // instructions per switch of tasks.)
+        // SAFETY: `mask` is less than the length of the ring, as `new` and `grow` set it, and both
+        // positions are at most `mask`, as all methods keep them. (Measured: the checks of a push
+        // and a pop cost 5 of 100 instructions per switch of tasks.)
         unsafe { self.ring.get_unchecked_mut(position as usize) }
     }
 
-    /// How many entries wait.
+    /// Returns the number of entries.
     #[inline]
     pub(super) fn len(&self) -> usize {
         (self.tail.wrapping_sub(self.head) & self.mask) as usize
@@ -71,6 +73,7 @@ impl RunQueue {
         self.tail = (self.tail + 1) & self.mask;
     }
 
+    /// Removes and returns the first index.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<u32> {
         if self.head == self.tail {

@@ -1,35 +1,35 @@
-//! The type-erased task: one allocation that holds a header and, one after the other, the future and its output.
+//! [`Raw`]: a pointer to the memory of a task of any type.
 //!
-//! [`Raw`] is a plain copyable pointer. It knows neither whether the memory is alive nor what is in the stage: the
-//! slot's state says so, and each `unsafe fn` here names what the caller must have read out of it.
+//! A task is one allocation with a header and the *stage*, which holds first the future, then its
+//! output. `Raw` is a copyable pointer. Whether the memory is alive and what the stage holds is
+//! known from the slot's state: each `unsafe fn` here names what its caller must have checked.
 
-use std::any::Any;
 use std::future::Future;
 use std::mem::{self, ManuallyDrop};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
-use super::blocks::{Blocks, Size};
 use super::error::JoinError;
+use super::id::{Id, as_task};
+use super::pool::{Pool, Size};
+use crate::budget;
+use crate::panics::{Payload, catch, drop_caught};
 
-/// What a panic carries.
-pub(crate) type Payload = Box<dyn Any + Send + 'static>;
-
-/// What every task's memory begins with: what the type of the future decides. All else is in the slot.
+/// The beginning of every task's memory: the table for the type of its future. All other data is in
+/// the slot.
 struct Header {
     vtable: &'static VTable,
 }
 
-/// What the code for one type of future looks like to the rest.
+/// The functions and the layout for one type of future.
 struct VTable {
     poll: unsafe fn(Raw, &mut Context<'_>) -> Polled,
     cancel: unsafe fn(Raw, JoinError),
-    drop_output: unsafe fn(Raw) -> Option<Payload>,
-    /// Of the whole allocation.
+    drop_output: unsafe fn(Raw, Id) -> Option<Payload>,
+    /// The size of the allocation.
     size: Size,
-    /// Where the stage begins in it.
+    /// The offset of the stage in it.
     stage: usize,
 }
 
@@ -40,8 +40,8 @@ struct TaskCell<F: Future> {
     stage: Stage<F>,
 }
 
-/// The future until it ends, then its output. In C's layout, where both begin with the union: Rust's own promises that to
-/// nobody, and a handle finds the output without knowing the future's type.
+/// The future until it ends, then its output. `repr(C)` guarantees that both begin at the start of
+/// the union: a handle finds the output without knowing the type of the future.
 #[repr(C)]
 union Stage<F: Future> {
     future: ManuallyDrop<F>,
@@ -52,18 +52,18 @@ union Stage<F: Future> {
     output: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
-/// What one poll came to.
+/// The result of one poll.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Polled {
-    /// The future waits.
+    /// The future has returned `Pending`.
     Pending,
-    /// The future has been dropped and its output, or its panic, stored.
+    /// The future was dropped, and its output or its panic is stored.
     Ended,
 }
 
 /// Points to the memory of a task.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Raw(NonNull<Header>);
 
 impl<F: Future> TaskCell<F> {
@@ -79,13 +79,14 @@ impl<F: Future> TaskCell<F> {
 impl Raw {
     /// Allocates a task. Its stage holds the future.
     #[inline]
-    pub(super) fn new<F: Future + 'static>(future: F, blocks: &Blocks) -> Raw {
-        let cell = blocks.allocate::<TaskCell<F>>();
+    pub(super) fn new<F: Future + 'static>(future: F, pool: &Pool) -> Raw {
+        let cell = pool.allocate::<TaskCell<F>>();
         let vtable = &TaskCell::<F>::VTABLE;
         let stage = Stage {
             future: ManuallyDrop::new(future),
         };
-        // SAFETY: the memory was allocated for a `TaskCell<F>` and nobody else knows it.
+        // SAFETY: the memory was allocated for a `TaskCell<F>`, and no other code has a pointer to
+        // it.
         unsafe {
             cell.write(TaskCell {
                 header: Header { vtable },
@@ -95,23 +96,26 @@ impl Raw {
         Raw(cell.cast())
     }
 
+    /// Returns the table for the type of the task's future. It is `'static` and never changes.
+    ///
     /// # Safety
     ///
-    /// The memory is alive. (The table is `'static` and never changes.)
+    /// The memory is alive.
     #[inline]
     unsafe fn vtable(self) -> &'static VTable {
-        // SAFETY: the caller keeps the memory alive, and nobody writes this field.
+        // SAFETY: the caller keeps the memory alive, and no code writes this field.
         unsafe { (*self.0.as_ptr()).vtable }
     }
 
-    /// Polls the future. When it ends or panics, drops it and stores its output or the panic.
+    /// Polls the future. If it ends or panics, drops it and stores its output or the panic.
     ///
     /// # Safety
     ///
-    /// The stage holds the future, and nobody else touches the stage during the call.
+    /// The stage holds the future, and no other code uses the stage during the call.
     #[inline]
     pub(super) unsafe fn poll(self, cx: &mut Context<'_>) -> Polled {
-        // SAFETY: the caller's promise is the one `poll::<F>` asks for; the table is that of this memory.
+        // SAFETY: the caller guarantees what `poll::<F>` requires, and the table belongs to this
+        // memory.
         unsafe { (self.vtable().poll)(self, cx) }
     }
 
@@ -125,56 +129,43 @@ impl Raw {
         unsafe { (self.vtable().cancel)(self, error) }
     }
 
-    /// Drops the output. Returns the panic it stood for, or the one that dropping it caused.
+    /// Drops the output under the id of its task. Returns the panic of the task, or that of the
+    /// drop.
     ///
     /// # Safety
     ///
-    /// The stage holds the output, which nobody else touches any more. The stage is empty afterwards.
-    pub(super) unsafe fn drop_output(self) -> Option<Payload> {
+    /// The stage holds the output, and no other code uses it from now on. The stage is empty
+    /// afterwards.
+    pub(super) unsafe fn drop_output(self, id: Id) -> Option<Payload> {
         // SAFETY: as in `poll`.
-        unsafe { (self.vtable().drop_output)(self) }
+        unsafe { (self.vtable().drop_output)(self, id) }
     }
 
-    /// Where the output is.
+    /// Returns a pointer to the output.
     ///
     /// # Safety
     ///
     /// The memory is alive.
     #[inline]
     pub(super) unsafe fn output(self) -> NonNull<()> {
-        // SAFETY: `stage` is the offset of a field within the allocation that `self` points to, with the provenance
+        // SAFETY: `stage` is the offset of a field in the allocation, and `self` has the provenance
         // of all of it.
         unsafe { self.0.cast::<()>().byte_add(self.vtable().stage) }
     }
 
-    /// Gives the memory back, without dropping what may be in the stage.
+    /// Frees the memory and does not drop the content of the stage.
     ///
     /// # Safety
     ///
-    /// The memory is alive and nobody uses it after this.
+    /// The memory is alive, and no code uses it after this call.
     #[inline]
-    pub(super) unsafe fn free(self, blocks: &Blocks) {
-        // SAFETY: `Raw::new` got the memory from `Blocks` for a type of the size that is kept in the table.
-        unsafe { blocks.release(self.0.cast(), &self.vtable().size) }
-    }
-
-    /// Takes the output out and gives the memory back.
-    ///
-    /// # Safety
-    ///
-    /// The stage holds the output, `T` is the future's `Output`, and nobody uses the memory after this.
-    #[inline]
-    pub(super) unsafe fn take_output<T>(self, blocks: &Blocks) -> Result<T, JoinError> {
-        // SAFETY: the stage holds a `Result<T, JoinError>` that is read once; the memory is not used afterwards.
-        unsafe {
-            let output = self.output().cast::<Result<T, JoinError>>().read();
-            self.free(blocks);
-            output
-        }
+    pub(super) unsafe fn free(self, pool: &Pool) {
+        // SAFETY: `Raw::new` got the memory from a `Pool`, for a type of the size in the table.
+        unsafe { pool.release(self.0.cast(), &self.vtable().size) }
     }
 }
 
-/// The stage of a task whose future is an `F`.
+/// Returns the stage of a task whose future is an `F`.
 ///
 /// # Safety
 ///
@@ -185,14 +176,16 @@ unsafe fn stage<F: Future>(task: Raw) -> *mut Stage<F> {
     unsafe { &raw mut (*task.0.as_ptr().cast::<TaskCell<F>>()).stage }
 }
 
+/// Polls a future of type `F`: see [`Raw::poll`].
+///
 /// # Safety
 ///
 /// As [`Raw::poll`], and the memory was made by `Raw::new::<F>`.
 unsafe fn poll<F: Future>(task: Raw, cx: &mut Context<'_>) -> Polled {
-    // SAFETY: the caller says that the stage holds an `F`, ours alone for the call. It is pinned: it stays in this
-    // memory until it is dropped in place.
+    // SAFETY: the caller guarantees that the stage holds an `F`, which no other code uses during
+    // the call. It is pinned, because it stays in this memory until it is dropped in place.
     let future = unsafe { Pin::new_unchecked(&mut *stage::<F>(task).cast::<F>()) };
-    let output = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+    let output = match catch(|| future.poll(cx)) {
         Ok(Poll::Pending) => return Polled::Pending,
         Ok(Poll::Ready(output)) => Ok(output),
         Err(payload) => Err(JoinError::panic(payload)),
@@ -202,6 +195,8 @@ unsafe fn poll<F: Future>(task: Raw, cx: &mut Context<'_>) -> Polled {
     Polled::Ended
 }
 
+/// Drops a future of type `F`: see [`Raw::cancel`].
+///
 /// # Safety
 ///
 /// As [`Raw::cancel`], and the memory was made by `Raw::new::<F>`.
@@ -210,20 +205,21 @@ unsafe fn cancel<F: Future>(task: Raw, error: JoinError) {
     unsafe { replace::<F>(task, Err(error)) };
 }
 
-/// Drops the future and stores the output; of several panics the first one.
+/// Drops the future and stores the output, or the first panic.
 ///
 /// # Safety
 ///
-/// The stage holds an `F`, and nobody else touches the stage during the call.
+/// The stage holds an `F`, and no other code uses the stage during the call.
 #[inline]
 unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>) {
     if mem::needs_drop::<F>() {
-        // SAFETY: the caller says what is there. It counts as gone also if its drop panics.
+        // SAFETY: the caller guarantees that the stage holds an `F`. If its drop panics, it counts
+        // as dropped.
         if let Err(payload) = unsafe { drop_future::<F>(task) } {
-            output = worse(output, payload);
+            output = merge_panic(output, payload);
         }
     }
-    // SAFETY: the stage is empty now, and has room for the output.
+    // SAFETY: the stage is empty and has room for the output.
     unsafe {
         stage::<F>(task)
             .cast::<Result<F::Output, JoinError>>()
@@ -231,22 +227,24 @@ unsafe fn replace<F: Future>(task: Raw, mut output: Result<F::Output, JoinError>
     }
 }
 
-/// Drops the future. A call of its own, so that a poll that is pending need not save what only a drop uses.
+/// Drops the future.
 ///
 /// # Safety
 ///
-/// The stage holds an `F`, and nobody else touches it any more.
-#[inline(never)]
+/// The stage holds an `F`, and no other code uses it from now on.
 unsafe fn drop_future<F: Future>(task: Raw) -> Result<(), Payload> {
-    catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the caller says what is there.
+    // The budget of the poll, which may be used up, does not apply to the drop.
+    budget::refill(budget::UNLIMITED);
+    catch(|| {
+        // SAFETY: the caller guarantees that the stage holds an `F`.
         unsafe { ptr::drop_in_place(stage::<F>(task).cast::<F>()) }
-    }))
+    })
 }
 
-/// The drop of a future has panicked: that is the task's result, unless it had panicked before.
+/// Returns the result of a task whose future has panicked in its drop: that panic, unless the task
+/// had panicked before.
 #[cold]
-fn worse<T>(output: Result<T, JoinError>, payload: Payload) -> Result<T, JoinError> {
+fn merge_panic<T>(output: Result<T, JoinError>, payload: Payload) -> Result<T, JoinError> {
     match output {
         Err(error) if error.is_panic() => {
             drop_caught(payload);
@@ -259,52 +257,39 @@ fn worse<T>(output: Result<T, JoinError>, payload: Payload) -> Result<T, JoinErr
     }
 }
 
+/// Drops the output of a future of type `F`: see [`Raw::drop_output`].
+///
 /// # Safety
 ///
 /// As [`Raw::drop_output`], and the memory was made by `Raw::new::<F>`.
-unsafe fn drop_output<F: Future>(task: Raw) -> Option<Payload> {
-    // SAFETY: the stage holds the output, which is read once.
+unsafe fn drop_output<F: Future>(task: Raw, id: Id) -> Option<Payload> {
+    // SAFETY: the stage holds the output, which is not read again.
     let output = unsafe {
         stage::<F>(task)
             .cast::<Result<F::Output, JoinError>>()
             .read()
     };
-    discard(output)
+    discard(id, output)
 }
 
-/// Drops an output that nobody wants. Returns the panic it stood for, or the one that dropping it caused.
-pub(super) fn discard<T>(output: Result<T, JoinError>) -> Option<Payload> {
+/// Drops an output that no handle takes, under the id of its task. Returns the panic of the task,
+/// or that of the drop.
+pub(super) fn discard<T>(id: Id, output: Result<T, JoinError>) -> Option<Payload> {
     match output {
         Ok(value) if !mem::needs_drop::<T>() => {
             mem::forget(value);
             None
         }
-        Ok(value) => catch_unwind(AssertUnwindSafe(|| drop(value))).err(),
+        Ok(value) => {
+            let _unbound = budget::unbound();
+            as_task(id, || catch(|| drop(value))).err()
+        }
         Err(error) => error.try_into_panic().ok(),
     }
 }
 
-/// Drops what came second after a panic. If that panics the payload is dropped in turn, and so on; what still panics
-/// after a few rounds is leaked, for this could go on for ever.
-pub(super) fn drop_caught<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        drop_payload(payload);
-    }
-}
-
-#[cold]
-fn drop_payload(mut payload: Payload) {
-    for _ in 0..3 {
-        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Ok(()) => return,
-            Err(next) => payload = next,
-        }
-    }
-    mem::forget(payload);
-}
-
-/// For the test of sizes.
-#[cfg(test)]
+/// For a test of sizes.
+#[cfg(all(test, not(loom)))]
 pub(super) fn size_of_task<F: Future>(_: &F) -> usize {
     size_of::<TaskCell<F>>()
 }

@@ -1,121 +1,203 @@
-//! What other threads may touch of a runtime's tasks: a locked inbox of wakes and messages.
+//! [`Remote`]: how other threads reach the tasks of a runtime. They put wakes and messages into its
+//! locked inbox.
+//!
+//! The owner's end of the inbox is in `inbox.rs`, and outputs come back by `reply.rs`. To
+//! understand a runtime that one thread uses alone, skip these three files.
 
 use std::fmt;
-use std::future::Future;
 use std::mem;
 use std::task::Waker;
+use std::thread::{self, ThreadId};
 
-use super::Id;
-use super::join::JoinHandle;
-use super::raw::Payload;
-use super::reply::{Reply, ReplyTo};
-use super::slab::Origin;
-use super::tasks::{CURRENT, Tasks};
-use super::waker::Key;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use super::id::Id;
+use super::inspect::Origin;
+use super::key::{Key, index_of, place_of};
+use super::pool::Pool;
+use super::raw::Raw;
+use super::reply::ReplyTo;
+use crate::panics::{Payload, drop_caught};
+use crate::registry::Registry;
+use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
+use crate::sys::fork;
 use crate::token::RuntimeId;
 
-/// What another thread asks the owner to do.
+/// The remote parts of all live runtimes. This registry gives out the ids of runtimes.
+pub(super) static REMOTES: Registry<Remote> = Registry::new();
+
+/// Allocates a task for the future that it holds, whose type only it knows.
+pub(super) type MakeTask = Box<dyn FnOnce(&Pool) -> Raw + Send>;
+
+/// A request of another thread to the owner.
 pub(super) enum Message {
-    /// Create a task: the closure knows the future's type.
-    Spawn(Box<dyn FnOnce(&Tasks) + Send>),
-    /// Send the output of this task there.
+    /// Spawn a task whose output goes to the reply.
+    Spawn(MakeTask, ReplyTo, Origin),
+    /// Send the output of this task to the reply.
     Attach(Key, ReplyTo),
     /// Drop the future of this task.
     Abort(Key),
-    /// The `JoinHandle` of this task is gone.
+    /// Store in the watch whether this task has ended.
+    IsFinished(Key, std::sync::Arc<Watch>),
+    /// Detach this task: its `JoinHandle` was dropped.
     Detach(Key),
-    /// A task's panic that its `JoinHandle` was dropped with.
+    /// Report this panic of a task: its `JoinHandle` was dropped before it returned the panic.
     Panicked(Payload),
 }
 
-/// What the owner takes out of the inbox at a time.
+/// The last answer of a runtime to whether a task has ended.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// A question is in the inbox. There is at most one at a time.
+    is_sent: AtomicBool,
+    /// The last answer.
+    finished: AtomicBool,
+}
+
+impl Watch {
+    /// Returns the last answer of the runtime to whether the task of `key` has ended. If that was
+    /// "no", sends the question again.
+    #[cold]
+    pub(super) fn is_finished(self: &std::sync::Arc<Watch>, runtime: RuntimeId, key: Key) -> bool {
+        let finished = self.finished.load(Ordering::SeqCst);
+        if !finished && !self.is_sent.swap(true, Ordering::SeqCst) {
+            let question = Message::IsFinished(key, self.clone());
+            let remote = REMOTES.get(runtime);
+            if remote.is_none_or(|remote| remote.push(question).is_err()) {
+                // The runtime is gone, and the task with it.
+                self.answer(true);
+            }
+        }
+        self.finished.load(Ordering::SeqCst)
+    }
+
+    /// Stores the answer to the question.
+    pub(super) fn answer(&self, finished: bool) {
+        self.finished.store(finished, Ordering::SeqCst);
+        self.is_sent.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The content of the inbox, which the owner takes out in one step.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Indices of slots to wake, each once.
+    /// The indices of slots to wake, each once.
     pub(super) woken: Vec<u32>,
-    /// In the order they were sent.
+    /// The messages, in the order in which they were sent.
     pub(super) messages: Vec<Message>,
 }
 
-/// Guarded by the lock.
-#[derive(Default)]
-struct Inbox {
-    /// The runtime is about to end: nothing is taken any more.
-    closed: bool,
+/// Wakes and messages on their way to the owner.
+pub(super) struct Inbox {
+    /// The runtime is about to end: the inbox accepts nothing.
+    pub(super) closed: bool,
     batch: Batch,
-    /// One bit per slot index: it is in `batch.woken`. Generations do not matter: a wake for a task that was replaced
-    /// wakes its successor for nothing, it is never lost.
-    bits: Vec<u64>,
+    /// One bit per slot: its index is in `batch.woken`. Generations do not matter: if the slot has
+    /// a new task meanwhile, the new task is woken once without need.
+    is_woken: Vec<u64>,
+}
+
+/// A closed inbox. The child of a fork finds it if another thread was changing the inbox at the
+/// time of the fork.
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox {
+            closed: true,
+            ..Inbox::open()
+        }
+    }
 }
 
 impl Inbox {
-    /// Sets the bit of an index: true when it was not set.
-    fn mark(&mut self, index: u32) -> bool {
-        let (word, bit) = (index as usize / 64, 1 << (index % 64));
-        if self.bits.len() <= word {
-            self.bits.resize(word + 1, 0);
+    fn open() -> Inbox {
+        Inbox {
+            closed: false,
+            batch: Batch::default(),
+            is_woken: Vec::new(),
         }
-        let was = self.bits[word];
-        self.bits[word] |= bit;
-        was & bit == 0
     }
 
-    /// Takes all, leaving empty vectors behind.
-    fn take(&mut self, batch: &mut Batch) {
+    /// Sets the bit of an index. Returns true if it was not set.
+    fn set_woken(&mut self, index: u32) -> bool {
+        let (word, bit) = (index as usize / 64, 1 << (index % 64));
+        if self.is_woken.len() <= word {
+            self.is_woken.resize(word + 1, 0);
+        }
+        let before = self.is_woken[word];
+        self.is_woken[word] |= bit;
+        before & bit == 0
+    }
+
+    /// Exchanges the content for `batch`, which is empty.
+    pub(super) fn take(&mut self, batch: &mut Batch) {
         mem::swap(&mut self.batch, batch);
         for &index in &batch.woken {
-            self.bits[index as usize / 64] &= !(1 << (index % 64));
+            self.is_woken[index as usize / 64] &= !(1 << (index % 64));
         }
     }
 }
 
-/// The part of a runtime's tasks that is `Send` and `Sync`.
+/// The part of a runtime's tasks that is `Send` and `Sync`: other threads use it.
 pub(crate) struct Remote {
     id: RuntimeId,
-    inbox: Mutex<Inbox>,
-    /// The inbox may hold something: lets the owner look without the lock. Written under the lock.
-    dirty: AtomicBool,
-    /// How many tasks came from other threads: makes their ids.
-    births: AtomicU64,
-    /// Ends the owner's park. Called after every push, with no lock held; it does its own "once is enough".
+    /// The thread that owns the runtime.
+    owner: ThreadId,
+    /// The process that created the runtime: [`fork::process`].
+    process: u32,
+    pub(super) inbox: ForkLock<Inbox>,
+    /// The inbox may contain something. The owner reads this without the lock; it is written with
+    /// the lock held.
+    pub(super) dirty: AtomicBool,
+    /// How many tasks were spawned from other threads: the next number for an id.
+    spawned: AtomicU64,
+    /// Unparks the owner. Called after every push, without the lock. A second call before the owner
+    /// runs has no effect.
     unpark: Waker,
 }
 
 impl Remote {
-    pub(super) fn new(id: RuntimeId, unpark: Waker) -> Remote {
+    pub(crate) fn new(id: RuntimeId, unpark: Waker) -> Remote {
         Remote {
             id,
-            inbox: Mutex::new(Inbox::default()),
+            owner: thread::current().id(),
+            process: fork::process(),
+            inbox: ForkLock::new(Inbox::open()),
             dirty: AtomicBool::new(false),
-            births: AtomicU64::new(0),
+            spawned: AtomicU64::new(0),
             unpark,
         }
     }
 
-    /// Whose tasks these are.
+    /// Returns the id of the runtime.
     pub(crate) fn id(&self) -> RuntimeId {
         self.id
     }
 
-    /// Whether the runtime has ended, or is about to.
+    /// Returns whether this thread owns the runtime.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.owner == thread::current().id()
+    }
+
+    /// Returns whether the process is the child of a fork, and the runtime one of its parent.
+    pub(crate) fn is_of_parent(&self) -> bool {
+        self.process != fork::process()
+    }
+
+    /// Returns whether the runtime has ended, or is about to.
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox.lock().closed
     }
 
-    /// Whether the inbox may hold something: one load.
-    ///
-    /// The flag is written before `unpark` is called, which an owner that is about to sleep cannot miss.
-    #[inline]
-    pub(crate) fn has_work(&self) -> bool {
-        self.dirty.load(Ordering::SeqCst)
+    /// Makes the owner check again whether there is anything to do.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn unpark(&self) {
+        self.unpark.wake_by_ref();
     }
 
-    /// Wakes whatever lives at an index, once until the owner has looked. No-op after the close.
+    /// Wakes the task of a slot: once until the owner takes the batch, and not at all after the
+    /// close.
     pub(super) fn wake(&self, index: u32) {
         {
             let mut inbox = self.inbox.lock();
-            if inbox.closed || !inbox.mark(index) {
+            if inbox.closed || !inbox.set_woken(index) {
                 return;
             }
             inbox.batch.woken.push(index);
@@ -124,7 +206,8 @@ impl Remote {
         self.unpark.wake_by_ref();
     }
 
-    /// Sends a message, or gives it back after the close: the caller drops it, with no lock held.
+    /// Sends a message. After the close it returns the message, which the caller drops without the
+    /// lock.
     pub(super) fn push(&self, message: Message) -> Result<(), Message> {
         {
             let mut inbox = self.inbox.lock();
@@ -144,60 +227,9 @@ impl Remote {
         Ok(())
     }
 
-    /// Moves all that waits into `batch`, whose empty vectors stay behind.
-    pub(super) fn take(&self, batch: &mut Batch) {
-        let mut inbox = self.inbox.lock();
-        self.dirty.store(false, Ordering::SeqCst);
-        inbox.take(batch);
-    }
-
-    /// Closes the inbox and moves what is left into `batch`: later pushes come back to their callers.
-    pub(super) fn close(&self, batch: &mut Batch) {
-        let mut inbox = self.inbox.lock();
-        inbox.closed = true;
-        self.dirty.store(false, Ordering::SeqCst);
-        inbox.take(batch);
-    }
-
-    /// Spawns a `Send` future from any thread; inside the runtime itself at once, else by a message.
-    ///
-    /// When the runtime is gone the future is dropped here and the handle says so.
-    pub(crate) fn spawn<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let mut future = Some(future);
-        let spawned = CURRENT.with(|tasks| {
-            let tasks = tasks.filter(|tasks| tasks.id() == self.id)?;
-            Some(tasks.spawn(future.take()?, origin))
-        });
-        match (spawned, future) {
-            (Some(handle), _) => handle,
-            (None, Some(future)) => self.spawn_message(future, origin),
-            (None, None) => unreachable!("the future is taken only to be spawned"),
-        }
-    }
-
-    /// Spawns by a message, whatever this thread is.
-    pub(super) fn spawn_message<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let reply = Reply::new(self.next_id(), None);
-        let to = ReplyTo::new(reply.clone());
-        let message = Message::Spawn(Box::new(move |tasks: &Tasks| {
-            tasks.spawn_replying(future, to, origin);
-        }));
-        // A message that comes back is dropped here: the future, and the reply, which then says "gone".
-        drop(self.push(message));
-        JoinHandle::replied(self.id, reply)
-    }
-
-    /// A name for something that starts its life outside the slab.
+    /// Returns the id of the next task that is spawned from another thread.
     pub(super) fn next_id(&self) -> Id {
-        Id::foreign(self.births.fetch_add(1, Ordering::Relaxed))
+        Id::remote(self.spawned.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -206,5 +238,22 @@ impl fmt::Debug for Remote {
         f.debug_struct("Remote")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// Sends a message to a runtime. If the runtime is gone, drops the message here. Never panics.
+#[cold]
+pub(super) fn send(runtime: RuntimeId, message: Message) {
+    let refused = match REMOTES.get(runtime) {
+        Some(remote) => remote.push(message).err(),
+        None => Some(message),
+    };
+    refused.into_iter().for_each(drop_caught);
+}
+
+/// Wakes the task of a packed key by a message to its runtime. Does nothing if the runtime is gone.
+pub(super) fn wake(key: usize) {
+    if let Some(remote) = REMOTES.at(place_of(key)) {
+        remote.wake(index_of(key));
     }
 }

@@ -1,58 +1,93 @@
-//! [`Reply`]: where a `JoinHandle` on another thread gets its output from.
+//! [`Reply`]: brings the output of a task to a `JoinHandle` on another thread.
 //!
-//! The handle keeps one `Arc<Reply<T>>`, the task (or a message on its way to the owner) the other, wrapped in
-//! [`ReplyTo`]: whoever holds that one owes an answer, and dropping it answers "the runtime is gone". So a handle never
-//! waits for ever, whatever became of the message. No foreign code runs under the lock.
+//! The handle has one `Arc<Reply<T>>`. The task, or a message to its runtime, has the other one, as
+//! a [`ReplyTo`]. If a `ReplyTo` is dropped without an answer, the handle receives the error
+//! "runtime is gone", so it never waits forever. No foreign code runs while the lock is held.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::Id;
 use super::error::JoinError;
-use super::raw::{Payload, discard, drop_caught};
-use super::waker::Key;
+use super::id::Id;
+use super::key::Key;
+use super::raw::discard;
 use crate::budget;
-use crate::sync::Mutex;
+use crate::panics::{Payload, catch, drop_caught};
+use crate::sync::ForkLock;
+use crate::sys::fork;
 
-/// The meeting place of one task and its handle.
+/// Shared by one task or job and its handle.
 pub(super) struct Reply<T> {
-    /// The task's name: its own, or one made before it reached the slab.
+    /// The id of the task or job.
     id: Id,
-    state: Mutex<ReplyState<T>>,
+    /// The process that created the reply: [`fork::process`].
+    process: u32,
+    kind: ReplyKind,
+    state: ForkLock<ReplyState<T>>,
 }
 
-/// Guarded by the lock.
+/// What answers a reply.
+enum ReplyKind {
+    Task,
+    /// A closure on another thread, and where it waits, unless it was refused.
+    Job(Option<Box<dyn JobPlace>>),
+}
+
+/// Where a job waits, for an abort.
+pub(super) trait JobPlace: Send + Sync {
+    /// Takes the job out of its queue and answers "aborted", if it has not begun.
+    fn abort(&self);
+}
+
+/// The content of a [`Reply`], guarded by its lock.
 struct ReplyState<T> {
-    /// From the answer until the handle takes it.
+    /// The answer, until the handle takes it.
     output: Option<Result<T, JoinError>>,
-    /// Whom to wake at the answer.
+    /// Woken by the answer.
     waker: Option<Waker>,
     /// The task's slot, once it has one.
     key: Option<Key>,
-    /// The handle asked for an abort.
+    /// The handle has requested an abort.
     aborted: bool,
     /// There has been an answer.
     finished: bool,
-    /// The handle is gone.
+    /// The handle was dropped.
     closed: bool,
 }
 
-/// What an abort has to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum AbortStep {
-    /// It has ended, was asked before, or will be told when it arrives.
-    Nothing,
-    /// Tell the owner.
-    Tell(Key),
+/// The error "runtime is gone". The child of a fork finds it if another thread was changing the
+/// state at the time of the fork.
+impl<T> Default for ReplyState<T> {
+    fn default() -> ReplyState<T> {
+        ReplyState {
+            output: Some(Err(JoinError::gone())),
+            waker: None,
+            key: None,
+            aborted: false,
+            finished: true,
+            closed: false,
+        }
+    }
 }
 
 impl<T> Reply<T> {
+    /// Creates the reply of a task.
     pub(super) fn new(id: Id, key: Option<Key>) -> Arc<Reply<T>> {
+        Reply::of(ReplyKind::Task, id, key)
+    }
+
+    /// Creates the reply of a job, which waits at `place`.
+    pub(super) fn of_job(id: Id, place: Option<Box<dyn JobPlace>>) -> Arc<Reply<T>> {
+        Reply::of(ReplyKind::Job(place), id, None)
+    }
+
+    fn of(kind: ReplyKind, id: Id, key: Option<Key>) -> Arc<Reply<T>> {
         Arc::new(Reply {
             id,
-            state: Mutex::new(ReplyState {
+            process: fork::process(),
+            kind,
+            state: ForkLock::new(ReplyState {
                 output: None,
                 waker: None,
                 key,
@@ -63,12 +98,28 @@ impl<T> Reply<T> {
         })
     }
 
-    /// Takes the answer, or leaves the waker.
+    pub(super) fn is_job(&self) -> bool {
+        matches!(self.kind, ReplyKind::Job(_))
+    }
+
+    /// Returns whether the process is the child of a fork, and the reply one of its parent.
+    pub(super) fn is_of_parent(&self) -> bool {
+        self.process != fork::process()
+    }
+
+    /// Returns whether the handle was dropped.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Takes the answer, or stores the waker.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>> {
-        if let Some(answer) = self.look(cx) {
+        if let Some(answer) = self.poll_stored(cx) {
             return answer;
         }
-        // Cloning and dropping wakers is foreign code: not under the lock. The answer may come in between.
+        // Clones and drops of wakers are foreign code, which must not run with the lock held. The
+        // answer may arrive meanwhile.
+        let unbound = budget::unbound();
         let mut waker = Some(cx.waker().clone());
         let answer = {
             let mut state = self.state.lock();
@@ -78,15 +129,17 @@ impl<T> Reply<T> {
             state.output.is_some()
         };
         drop(waker);
+        drop(unbound);
         if answer {
-            self.look(cx).unwrap_or(Poll::Pending)
+            self.poll_stored(cx).unwrap_or(Poll::Pending)
         } else {
             Poll::Pending
         }
     }
 
-    /// `None` when the waker has to be stored.
-    fn look(&self, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
+    /// Takes the answer, or returns pending if the waker is stored already. `None`: the waker has
+    /// to be stored.
+    fn poll_stored(&self, cx: &mut Context<'_>) -> Option<Poll<Result<T, JoinError>>> {
         let mut state = self.state.lock();
         if state.output.is_none() {
             let known = state.waker.as_ref();
@@ -95,7 +148,7 @@ impl<T> Reply<T> {
                 .then_some(Poll::Pending);
         }
         drop(state);
-        // The charge may wake.
+        // Without the lock, because the charge may wake.
         if budget::charge(cx).is_pending() {
             return Some(Poll::Pending);
         }
@@ -103,7 +156,8 @@ impl<T> Reply<T> {
         state.output.take().map(Poll::Ready)
     }
 
-    /// Answers. When the handle is gone the output is dropped here; returns a panic that nobody else will see.
+    /// Stores the answer and wakes the handle. If the handle was dropped, drops the output. Returns
+    /// a panic that no handle will report.
     pub(super) fn settle(&self, result: Result<T, JoinError>) -> Option<Payload> {
         let mut result = Some(result);
         let waker = {
@@ -114,47 +168,56 @@ impl<T> Reply<T> {
             }
             state.waker.take()
         };
+        let _unbound = budget::unbound();
         if let Some(result) = result {
             drop_caught(waker);
-            return discard(result);
+            return discard(self.id, result);
         }
-        catch_unwind(AssertUnwindSafe(|| waker.map(Waker::wake))).err()
+        catch(|| waker.map(Waker::wake)).err()
     }
 
-    /// The handle is gone: takes what it leaves behind.
-    pub(super) fn close(&self) -> Option<Result<T, JoinError>> {
+    /// Handles the drop of the handle: drops the answer or the waker. Returns a panic that no
+    /// handle will report.
+    pub(super) fn close(&self) -> Option<Payload> {
         let (output, waker) = {
             let mut state = self.state.lock();
             state.closed = true;
             (state.output.take(), state.waker.take())
         };
-        drop(waker);
-        output
+        // There is never an output together with a waker: an answer takes the waker, and after an
+        // answer no waker is stored.
+        match output {
+            Some(output) => discard(self.id, output),
+            None => catch(|| drop(waker)).err(),
+        }
     }
 }
 
-/// A reply without its type, as the task and the messages see it.
+/// The operations of a [`Reply`] that do not depend on its type, for the task and the messages.
 pub(super) trait Sink {
-    /// The task's name.
+    /// The id of the task.
     fn id(&self) -> Id;
 
-    /// Moves the output in. Returns a panic that nobody else will see.
+    /// Answers with the output, which is moved out. Returns a panic that no handle will report.
     ///
     /// # Safety
     ///
-    /// `output` points to a `Result<T, JoinError>` of the reply's `T` that is not read again.
+    /// `output` points to a `Result<T, JoinError>`, with the `T` of the reply, that is not read
+    /// again.
     unsafe fn complete(&self, output: NonNull<()>) -> Option<Payload>;
 
-    /// Answers with an error.
+    /// Answers with an error. Returns a panic that no handle will report.
     fn fail(&self, error: JoinError) -> Option<Payload>;
 
-    /// The task has got its slot. True when it was aborted before.
-    fn arrive(&self, key: Key) -> bool;
+    /// Stores the key of the task. Returns true if an abort was requested before.
+    fn set_key(&self, key: Key) -> bool;
 
-    /// Asks for an abort.
-    fn abort(&self) -> AbortStep;
+    /// Requests an abort. Returns the key of the task if the caller has to abort it. Otherwise the
+    /// task has ended, was aborted before, or has no slot yet and is aborted when it gets one. A
+    /// job that has not begun is aborted before this returns; one that has begun is left alone.
+    fn abort(&self) -> Option<Key>;
 
-    /// Whether there has been an answer.
+    /// Returns whether there has been an answer.
     fn is_finished(&self) -> bool;
 }
 
@@ -164,7 +227,7 @@ impl<T> Sink for Reply<T> {
     }
 
     unsafe fn complete(&self, output: NonNull<()>) -> Option<Payload> {
-        // SAFETY: the caller says what is there and that it is read once.
+        // SAFETY: the caller guarantees the type, and that the output is not read again.
         self.settle(unsafe { output.cast::<Result<T, JoinError>>().read() })
     }
 
@@ -172,19 +235,23 @@ impl<T> Sink for Reply<T> {
         self.settle(Err(error))
     }
 
-    fn arrive(&self, key: Key) -> bool {
+    fn set_key(&self, key: Key) -> bool {
         let mut state = self.state.lock();
         state.key = Some(key);
         state.aborted
     }
 
-    fn abort(&self) -> AbortStep {
+    fn abort(&self) -> Option<Key> {
+        if let ReplyKind::Job(place) = &self.kind {
+            place.iter().for_each(|place| place.abort());
+            return None;
+        }
         let mut state = self.state.lock();
         if state.finished || state.aborted {
-            return AbortStep::Nothing;
+            return None;
         }
         state.aborted = true;
-        state.key.map_or(AbortStep::Nothing, AbortStep::Tell)
+        state.key
     }
 
     fn is_finished(&self) -> bool {
@@ -192,22 +259,22 @@ impl<T> Sink for Reply<T> {
     }
 }
 
-/// A reply without its type that may cross threads.
+/// A shared reply of any type, which may cross threads.
 #[derive(Clone)]
 pub(super) struct ReplyRef(Arc<dyn Sink>);
 
-// SAFETY: what a `Reply<T>` gives to other threads is a `T`. Either `T: Send`, or no handle of it has ever left the
-// thread of its task, and then the argument at the head of join.rs says that no other thread touches the `T`. The rest
-// of a reply (lock, wakers, numbers, errors) is Send and Sync.
+// SAFETY: a `Reply<T>` passes a `T` to other threads. Either `T: Send`, or its handle has never
+// left the thread of the task, and then no other thread uses the `T`: see the head of join.rs. The
+// rest of a reply (lock, wakers, numbers, errors, the place of a job) is Send and Sync.
 unsafe impl Send for ReplyRef {}
-// SAFETY: as above; all access is by the lock.
+// SAFETY: as for `Send`: all access to the state of a `Reply` goes through its lock.
 unsafe impl Sync for ReplyRef {}
 
 impl ReplyRef {
     pub(super) fn new<T>(reply: Arc<Reply<T>>) -> ReplyRef {
         let sink: Arc<dyn Sink + '_> = reply;
-        // SAFETY: only the bound on the lifetime changes. Every `T` here is `'static`: handles are made by `spawn` and
-        // its like alone, which ask for it, though the type `JoinHandle<T>` does not say so.
+        // SAFETY: only the lifetime bound changes. Every `T` is `'static`, because all functions
+        // that create a handle require it, although the type `JoinHandle<T>` does not.
         ReplyRef(unsafe {
             std::mem::transmute::<Arc<dyn Sink + '_>, Arc<dyn Sink + 'static>>(sink)
         })
@@ -218,7 +285,8 @@ impl ReplyRef {
     }
 }
 
-/// The right, and duty, to answer: dropping it answers "the runtime is gone".
+/// The task's end of a reply. If it is dropped without an answer, the answer is "runtime is gone":
+/// its `Drop` is in `unobserved_panics.rs`.
 pub(super) struct ReplyTo(Option<ReplyRef>);
 
 impl ReplyTo {
@@ -230,38 +298,37 @@ impl ReplyTo {
         self.0.as_ref().map(ReplyRef::sink)
     }
 
+    /// Returns the id of the task.
     pub(super) fn id(&self) -> Option<Id> {
         self.sink().map(Sink::id)
     }
 
-    pub(super) fn arrive(&self, key: Key) -> bool {
-        self.sink().is_some_and(|sink| sink.arrive(key))
+    /// Stores the key of the task: see [`Sink::set_key`].
+    pub(super) fn set_key(&self, key: Key) -> bool {
+        self.sink().is_some_and(|sink| sink.set_key(key))
     }
 
-    /// Answers with the output. Returns a panic that nobody else will see.
+    /// Answers with the output. Returns a panic that no handle will report.
     ///
     /// # Safety
     ///
     /// As [`Sink::complete`].
     pub(super) unsafe fn complete(mut self, output: NonNull<()>) -> Option<Payload> {
-        // SAFETY: the caller keeps the promise.
+        // SAFETY: the caller gives the same guarantee.
         self.0
             .take()
             .and_then(|reply| unsafe { reply.sink().complete(output) })
     }
 
-    /// Answers with an error. Returns a panic that nobody else will see.
+    /// Answers with an error. Returns a panic that no handle will report.
     pub(super) fn fail(mut self, error: JoinError) -> Option<Payload> {
         self.0.take().and_then(|reply| reply.sink().fail(error))
     }
-}
 
-impl Drop for ReplyTo {
-    fn drop(&mut self) {
-        if let Some(reply) = self.0.take() {
-            if let Some(payload) = reply.sink().fail(JoinError::gone()) {
-                drop_caught(payload);
-            }
-        }
+    /// Answers "runtime is gone", if there was no answer. Returns a panic that no handle will
+    /// report.
+    pub(super) fn abandon(&mut self) -> Option<Payload> {
+        let reply = self.0.take()?;
+        reply.sink().fail(JoinError::gone())
     }
 }

@@ -1,16 +1,23 @@
-//! The end of a runtime's tasks.
+//! The end of a runtime's tasks: [`Tasks::shutdown`] and the drop.
 
+use std::mem;
+
+use super::current::CURRENT;
 use super::error::JoinError;
 use super::raw::Raw;
-use super::remote::Batch;
-use super::tasks::Tasks;
+use super::remote::{Batch, REMOTES};
+use super::runner::Runner;
+use super::tasks::{NO_SLOT, Tasks};
+use crate::panics::drop_caught;
 
 impl Tasks {
-    /// Drops every future and every output that nobody has joined, tells all who wait, and closes the inbox.
+    /// Drops every future and every output that was not joined, wakes all waiters, and closes the
+    /// inbox.
     ///
-    /// Called with `CURRENT` set and nothing being polled. What is dropped may wake, abort, drop handles and spawn; a
-    /// spawn drops its future at once, so nothing new appears and one pass over the slots is enough for each step.
-    /// Panics are caught and kept for [`take_panic`](Tasks::take_panic). A second call does nothing.
+    /// The caller has set `CURRENT`, and nothing is being polled. The drops may wake, abort, drop
+    /// handles and spawn. A spawn drops its future at once, so no task is added, and each step
+    /// takes one pass over the slots. Panics are kept for [`take_panic`](Tasks::take_panic). A
+    /// second call has no effect.
     ///
     /// # Panics
     ///
@@ -18,15 +25,18 @@ impl Tasks {
     pub(crate) fn shutdown(&self) {
         assert!(
             !self.is_running(),
-            "a runtime is shut down from inside one of its own tasks"
+            "a runtime was dropped inside one of its own tasks: drop it outside of its loop"
         );
         if self.closed.get() {
             return;
         }
-        let _nobody_else = self.runner();
+        // Makes the stages of all tasks belong to this call.
+        let _runner = Runner::new(self);
         self.closed.set(true);
+        self.spawns_slowly.set(true);
         self.drop_futures();
-        // Outputs that other threads ask for go out while there are any.
+        // Before the outputs are dropped, because messages of other threads may request some of
+        // them.
         let mut batch = Batch::default();
         self.remote().close(&mut batch);
         self.deliver(&mut batch);
@@ -35,49 +45,51 @@ impl Tasks {
         debug_assert_eq!(self.live(), 0);
     }
 
-    /// Drops the futures one by one; their handles find no task any more, which means "runtime gone".
+    /// Drops the futures. Their handles no longer find a task, which means that the runtime is
+    /// gone.
     fn drop_futures(&self) {
-        for index in 0..self.with_slab(|slab| slab.len()) {
-            if let Some(task) = self.with_slab(|slab| slab.start_shutdown(index)) {
+        for index in 0..self.slab.len() {
+            if let Some(task) = self.slab.start_shutdown(index) {
                 self.end_task(index, task);
             }
         }
     }
 
+    /// Drops the future of a task, wakes its waiter and frees its slot.
     fn end_task(&self, index: u32, task: Raw) {
-        // SAFETY: `start_shutdown` says that the stage holds the future, and the runner is ours: nobody else touches it.
+        self.dropping.set(index);
+        // SAFETY: `start_shutdown` returned the task, so the stage holds the future. The runner of
+        // `shutdown` is the only one, so no other code uses the stage.
         unsafe { task.cancel(JoinError::gone()) };
-        let (has_reply, join) = self.with_slab(|slab| slab.finish_shutdown(index));
-        // SAFETY: the slot is released, so the memory is ours; its stage holds an error.
-        let panic = unsafe {
-            let panic = match has_reply.then(|| self.others.take_reply(join)).flatten() {
-                Some(reply) => reply.complete(task.output()),
-                None => {
-                    if join != 0 && !self.wake_local(join) {
-                        self.wake_join(join);
-                    }
-                    task.drop_output()
-                }
-            };
-            task.free(self.blocks());
-            panic
-        };
-        panic.into_iter().for_each(|payload| self.stray(payload));
+        self.dropping.set(NO_SLOT);
+        let (ended, join, has_reply) = self.slab.finish_shutdown(index, task);
+        let reply = has_reply
+            .then(|| self.foreign_waiters.take_reply(join))
+            .flatten();
+        if !has_reply && join != 0 && !self.wake_local(join) {
+            self.wake_join(join);
+        }
+        self.pass_on(ended, reply);
     }
 
-    /// Drops the outputs, and releases roots whose `block_on` has forgotten to.
+    /// Drops the outputs that were not joined, and releases roots that are left.
     fn drop_outputs(&self) {
-        for index in 0..self.with_slab(|slab| slab.len()) {
-            self.with_slab(|slab| slab.release_root(index));
-            if let Some(task) = self.with_slab(|slab| slab.take_done(index)) {
-                // SAFETY: the task has ended and its slot is released: the memory is ours, and the stage holds the output.
-                let panic = unsafe {
-                    let panic = task.drop_output();
-                    task.free(self.blocks());
-                    panic
-                };
-                panic.into_iter().for_each(|payload| self.stray(payload));
+        for index in 0..self.slab.len() {
+            self.slab.release_root(index);
+            if let Some(ended) = self.slab.take_done(index) {
+                self.pass_on(ended, None);
             }
         }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        CURRENT.enter(self, || self.shutdown());
+        if self.registered {
+            REMOTES.remove(self.id());
+        }
+        let unobserved = mem::take(self.unobserved_panics.get_mut());
+        unobserved.into_iter().for_each(drop_caught);
     }
 }

@@ -1,174 +1,148 @@
-//! The owner's plain data: slots, free list and run queue.
+//! [`Slab`]: the slots of all tasks, with the free list and the run queue.
 //!
-//! Everything in here is numbers and bare pointers. No method runs foreign code (a future, a waker, an output, a
-//! payload), which is why [`Tasks`](super::Tasks) may lend the whole thing out by `&mut` for the length of a call.
+//! The slab contains only numbers and bare pointers. No method runs foreign code (a future, a
+//! waker, an output or a payload), so a [`SlabCell`](super::slab_cell::SlabCell) can borrow the
+//! slab for the length of a call.
+
+mod handles;
+
+pub(super) use handles::Joined;
 
 use std::mem;
-use std::panic::Location;
 
+use super::ended::Ended;
+use super::id::Id;
+use super::inspect::{Origin, TaskInfo};
+use super::key::{Key, MAX_INDEX, index_of, pack, pack_place};
 use super::queue::RunQueue;
 use super::raw::Raw;
 use super::state::{Finish, Next, NextOther, Release, State};
-use super::waker::{Key, MAX_INDEX, MIN_KEY, index_of, pack, pack_place};
 
-/// Where a task was spawned, if anybody noted it.
-pub(crate) type Origin = Option<&'static Location<'static>>;
-
-/// One place for a task: 32 bytes on 64-bit targets, all that is known of it but its future and output.
+/// All data of one task except its future and output: 32 bytes on 64-bit targets.
 struct Slot {
-    /// The packed key of the task's wakers; in a free slot the next free index, which is smaller than any key.
+    /// The packed key of the task's wakers. In a free slot the index of the next free one, which is
+    /// smaller than any key.
     key: usize,
     /// The task's memory; `None` for a root, a vacant and a free slot.
     task: Option<Raw>,
-    /// Who wants to know the output: 0 for nobody, a packed key, or (smaller) an entry of `Tasks::others`.
+    /// The join word, which stands for the waiter: 0 for none, a packed key, or a smaller number
+    /// for an entry of `Tasks::foreign_waiters`.
     join: usize,
-    /// How often the slot has been given back. Odd or even, what a handle holds is compared with this alone.
+    /// How often the slot was released. A handle compares its key with it.
     generation: u32,
     state: State,
 }
 
-/// For the test of sizes.
-#[cfg(test)]
+/// For a test of sizes.
+#[cfg(all(test, not(loom)))]
 pub(super) const SLOT_SIZE: usize = size_of::<Slot>();
 
-/// The end of the free list. Not an index, and smaller than any key.
-const NONE: usize = MAX_INDEX as usize;
+/// The end of the free list, and the key of a vacant slot: larger than any index, smaller than any
+/// packed key.
+const NO_INDEX: usize = MAX_INDEX as usize;
 
-/// From here on the slots grow by an eighth at a time: what is not in use yet is a small part of what is.
-const MANY: usize = 64;
+/// From this number of slots on the slab grows by an eighth, in place of doubling, so that unused
+/// slots are a small part of it.
+const SLOW_GROWTH: usize = 64;
 
-/// What `Tasks` keeps in its cell.
+/// The slots of all tasks; `Tasks` keeps it in a `SlabCell`.
 pub(super) struct Slab {
-    /// Never gets shorter.
+    /// Never becomes shorter.
     slots: Vec<Slot>,
     /// Indices into `slots`.
     queue: RunQueue,
-    /// The first free slot, or `NONE`.
+    /// The first free slot, or `NO_INDEX`.
     free: usize,
-    /// How many slots hold a task or root, ended ones included.
+    /// The number of slots with a task or root, ended or not.
     live: u32,
-    /// The runtime's place, as it stands in a packed key.
+    /// The runtime's place, shifted as in a packed key.
     place: usize,
-    /// The cold column: where each task was spawned. Absent unless inspection is on.
+    /// Where each task was spawned, if that is tracked. Kept apart from the slots because it is
+    /// rarely read.
     origins: Option<Vec<Origin>>,
 }
 
-/// The answer to a `JoinHandle` that looks for its task.
-pub(super) enum Joined {
-    /// There is no such task: the runtime has shut down. Or it has a reply already.
-    Missing,
-    /// It has not ended. The join word.
-    Live(usize),
-    /// It has not ended, and knows who waits.
-    Waiting,
-    /// It has ended and the stage holds the output. The slot is released.
-    Done(Raw),
+/// What is left to do for a task that has just ended.
+pub(super) enum Finished {
+    /// Nothing: the output stays in the task. The waiter was woken if it is a task of this runtime.
+    Kept,
+    /// The output stays in the task. Wake the waiter of this join word.
+    Wake(usize),
+    /// The slot is released. Pass the output to the reply of this join word, or drop it if the word
+    /// is 0.
+    Released(Ended, usize),
 }
 
 /// What the loop does next.
-pub(super) enum Turn {
+pub(super) enum Work {
     /// The run queue is empty.
     Idle,
-    /// Poll this task, of this index and packed key: its stage is the caller's.
+    /// Poll this task, which has this index and packed key. Its stage belongs to the caller.
     Poll(u32, usize, Raw),
-    /// A root is to be polled.
+    /// Poll the root.
     Root,
-    /// Ask `next_other` about this index.
+    /// Call `next_other` with this index.
     Other(u32),
 }
 
-/// What there is to say about one live task; see [`Runtime::tasks`](crate::Runtime::tasks).
-#[derive(Clone, Copy, Debug)]
-pub struct TaskInfo {
-    pub(super) id: super::Id,
-    pub(super) queued: bool,
-    pub(super) done: bool,
-    pub(super) origin: Origin,
-}
-
-impl TaskInfo {
-    /// Returns the task's name.
-    #[must_use]
-    pub fn id(&self) -> super::Id {
-        self.id
-    }
-
-    /// Returns whether it waits to be polled: it was woken, or is new.
-    #[must_use]
-    pub fn is_queued(&self) -> bool {
-        self.queued
-    }
-
-    /// Returns whether it has ended and its output waits for the `JoinHandle`.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.done
-    }
-
-    /// Returns the place in the source that spawned it, if [inspection](crate::Builder::inspection) was on.
-    #[must_use]
-    pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        self.origin
-    }
-}
-
 impl Slab {
-    pub(super) fn new(place: u16, inspect: bool) -> Slab {
+    pub(super) fn new(place: u16, track_origins: bool) -> Slab {
         Slab {
             slots: Vec::new(),
             queue: RunQueue::new(),
-            free: NONE,
+            free: NO_INDEX,
             live: 0,
             place: pack_place(place),
-            origins: inspect.then(Vec::new),
+            origins: track_origins.then(Vec::new),
         }
     }
 
-    /// Takes a slot and puts it into the run queue (edge 1). `None` when all indices are in use.
+    /// Takes a slot and puts it into the run queue (edge 1). Returns `None` if all indices are in
+    /// use.
     #[inline]
-    pub(super) fn insert(
-        &mut self,
-        task: Option<Raw>,
-        state: State,
-        origin: Origin,
-    ) -> Option<Key> {
-        if self.free == NONE || self.origins.is_some() {
-            return self.insert_slow(task, state, origin);
+    pub(super) fn insert(&mut self, task: Option<Raw>, state: State) -> Option<Key> {
+        if self.free >= self.slots.len() {
+            return self.insert_new(task, state);
         }
         Some(self.fill(task, state))
     }
 
+    /// Inserts into a new slot, because no slot is free.
     #[cold]
-    #[inline(never)]
-    fn insert_slow(&mut self, task: Option<Raw>, state: State, origin: Origin) -> Option<Key> {
-        if self.free == NONE {
-            let index = self.slots.len();
-            if index >= NONE {
-                return None;
-            }
-            self.grow();
-            self.slots.push(Slot {
-                key: NONE,
-                task: None,
-                join: 0,
-                generation: 0,
-                state: State::NOBODY,
-            });
-            self.free = index;
+    fn insert_new(&mut self, task: Option<Raw>, state: State) -> Option<Key> {
+        let index = self.slots.len();
+        if index >= NO_INDEX {
+            return None;
         }
-        let index = self.free;
+        self.grow();
+        self.slots.push(Slot {
+            key: NO_INDEX,
+            task: None,
+            join: 0,
+            generation: 0,
+            state: State::UNUSED,
+        });
+        self.free = index;
+        Some(self.fill(task, state))
+    }
+
+    /// Stores where a task was spawned, if that is tracked.
+    pub(super) fn note_origin(&mut self, index: u32, origin: Origin) {
         if let Some(origins) = &mut self.origins {
             origins.resize(self.slots.len(), None);
-            origins[index] = origin;
+            origins[index as usize] = origin;
         }
-        Some(self.fill(task, state))
     }
 
     /// Makes room for one more slot.
     fn grow(&mut self) {
         let len = self.slots.len();
         if len == self.slots.capacity() {
-            let more = if len < MANY { len.max(4) } else { len / 8 };
+            let more = if len < SLOW_GROWTH {
+                len.max(4)
+            } else {
+                len / 8
+            };
             self.slots.reserve_exact(more);
         }
         self.queue.reserve(len + 1);
@@ -193,7 +167,7 @@ impl Slab {
         Key { index, generation }
     }
 
-    /// Edge 2 for a packed key. False: it is of another runtime, or stale.
+    /// Edge 2 for a packed key. Returns false if the key is stale or of another runtime.
     #[inline]
     #[must_use]
     pub(super) fn wake_packed(&mut self, key: usize) -> bool {
@@ -210,7 +184,8 @@ impl Slab {
         }
     }
 
-    /// Edge 2 for whatever lives at an index.
+    /// Edge 2 for the task that the slot has now.
+    #[inline]
     pub(super) fn wake_index(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             if slot.state.wake() {
@@ -221,24 +196,24 @@ impl Slab {
 
     /// Edge 3: takes the next index out of the run queue.
     #[inline]
-    pub(super) fn next(&mut self) -> Turn {
+    pub(super) fn next(&mut self) -> Work {
         let Some(index) = self.queue.pop() else {
-            return Turn::Idle;
+            return Work::Idle;
         };
-        // SAFETY: what is pushed to the queue is the index of a slot that was just looked at, and slots are never taken
-        // away. (Measured: the check is 3 of 100 instructions per switch of tasks.)
+        // SAFETY: each index in the queue is that of an existing slot, and slots are never removed.
+        // (Measured: the check costs 3 of 100 instructions per switch of tasks.)
         let slot = unsafe { self.slots.get_unchecked_mut(index as usize) };
         match slot.state.next() {
-            // SAFETY: what is to be polled has memory, unlike a root: it got this state with the task, by `insert`, and `release`, which
-            // takes the task out, puts another state in its place.
-            Next::Poll => Turn::Poll(index, slot.key, unsafe { slot.task.unwrap_unchecked() }),
-            Next::Root => Turn::Root,
-            Next::Other => Turn::Other(index),
+            // SAFETY: a slot in this state is not that of a root, so `insert` has put a task into
+            // it, and `release`, which takes the task out, changes the state.
+            Next::Poll => Work::Poll(index, slot.key, unsafe { slot.task.unwrap_unchecked() }),
+            Next::Root => Work::Root,
+            Next::Other => Work::Other(index),
         }
     }
 
-    /// Edge 3 for what is neither to be polled nor a root. With a task its future is to be dropped: the stage is the
-    /// caller's.
+    /// Edge 3 for an index that is neither to be polled nor a root. If it returns a task, the
+    /// caller drops its future: the stage belongs to it.
     pub(super) fn next_other(&mut self, index: u32) -> Option<Raw> {
         let slot = &mut self.slots[index as usize];
         match slot.state.next_other() {
@@ -249,169 +224,90 @@ impl Slab {
         None
     }
 
-    /// Edge 3 at the runtime's end.
+    /// Edge 3 at the end of the runtime. If it returns a task, the caller drops its future: the
+    /// stage belongs to it.
     pub(super) fn start_shutdown(&mut self, index: u32) -> Option<Raw> {
         let slot = &self.slots[index as usize];
-        slot.task.filter(|_| slot.state.start_shutdown())
+        slot.task.filter(|_| slot.state.has_future())
     }
 
-    /// Edge 4; with `Discard` and `Reply` edge 5 as well: the caller alone knows the memory from then on.
-    ///
-    /// Who waits for the output, in this runtime, is woken; the number is that of a reply or of any other waiter, for the
-    /// caller to take care of, or 0.
+    /// Edge 4 for a task that `next` or `next_other` returned and whose stage holds the output now.
+    /// Also edge 5 if the task has no handle in this runtime.
     #[inline]
-    pub(super) fn finish(&mut self, index: u32) -> (Finish, usize) {
+    pub(super) fn finish(&mut self, index: u32, task: Raw) -> Finished {
         let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.task == Some(task));
         let join = mem::take(&mut slot.join);
-        let finish = slot.state.finish();
-        if finish != Finish::Keep {
-            self.release(index);
-            return (finish, join);
+        match slot.state.finish() {
+            Finish::Keep if join == 0 || self.wake_packed(join) => Finished::Kept,
+            Finish::Keep => Finished::Wake(join),
+            Finish::Discard | Finish::Reply => Finished::Released(self.end(index, task), join),
         }
-        let told = join == 0 || self.wake_packed(join);
-        (finish, if told { 0 } else { join })
     }
 
-    /// Edges 4 and 5 at the runtime's end: the join word, and whether it names a reply.
-    pub(super) fn finish_shutdown(&mut self, index: u32) -> (bool, usize) {
+    /// Edges 4 and 5 at the end of the runtime. Returns the task, its join word, and whether that
+    /// stands for a reply.
+    pub(super) fn finish_shutdown(&mut self, index: u32, task: Raw) -> (Ended, usize, bool) {
         let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.task == Some(task));
         let (has_reply, join) = (slot.state.has_reply(), mem::take(&mut slot.join));
-        self.release(index);
-        (has_reply, join)
+        (self.end(index, task), join, has_reply)
     }
 
-    /// Edge 5: takes the task out of the slot. Its memory belongs to the caller.
+    /// Edge 5 for a task that has ended.
     #[inline]
-    pub(super) fn release(&mut self, index: u32) {
+    fn end(&mut self, index: u32, task: Raw) -> Ended {
+        let generation = self.slots[index as usize].generation;
+        self.release(index);
+        // SAFETY: the stage holds the output, because every caller has checked that the state was
+        // `DONE`, or is called right after the output was stored. The slot was the only reference
+        // to the memory, and `release` has cleared it.
+        unsafe { Ended::new(task, Key { index, generation }) }
+    }
+
+    /// Edge 5: the slot forgets its task or root.
+    #[inline]
+    fn release(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        debug_assert!(slot.join == 0, "somebody still waits");
+        debug_assert!(slot.join == 0, "a waiter is left");
         slot.task = None;
         slot.generation = slot.generation.wrapping_add(1);
         self.live -= 1;
         match slot.state.release() {
             Release::Free => self.link_free(index),
-            Release::Later => slot.key = NONE,
+            Release::Later => slot.key = NO_INDEX,
         }
     }
 
-    /// Edge 6. A slot that has used up its generations is not used again: memory safety rests on keys being unique.
+    /// Edge 6. A slot without a next generation is not used again, because memory safety relies on
+    /// unique keys.
     #[inline]
     fn link_free(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
-        slot.state = State::NOBODY;
+        slot.state = State::UNUSED;
         slot.key = self.free;
         if slot.generation != 0 {
             self.free = index as usize;
         }
     }
 
-    /// The occupied slot of a key.
-    #[inline]
-    fn slot(&mut self, key: Key) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(key.index as usize)?;
-        (slot.generation == key.generation && slot.state.is_occupied()).then_some(slot)
-    }
-
-    /// The slot of a `JoinHandle`'s task, and its memory.
-    #[inline]
-    fn task(&mut self, key: Key) -> Option<(&mut Slot, Raw)> {
-        // A slot has a task exactly if one lives there.
-        match self.slots.get_mut(key.index as usize) {
-            Some(slot) if slot.generation == key.generation => slot.task.map(|task| (slot, task)),
-            _ => None,
-        }
-    }
-
-    /// Finds a `JoinHandle`'s task, to take its output (then edge 5 is done, and the memory belongs to the caller) or to
-    /// leave word who waits for it: `waiter` is a packed key, or 0.
-    ///
-    /// `Live` says that the word was not left: there is none, or another kind of waiter is in its place.
-    #[inline]
-    pub(super) fn join(&mut self, key: Key, waiter: usize) -> Joined {
-        let Some((slot, task)) = self.task(key) else {
-            return Joined::Missing;
-        };
-        if slot.state.is_done() {
-            self.release(key.index);
-            return Joined::Done(task);
-        }
-        if slot.state.has_reply() {
-            return Joined::Missing;
-        }
-        if waiter == 0 || slot.join != 0 && slot.join < MIN_KEY {
-            return Joined::Live(slot.join);
-        }
-        slot.join = waiter;
-        Joined::Waiting
-    }
-
-    /// Puts a new join word into the place of the former one, which is returned. None: the task has ended.
-    pub(super) fn swap_join(&mut self, key: Key, join: usize) -> Option<usize> {
-        let (slot, _) = self.task(key)?;
-        let replaceable = !slot.state.is_done() && !slot.state.has_reply();
-        replaceable.then(|| mem::replace(&mut slot.join, join))
-    }
-
-    /// The `JoinHandle` is gone. `Done` comes with edge 5: the memory belongs to the caller. With `Live` comes the join
-    /// word, which is taken out.
-    #[inline]
-    pub(super) fn detach(&mut self, key: Key) -> Joined {
-        let Some((slot, task)) = self.task(key) else {
-            return Joined::Missing;
-        };
-        if slot.state.has_reply() {
-            return Joined::Missing;
-        }
-        let join = mem::take(&mut slot.join);
-        if slot.state.detach() {
-            self.release(key.index);
-            return Joined::Done(task);
-        }
-        Joined::Live(join)
-    }
-
-    /// Marks a task as to be dropped by `run`.
-    pub(super) fn abort(&mut self, key: Key) {
-        if let Some(slot) = self.slot(key) {
-            if slot.state.abort() {
-                self.queue.push(key.index);
-            }
-        }
-    }
-
-    /// The join word names a reply from now on; the former one is returned.
-    pub(super) fn attach_reply(&mut self, key: Key, reply: usize) -> usize {
-        match self.slot(key) {
-            Some(slot) => {
-                slot.state.attach_reply();
-                mem::replace(&mut slot.join, reply)
-            }
-            None => reply,
-        }
-    }
-
-    /// Whether the task has ended, or is not there any more.
-    pub(super) fn is_finished(&mut self, key: Key) -> bool {
-        self.slot(key).is_none_or(|slot| slot.state.is_done())
-    }
-
-    /// Takes the task out of a slot whose output nobody has joined (edge 5), at the runtime's end.
-    pub(super) fn take_done(&mut self, index: u32) -> Option<Raw> {
+    /// Takes an ended task that was not joined out of its slot (edge 5), at the end of the runtime.
+    pub(super) fn take_done(&mut self, index: u32) -> Option<Ended> {
         let slot = &self.slots[index as usize];
         let task = slot.task.filter(|_| slot.state.is_done())?;
-        self.release(index);
-        Some(task)
+        Some(self.end(index, task))
     }
 
-    /// Releases a root's slot, if it is one.
+    /// Edge 5 for a root. Does nothing if the slot has none.
     pub(super) fn release_root(&mut self, index: u32) {
         if self.slots[index as usize].state.is_root() {
             self.release(index);
         }
     }
 
-    /// The task of an index as its key, and its join word when that names a reply (which knows its name).
-    pub(super) fn name(&self, index: u32) -> Option<(Key, Option<usize>)> {
+    /// Returns the key of a slot's task, and the join word if it stands for a reply: the task's id
+    /// is then in the reply.
+    pub(super) fn key_and_reply(&self, index: u32) -> Option<(Key, Option<usize>)> {
         let slot = self.slots.get(index as usize)?;
         let generation = slot.generation;
         slot.state.is_occupied().then(|| {
@@ -420,8 +316,8 @@ impl Slab {
         })
     }
 
-    /// What there is to say about the task of an index.
-    pub(super) fn info(&self, index: u32, id: super::Id) -> TaskInfo {
+    /// Describes the task of a slot.
+    pub(super) fn info(&self, index: u32, id: Id) -> TaskInfo {
         let slot = &self.slots[index as usize];
         TaskInfo {
             id,
@@ -434,28 +330,28 @@ impl Slab {
         }
     }
 
-    /// Whether a root lives at an index.
+    /// Returns whether the slot has a root.
     pub(super) fn is_root(&self, index: u32) -> bool {
         self.slots[index as usize].state.is_root()
     }
 
-    /// Pretends that a free slot has been used that often.
-    #[cfg(test)]
+    /// Sets the generation of a free slot.
+    #[cfg(all(test, not(loom)))]
     pub(super) fn set_generation(&mut self, index: u32, generation: u32) {
         self.slots[index as usize].generation = generation;
     }
 
-    /// How many slots there are, free ones included.
+    /// Returns the number of slots, free or not.
     pub(super) fn len(&self) -> u32 {
         self.slots.len() as u32
     }
 
-    /// How many tasks and roots there are, ended ones included.
+    /// Returns the number of tasks and roots, ended or not.
     pub(super) fn live(&self) -> u32 {
         self.live
     }
 
-    /// How many entries the run queue has.
+    /// Returns the number of entries of the run queue.
     #[inline]
     pub(super) fn queued(&self) -> usize {
         self.queue.len()

@@ -1,101 +1,108 @@
-//! The state of one slot: a few plain bits, and the transitions between them as named methods.
+//! [`State`]: the state of one slot, a few bits with named methods for the transitions.
 //!
-//! Only the owner's thread touches a state, so a transition is a load, a test and a store. The edges carry the numbers
-//! of the drawing in [`mod.rs`](super). That a task is being polled is no state of it: one task at most is, for the loop
-//! cannot be entered twice ([`Tasks::runner`](super::Tasks::runner)).
+//! Only the owner's thread uses a state, so a transition is a load, a test and a store. The numbers
+//! of the edges are those of the drawing in [`mod.rs`](super). There is no bit for a task that is
+//! being polled: at most one task is, because there is at most one [`Runner`](super::Runner).
 
-/// The bits of one slot. Two bytes, because a run must look at the first alone: a plain poll is one comparison.
+/// The bits of one slot, in two bytes. A run reads only the first one, so that one comparison leads
+/// to a poll.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
-    /// Whether it runs, and how.
+    /// How the next run handles the slot.
     run: u8,
-    /// Who is told when it has ended.
-    fate: u8,
+    /// Where the output goes when the task has ended.
+    completion: u8,
 }
 
 // Bits of `run`:
 
-/// The index sits in the run queue, exactly once. Set by `wake`, `abort` and creation; cleared by `next` and `next_other` alone.
+/// The index is in the run queue, exactly once. Set by `wake`, `abort` and creation; cleared only
+/// by `next` and `next_other`.
 const QUEUED: u8 = 1 << 0;
 /// The future is gone, its output or error is stored, and the `JoinHandle` has not taken it yet.
 const DONE: u8 = 1 << 1;
-/// The next run drops the future instead of polling it.
+/// The next run drops the future, and does not poll it.
 const ABORTED: u8 = 1 << 2;
-/// The slot stands for the future of a `block_on`, which is pinned there: no allocation, never polled by `run`.
+/// The slot belongs to a root: the future of a `block_on`, which has no memory here and is not
+/// polled by `run`.
 const ROOT: u8 = 1 << 3;
-/// The task is gone and only its entry in the run queue keeps the index from being reused. Always with `QUEUED`.
+/// The task is gone, but its index is still in the run queue and must not be reused. Always
+/// together with `QUEUED`.
 const VACANT: u8 = 1 << 4;
-/// Nothing lives in the slot. Alone.
+/// The slot is free. Always the only bit.
 const FREE: u8 = 1 << 5;
 
-// Bits of `fate`:
+// Bits of `completion`:
 
-/// The `JoinHandle` is gone: nobody will ask for the output.
+/// The `JoinHandle` was dropped: the output is to be dropped.
 const DETACHED: u8 = 1 << 0;
-/// The slot's join word names a `ReplyTo` (the handle waits on another thread), not a waker.
+/// The slot's join word stands for a `ReplyTo`, because the handle waits outside of the runtime.
 const REPLY: u8 = 1 << 1;
 
-/// What is to be done about an index that has left the run queue.
+/// How to handle an index that has left the run queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum Next {
     /// Poll the future.
     Poll,
-    /// The slot is a root: its owner polls it.
+    /// The slot is a root: `block_on` polls it.
     Root,
-    /// Ask `next_other`.
+    /// Call `next_other`.
     Other,
 }
 
-/// The same for what is neither.
+/// How to handle an index that is neither to be polled nor a root.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum NextOther {
-    /// Drop the future: it was aborted.
+    /// Drop the future, because the task was aborted.
     Cancel,
-    /// Nothing: the task has ended meanwhile and waits to be joined.
+    /// Do nothing: the task has ended and was not joined yet.
     Skip,
-    /// Nothing is left but the slot: it can be freed now.
+    /// Free the slot: its task is gone.
     Free,
 }
 
-/// To whom the result of an ended task goes.
+/// Where the result of an ended task goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum Finish {
-    /// It stays in the task; the state is `DONE`; the join waker is to be woken.
+    /// It stays in the task, which is `DONE` now. The caller wakes the waiter.
     Keep,
-    /// Nobody wants it; the slot is to be released.
+    /// It is dropped. The caller releases the slot.
     Discard,
-    /// It goes into the attached reply; the slot is to be released.
+    /// It goes into the attached reply. The caller releases the slot.
     Reply,
 }
 
-/// What becomes of a slot whose task is gone.
+/// How to handle a slot whose task is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum Release {
     /// The index can be reused at once.
     Free,
-    /// The run queue still holds the index: `next` frees it.
+    /// The index is still in the run queue: `next_other` frees the slot.
     Later,
 }
 
 impl State {
-    /// Edge 1: a new task with a `JoinHandle`, which its creator puts into the run queue.
+    /// Edge 1: a new task with a `JoinHandle`. The caller puts it into the run queue.
     pub(super) const NEW: State = State {
         run: QUEUED,
-        fate: 0,
+        completion: 0,
     };
     /// Edge 1 for the future of a `block_on`.
     pub(super) const NEW_ROOT: State = State {
         run: QUEUED | ROOT,
-        fate: 0,
+        completion: 0,
     };
-    /// Edge 6: nobody.
-    pub(super) const NOBODY: State = State { run: FREE, fate: 0 };
+    /// Edge 6: no task.
+    pub(super) const UNUSED: State = State {
+        run: FREE,
+        completion: 0,
+    };
 
-    /// Whether a task or root lives here, ended or not.
+    /// Returns whether the slot has a task or root, ended or not.
     #[inline]
     pub(super) fn is_occupied(self) -> bool {
         self.run & (FREE | VACANT) == 0
@@ -118,10 +125,10 @@ impl State {
 
     #[inline]
     pub(super) fn has_reply(self) -> bool {
-        self.fate & REPLY != 0
+        self.completion & REPLY != 0
     }
 
-    /// Edge 2: true when the caller has to put the index into the run queue.
+    /// Edge 2. Returns true if the caller has to put the index into the run queue.
     #[inline]
     #[must_use]
     pub(super) fn wake(&mut self) -> bool {
@@ -132,7 +139,8 @@ impl State {
         true
     }
 
-    /// Edge 3: the index has left the run queue. With `Poll` and `Cancel` the stage belongs to the caller.
+    /// Edge 3: the index has left the run queue. With `Poll` and `Cancel` the stage belongs to the
+    /// caller.
     #[inline]
     pub(super) fn next(&mut self) -> Next {
         if self.run == QUEUED {
@@ -146,7 +154,7 @@ impl State {
         Next::Other
     }
 
-    /// Edge 3 for what was aborted, has ended, or is not there any more.
+    /// Edge 3 for a task that was aborted, has ended, or is gone.
     pub(super) fn next_other(&mut self) -> NextOther {
         debug_assert!(self.is_queued());
         self.run &= !QUEUED;
@@ -160,9 +168,8 @@ impl State {
         }
     }
 
-    /// Edge 3 at the runtime's end: whatever has a future gives it up. True when there is one to drop.
-    #[must_use]
-    pub(super) fn start_shutdown(self) -> bool {
+    /// Returns whether the slot has a task whose future was not dropped yet.
+    pub(super) fn has_future(self) -> bool {
         self.run & (FREE | VACANT | DONE | ROOT) == 0
     }
 
@@ -170,7 +177,7 @@ impl State {
     #[inline]
     pub(super) fn finish(&mut self) -> Finish {
         debug_assert!(self.is_occupied() && !self.is_done());
-        if self.fate == 0 {
+        if self.completion == 0 {
             self.run = self.run & QUEUED | DONE;
             return Finish::Keep;
         }
@@ -181,8 +188,8 @@ impl State {
         }
     }
 
-    /// Marks the task as to be dropped: true when the caller has to put the index into the run queue (edge 2). A task
-    /// that has ended stays as it is.
+    /// Makes the next run drop the future, unless the task has ended. Returns true if the caller
+    /// has to put the index into the run queue (edge 2).
     #[must_use]
     pub(super) fn abort(&mut self) -> bool {
         if self.run & (FREE | VACANT | DONE | ROOT) != 0 {
@@ -192,22 +199,23 @@ impl State {
         self.wake()
     }
 
-    /// The `JoinHandle` is gone. True when the task has ended: its output is to be dropped and the slot released.
+    /// Handles the drop of the `JoinHandle`. Returns true if the task has ended, so that the caller
+    /// drops its output and releases the slot.
     #[inline]
     #[must_use]
     pub(super) fn detach(&mut self) -> bool {
         debug_assert!(self.is_occupied());
-        self.fate |= DETACHED;
+        self.completion |= DETACHED;
         self.is_done()
     }
 
-    /// From now on the join word names a reply.
+    /// Makes the join word stand for a reply.
     pub(super) fn attach_reply(&mut self) {
         debug_assert!(self.is_occupied() && !self.is_done());
-        self.fate |= REPLY;
+        self.completion |= REPLY;
     }
 
-    /// Edge 5: nothing of the task is left but perhaps its entry in the run queue.
+    /// Edge 5: the task is gone, except perhaps for its entry in the run queue.
     #[inline]
     pub(super) fn release(&mut self) -> Release {
         debug_assert!(self.is_occupied());

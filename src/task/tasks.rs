@@ -1,101 +1,63 @@
-//! [`Tasks`]: what the owner's thread holds; spawn, wake, join. Who runs them: `runner.rs`.
+//! [`Tasks`]: all data of the owner's thread.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::mem;
-use std::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
-use super::Id;
-use super::blocks::Blocks;
-use super::error::JoinError;
-use super::join::JoinHandle;
-use super::others::Others;
-use super::raw::{Payload, Raw, drop_caught};
-use super::registry;
+use super::ended::Ended;
+use super::foreign_waiters::ForeignWaiters;
+use super::id::Id;
+use super::inspect::TaskInfo;
+use super::key::{Key, index_of, pack, pack_place};
+use super::pool::Pool;
 use super::remote::{Batch, Remote};
-use super::runner::Runner;
-use super::slab::{Joined, Origin, Slab, TaskInfo};
+use super::reply::ReplyTo;
+use super::slab::{Joined, Slab};
+use super::slab_cell::SlabCell;
 use super::state::State;
-use super::waker::{Key, pack, pack_place, wake_elsewhere};
+use crate::budget::{self, Polling};
+use crate::panics::{Payload, catch};
 use crate::sync::Arc;
-use crate::sys::scoped::{Published, scoped};
 use crate::token::RuntimeId;
 
-scoped! {
-    /// The tasks of the runtime that this thread is inside of. Set by the runtime, around everything it calls here.
-    pub(crate) const CURRENT: Tasks
-}
-
-/// Handles find the tasks by the runtime's id.
-impl Published for Tasks {
-    fn name(&self) -> Option<NonZeroU32> {
-        Some(self.id.number())
-    }
-}
-
-/// No slot: nothing is being polled.
-pub(super) const NOBODY: u32 = u32::MAX;
+/// No slot.
+pub(super) const NO_SLOT: u32 = u32::MAX;
 
 /// The tasks of one runtime, on the thread that owns them. Neither `Send` nor `Sync`.
 pub(crate) struct Tasks {
-    slab: Lent<Slab>,
+    pub(super) slab: SlabCell,
     id: RuntimeId,
-    /// Set by `shutdown`: nothing is spawned any more.
+    /// Set by `shutdown`: spawns drop their future.
     pub(super) closed: Cell<bool>,
-    /// The slot whose future or root is being polled, or `NOBODY`.
-    pub(super) current: Cell<u32>,
-    /// There is a `Runner`.
+    /// A spawn has to do more than take memory and a slot: the runtime is closed, or spawn
+    /// locations are tracked. One check covers both.
+    pub(super) spawns_slowly: Cell<bool>,
+    /// The slot whose future the loop is dropping, or `NO_SLOT`.
+    pub(super) dropping: Cell<u32>,
+    /// The current poll, and the wakes that are kept until its end.
+    pub(super) polling: Polling,
+    /// A `Runner` exists.
     pub(super) running: Cell<bool>,
-    /// How many leaf operations a poll may make.
+    /// How many operations a poll may complete.
     pub(super) poll_budget: u32,
     remote: Arc<Remote>,
-    /// Those who wait for a task and are not tasks of this runtime.
-    pub(super) others: Others,
-    /// Memory of ended tasks.
-    blocks: Blocks,
-    /// Vectors of `drain_remote`, kept for their capacity.
+    /// The waiters for tasks that are not tasks of this runtime.
+    pub(super) foreign_waiters: ForeignWaiters,
+    /// The memory of ended tasks, for new ones.
+    pool: Pool,
+    /// The empty batch of `handle_messages`, kept for the capacity of its vectors.
     pub(super) scratch: Cell<Batch>,
-    /// Panics that nobody will see in a `JoinError`.
-    strays: RefCell<Vec<Payload>>,
-    /// Whether the remote part is in the registry.
-    registered: bool,
+    /// Panics that no `JoinError` reports.
+    pub(super) unobserved_panics: RefCell<VecDeque<Payload>>,
+    /// `unobserved_panics` is not empty. The loop checks this twice per turn, and a check of the
+    /// `RefCell` would cost three more instructions.
+    panicked: Cell<bool>,
+    /// The remote part is in the registry.
+    pub(super) registered: bool,
 }
 
-/// A cell whose content is lent out by `&mut` for the length of a call.
-struct Lent<T> {
-    cell: UnsafeCell<T>,
-    #[cfg(debug_assertions)]
-    lent: Cell<bool>,
-}
-
-impl Lent<Slab> {
-    fn new(slab: Slab) -> Lent<Slab> {
-        Lent {
-            cell: UnsafeCell::new(slab),
-            #[cfg(debug_assertions)]
-            lent: Cell::new(false),
-        }
-    }
-
-    /// Every `f` calls methods of `Slab` and nothing else.
-    #[inline]
-    fn with<R>(&self, f: impl FnOnce(&mut Slab) -> R) -> R {
-        #[cfg(debug_assertions)]
-        assert!(!self.lent.replace(true), "the slab is lent out twice");
-        // SAFETY: the cell is not Sync, so only this thread gets here. `f` is a method of `Slab`, none of which runs
-        // foreign code or comes back here, so there is no second reference while this one lives.
-        let result = f(unsafe { &mut *self.cell.get() });
-        #[cfg(debug_assertions)]
-        self.lent.set(false);
-        result
-    }
-}
-
-/// The place in the run queue of a future that is pinned in a frame of `block_on`. Give it to
-/// [`Tasks::remove_root`] at the end, also on unwind.
+/// The slot of a root. The caller has to pass it to [`Tasks::remove_root`], also on unwind.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct RootKey(Key);
@@ -107,260 +69,215 @@ impl RootKey {
 }
 
 impl Tasks {
-    /// Makes the tasks of a new runtime and registers their remote part. `unpark` ends the owner's park, from any
-    /// thread. `None` when no more runtimes fit into the process.
-    pub(crate) fn new(unpark: Waker, poll_budget: u32, inspect: bool) -> Option<Tasks> {
-        let id = registry::claim()?;
-        let mut tasks = Tasks::unregistered(id, unpark, poll_budget, inspect);
-        registry::register(id, tasks.remote.clone());
-        tasks.registered = true;
-        Some(tasks)
-    }
-
-    /// As `new`, without the process-wide registry (loom models must not touch it): wakes from other threads and
-    /// handles there do not find it.
+    /// Creates the tasks of a runtime that is not in the registry, so that wakers and handles on
+    /// other threads do not find it. `Tasks::new` describes the rest.
     pub(super) fn unregistered(
         id: RuntimeId,
         unpark: Waker,
+        polling: Polling,
         poll_budget: u32,
-        inspect: bool,
+        track_origins: bool,
     ) -> Tasks {
         Tasks {
-            slab: Lent::new(Slab::new(id.place(), inspect)),
+            slab: SlabCell::new(Slab::new(id.place(), track_origins)),
             id,
             closed: Cell::new(false),
-            current: Cell::new(NOBODY),
+            spawns_slowly: Cell::new(track_origins),
+            dropping: Cell::new(NO_SLOT),
+            polling,
             running: Cell::new(false),
             poll_budget,
             remote: Arc::new(Remote::new(id, unpark)),
-            others: Others::default(),
-            blocks: Blocks::new(),
+            foreign_waiters: ForeignWaiters::default(),
+            pool: Pool::new(),
             scratch: Cell::default(),
-            strays: RefCell::default(),
+            unobserved_panics: RefCell::default(),
+            panicked: Cell::new(false),
             registered: false,
         }
     }
 
-    /// The runtime's id: the one every layer above uses too.
+    /// Returns the id of the runtime, which all layers use.
     #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.id
     }
 
-    /// Where tasks get their memory.
+    /// Returns the pool that tasks get their memory from.
     #[inline]
-    pub(super) fn blocks(&self) -> &Blocks {
-        &self.blocks
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    /// The part that other threads may touch.
+    /// Returns the current poll, which the runtime publishes while it runs its loop.
+    pub(crate) fn polling(&self) -> &Polling {
+        &self.polling
+    }
+
+    /// Returns the part that other threads use.
     pub(crate) fn remote(&self) -> &Arc<Remote> {
         &self.remote
     }
 
-    /// Spawns a task; it is in the run queue when this returns.
-    ///
-    /// During and after `shutdown` the future is dropped here and the handle says that the runtime is gone.
-    ///
-    /// # Panics
-    ///
-    /// If there are 2^28 - 1 tasks (2^22 - 1 on 32-bit targets).
-    #[inline]
-    pub(crate) fn spawn<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        if self.closed.get() {
-            return JoinHandle::keyed(self.id, Key::NONE);
-        }
-        let key = self.insert(Raw::new(future, &self.blocks), origin);
-        JoinHandle::keyed(self.id, key)
-    }
-
-    #[inline]
-    pub(super) fn insert(&self, task: Raw, origin: Origin) -> Key {
-        match self
-            .slab
-            .with(|slab| slab.insert(Some(task), State::NEW, origin))
-        {
-            Some(key) => key,
-            None => too_many(task, &self.blocks),
-        }
-    }
-
-    /// How many entries the run queue has: an upper bound of what there is to run.
+    /// Returns the number of entries of the run queue, some of which may be of ended tasks.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        self.slab.with(|slab| slab.queued())
+        self.slab.queued()
     }
 
-    /// What runs tasks. There is one at a time: this is what makes a task's stage belong to the call that polls it.
-    ///
-    /// # Panics
-    ///
-    /// If there is one already: the caller is inside of something that it runs.
-    #[inline]
-    pub(crate) fn runner(&self) -> Runner<'_> {
-        Runner::new(self)
-    }
-
-    /// Wakes who waits for a task and is not a task of this runtime.
-    #[cold]
-    pub(super) fn wake_join(&self, join: usize) {
-        match self.others.take_waker(join) {
-            Some(waker) => self.guard(|| waker.wake()),
-            None => wake_elsewhere(join),
-        }
-    }
-
-    /// Wakes the task of a packed key. False: the key is of another runtime, or stale.
+    /// Wakes the task of a packed key. Returns false if the key is stale or of another runtime.
     #[inline]
     #[must_use]
     pub(super) fn wake_local(&self, data: usize) -> bool {
-        self.slab.with(|slab| slab.wake_packed(data))
+        self.slab.wake_packed(data)
     }
 
-    /// Marks a task to be dropped by `run_next`.
+    /// Makes the next run of a task drop its future.
     pub(super) fn abort(&self, key: Key) {
-        self.slab.with(|slab| slab.abort(key));
+        self.slab.abort(key);
     }
 
+    /// Finds the task of a `JoinHandle`: see [`Slab::join`].
     #[inline]
     pub(super) fn join(&self, key: Key, waiter: usize) -> Joined {
-        self.slab.with(|slab| slab.join(key, waiter))
+        self.slab.join(key, waiter)
     }
 
-    #[inline]
-    pub(super) fn detach(&self, key: Key) -> Joined {
-        self.slab.with(|slab| slab.detach(key))
+    /// Detaches a task whose handle was dropped. If it has ended, drops its output. Never panics.
+    pub(super) fn detach(&self, key: Key) {
+        match self.slab.detach(key) {
+            Joined::Done(ended) => {
+                self.pass_on(ended, None);
+            }
+            Joined::Live(join) => self.drop_waiter(join),
+            Joined::Waiting | Joined::Missing => {}
+        }
     }
 
+    /// Drops the foreign waker of a join word that does not stand for a reply. Never panics.
+    pub(super) fn drop_waiter(&self, join: usize) {
+        if let Some(waker) = self.foreign_waiters.take_waker(join) {
+            self.guard(|| drop(waker));
+        }
+    }
+
+    /// Returns whether the task has ended or is gone.
     pub(super) fn is_finished(&self, key: Key) -> bool {
-        self.slab.with(|slab| slab.is_finished(key))
+        self.slab.is_finished(key)
     }
 
-    /// Lends the slab to the rest of this module's `impl Tasks`: `f` calls methods of `Slab` and nothing else.
-    #[inline]
-    pub(super) fn with_slab<R>(&self, f: impl FnOnce(&mut Slab) -> R) -> R {
-        self.slab.with(f)
-    }
-
-    /// Whether there is a [`Runner`], which may be polling something right now.
+    /// Returns whether a `Runner` exists.
     pub(super) fn is_running(&self) -> bool {
         self.running.get()
     }
 
-    /// Gives the future of `block_on` a place in the run queue; it is queued for its first poll.
+    /// Adds a root and queues it for its first poll.
     pub(crate) fn add_root(&self) -> RootKey {
-        assert!(!self.closed.get(), "block_on on a runtime that has ended");
-        match self
-            .slab
-            .with(|slab| slab.insert(None, State::NEW_ROOT, None))
-        {
-            Some(key) => RootKey(key),
-            None => panic!("no slot is left for the future of block_on"),
+        assert!(
+            !self.closed.get(),
+            "`block_on` was called while the runtime is dropped: spawn or block before that"
+        );
+        match self.slab.insert(None, State::NEW_ROOT) {
+            Some(key) => {
+                self.slab.note_origin(key.index, None);
+                RootKey(key)
+            }
+            None => panic!("too many tasks: no slot is left for the future of `block_on`"),
         }
     }
 
-    /// A waker of the root, for what the runtime itself waits for.
-    #[cfg(test)]
-    pub(crate) fn root_waker(&self, root: &RootKey) -> Waker {
-        super::waker::waker_of(self.pack(root.0))
-    }
-
-    /// The packed key.
+    /// Packs a key of this runtime.
     pub(super) fn pack(&self, key: Key) -> usize {
         pack(pack_place(self.id.place()), key)
     }
 
-    /// Gives the root's slot back.
+    /// Releases the slot of a root.
     pub(crate) fn remove_root(&self, root: RootKey) {
-        self.slab.with(|slab| slab.release_root(root.0.index));
+        self.slab.release_root(root.0.index);
     }
 
-    /// Runs foreign code whose panic must not stop the loop; it is kept for `take_panic`.
+    /// Passes the output of an ended task to its reply, or drops it. Returns true if there was a
+    /// panic that no handle will report. The panic is kept for `take_panic`.
+    pub(super) fn pass_on(&self, ended: Ended, reply: Option<ReplyTo>) -> bool {
+        let panic = match reply {
+            // SAFETY: a reply was created by the task's own handle, which sent it together with the
+            // task's key, or by `Remote::spawn_message`, which sent it together with the future. So
+            // its type is that of the output.
+            Some(reply) => unsafe { ended.answer(reply, &self.pool) },
+            None => ended.discard(&self.pool),
+        };
+        let Some(payload) = panic else { return false };
+        self.keep_panic(payload);
+        true
+    }
+
+    /// Runs foreign code without a budget. Its panic is kept for `take_panic`, because it must not
+    /// stop the loop.
     pub(super) fn guard(&self, f: impl FnOnce()) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-            self.stray(payload);
+        let _unbound = budget::unbound();
+        if let Err(payload) = catch(f) {
+            self.keep_panic(payload);
         }
     }
 
     /// Keeps a panic for `take_panic`.
-    pub(super) fn stray(&self, payload: Payload) {
-        self.strays.borrow_mut().push(payload);
+    pub(super) fn keep_panic(&self, payload: Payload) {
+        self.panicked.set(true);
+        self.unobserved_panics.borrow_mut().push_back(payload);
     }
 
-    /// The next panic that no `JoinError` carries: of a detached task, of a task whose handle was dropped after it had
-    /// ended, of the drop of an output, of a foreign waker. To be asked after `DetachedPanic`, and once in a while.
+    /// Removes and returns the oldest panic that no `JoinError` reports: of a task without a
+    /// handle, of the drop of an output, or of a foreign waker. The caller has to check after
+    /// `DetachedPanic`, and between batches.
     pub(crate) fn take_panic(&self) -> Option<Payload> {
-        let mut strays = self.strays.borrow_mut();
-        if strays.is_empty() {
-            None
-        } else {
-            Some(strays.remove(0))
+        let mut panics = self.unobserved_panics.borrow_mut();
+        let first = panics.pop_front();
+        self.panicked.set(!panics.is_empty());
+        first
+    }
+
+    /// Returns whether [`take_panic`](Tasks::take_panic) would return a panic.
+    #[inline]
+    pub(crate) fn has_panics(&self) -> bool {
+        self.panicked.get()
+    }
+
+    /// Returns the number of tasks and roots, including tasks that have ended and were not joined.
+    pub(crate) fn live(&self) -> u32 {
+        self.slab.live()
+    }
+
+    /// Returns the slot of the task or root that is being polled or whose future is being dropped,
+    /// or `NO_SLOT`.
+    pub(super) fn current(&self) -> u32 {
+        match self.polling.key() {
+            0 => self.dropping.get(),
+            key => index_of(key),
         }
     }
 
-    /// Whether [`take_panic`](Tasks::take_panic) has one.
-    #[inline]
-    pub(crate) fn has_panics(&self) -> bool {
-        !self.strays.borrow().is_empty()
-    }
-
-    /// How many tasks and roots there are, ended but unjoined ones included.
-    pub(crate) fn live(&self) -> u32 {
-        self.slab.with(|slab| slab.live())
-    }
-
-    /// The name of the task that is being polled; `None` outside a task.
+    /// Returns the id of the task that is being polled or whose future is being dropped; `None` for
+    /// a root.
     pub(crate) fn current_id(&self) -> Option<Id> {
-        let index = self.current.get();
-        let polling = index != NOBODY && !self.slab.with(|slab| slab.is_root(index));
-        polling.then(|| self.name(index)).flatten()
+        let index = self.current();
+        let is_task = index != NO_SLOT && !self.slab.is_root(index);
+        is_task.then(|| self.id_at(index)).flatten()
     }
 
-    fn name(&self, index: u32) -> Option<Id> {
-        let (key, reply) = self.slab.with(|slab| slab.name(index))?;
+    /// Returns the id of the task of a slot.
+    fn id_at(&self, index: u32) -> Option<Id> {
+        let (key, reply) = self.slab.key_and_reply(index)?;
         match reply {
-            Some(reply) => self.others.reply_id(reply),
+            Some(reply) => self.foreign_waiters.reply_id(reply),
             None => Some(Id::local(key)),
         }
     }
 
-    /// All live tasks (roots and ended ones included), for whoever looks inside.
+    /// Describes all tasks and roots, including tasks that have ended and were not joined.
     pub(crate) fn inspect(&self) -> Vec<TaskInfo> {
-        let len = self.slab.with(|slab| slab.len());
-        let named = (0..len).filter_map(|index| Some((index, self.name(index)?)));
-        named
-            .map(|(index, id)| self.slab.with(|slab| slab.info(index, id)))
-            .collect()
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn too_many(task: Raw, blocks: &Blocks) -> ! {
-    // SAFETY: the task got no slot, so it is ours; its stage holds the future.
-    let panic = unsafe {
-        task.cancel(JoinError::cancelled());
-        let panic = task.drop_output();
-        task.free(blocks);
-        panic
-    };
-    drop_caught(panic);
-    panic!("too many tasks: every index is in use");
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        CURRENT.enter(self, || self.shutdown());
-        if self.registered {
-            registry::unregister(self.id);
-        }
-        for payload in mem::take(self.strays.get_mut()) {
-            drop_caught(payload);
-        }
+        let len = self.slab.len();
+        let named = (0..len).filter_map(|index| Some((index, self.id_at(index)?)));
+        named.map(|(index, id)| self.slab.info(index, id)).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Drives `Tasks` without a reactor and counts polls, wakes and drops after each step.
+//! Tests of `Tasks` without a reactor: they count polls, wakes and drops after each step.
 
 use std::cell::{Cell, RefCell};
 use std::future::{self, Future};
@@ -11,15 +11,16 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use super::*;
+use crate::panics::Payload;
 
 mod abort;
-mod foreign;
 mod local;
 mod model;
 mod panics;
+mod remote;
 mod shutdown;
 
-/// A waker that counts: the `unpark` of a runtime, or a foreign executor's.
+/// A waker that counts its wakes: the `unpark` of a runtime, or the waker of another executor.
 #[derive(Default)]
 struct Count(AtomicUsize);
 
@@ -39,17 +40,17 @@ impl Wake for Count {
     }
 }
 
-/// Tasks, their unparker, and how many polls there were.
-struct Bed {
+/// The tasks of one runtime, and how often their owner was unparked.
+struct TestBed {
     tasks: Tasks,
     unparked: Arc<Count>,
 }
 
-impl Bed {
-    fn new() -> Bed {
+impl TestBed {
+    fn new() -> TestBed {
         let unparked = Arc::new(Count::default());
         let tasks = Tasks::new(unparked.clone().into(), 128, true).expect("a place");
-        Bed { tasks, unparked }
+        TestBed { tasks, unparked }
     }
 
     /// Runs `f` inside the runtime.
@@ -60,8 +61,8 @@ impl Bed {
     /// Runs one task; `None` when the queue is empty.
     fn step(&self) -> Option<Outcome> {
         self.enter(|tasks| {
-            tasks.drain_remote();
-            let outcome = tasks.runner().run(&mut 1);
+            tasks.handle_messages();
+            let outcome = Runner::new(tasks).run(&mut 1);
             (outcome != Outcome::Idle).then_some(outcome)
         })
     }
@@ -75,12 +76,12 @@ impl Bed {
         self.enter(|tasks| tasks.spawn(future, None))
     }
 
-    /// Polls a handle inside the runtime, with a waker nobody listens to.
+    /// Polls a handle inside the runtime, with a waker that does nothing.
     fn poll<T>(&self, handle: &mut JoinHandle<T>) -> Poll<Result<T, JoinError>> {
         self.enter(|_| poll_with(handle, Waker::noop()))
     }
 
-    /// The output of a handle that has one.
+    /// Returns the output of a task that has ended.
     fn join<T>(&self, mut handle: JoinHandle<T>) -> Result<T, JoinError> {
         match self.poll(&mut handle) {
             Poll::Ready(result) => result,
@@ -93,7 +94,7 @@ fn poll_with<T>(handle: &mut JoinHandle<T>, waker: &Waker) -> Poll<Result<T, Joi
     Pin::new(handle).poll(&mut Context::from_waker(waker))
 }
 
-/// What a `Probe` has seen.
+/// The record of one `Probe`.
 #[derive(Default)]
 struct Seen {
     polls: Cell<usize>,
@@ -102,7 +103,8 @@ struct Seen {
     finish: Cell<bool>,
 }
 
-/// A future that keeps its waker and ends when told; its output counts its drop as well.
+/// A future that counts its polls and drops, stores its waker, and ends once `finish` is set. Its
+/// output counts its drop as 100.
 struct Probe(Rc<Seen>);
 
 struct Output(Rc<Seen>);
@@ -166,19 +168,19 @@ fn text(payload: Payload) -> &'static str {
 }
 
 #[test]
-fn sizes() {
-    assert_eq!(size_of::<JoinError>(), 2 * size_of::<usize>());
-    assert_eq!(size_of::<Result<(), JoinError>>(), 2 * size_of::<usize>());
+fn sizes_are_small() {
+    assert_eq!(size_of::<JoinError>(), size_of::<usize>());
+    assert_eq!(size_of::<Result<(), JoinError>>(), size_of::<usize>());
     if size_of::<usize>() == 8 {
         assert_eq!(slab::SLOT_SIZE, 32);
-        assert_eq!(raw::size_of_task(&async {}), 24);
+        assert_eq!(raw::size_of_task(&async {}), 16);
         assert_eq!(raw::size_of_task(&future::ready([0_u8; 63])), 8 + 64);
         assert_eq!(size_of::<JoinHandle<String>>(), 32);
     }
 }
 
 #[test]
-fn auto_traits() {
+fn auto_traits_are_as_promised() {
     fn send_sync<T: Send + Sync + Unpin>() {}
     fn unpin<T: Unpin>() {}
     send_sync::<JoinHandle<Cell<u8>>>();
@@ -186,7 +188,6 @@ fn auto_traits() {
     send_sync::<JoinError>();
     send_sync::<Remote>();
     unpin::<JoinHandle<std::marker::PhantomPinned>>();
-    // Neither of them has a method `is_send` of its own, so the trait's is found only if `T` is not `Send`.
     trait NotSend<A> {
         fn answer() -> bool {
             true
@@ -195,14 +196,14 @@ fn auto_traits() {
     impl<T: ?Sized> NotSend<()> for T {}
     struct IsSend;
     impl<T: ?Sized + Send> NotSend<IsSend> for T {}
-    // These lines would be ambiguous, hence not compile, if the types were `Send`.
+    // If these types were `Send`, both impls would apply, and the calls would not compile.
     assert!(<JoinHandle<Rc<u8>> as NotSend<_>>::answer());
     assert!(<Tasks as NotSend<_>>::answer());
 }
 
 #[test]
 fn spawn_runs_and_joins() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let mut handle = bed.spawn(future);
     assert_eq!(seen.counts(), (0, 0));

@@ -1,4 +1,4 @@
-//! [`Interval`]: ticks at a fixed period, and what becomes of those that were missed.
+//! [`Interval`]: ticks at a fixed period, and [`MissedTickBehavior`]: what follows a late tick.
 
 use super::sleep::{Sleep, sleep_until};
 use crate::budget;
@@ -6,11 +6,11 @@ use crate::reactor::clock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// Returns an [`Interval`] that ticks every `period`, the first time at once.
+/// Returns an [`Interval`] that ticks every `period`. The first tick is due at once.
 ///
 /// # Panics
 ///
-/// When `period` is zero.
+/// Panics if `period` is zero.
 ///
 /// # Examples
 ///
@@ -29,11 +29,11 @@ pub fn interval(period: Duration) -> Interval {
     Interval::new(Sleep::passed(clock::now()), period)
 }
 
-/// Returns an [`Interval`] that ticks every `period`, the first time at `start`.
+/// Returns an [`Interval`] that ticks every `period`. The first tick is due at `start`.
 ///
 /// # Panics
 ///
-/// When `period` is zero.
+/// Panics if `period` is zero.
 ///
 /// # Examples
 ///
@@ -52,13 +52,35 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
     Interval::new(sleep_until(start), period)
 }
 
-/// Ticks at a fixed period; made by [`interval`] and [`interval_at`].
+/// Ticks at a fixed period. Returned by [`interval`] and [`interval_at`].
 ///
-/// A tick is due a period after the one before was *due*, not after it was taken, so ticks do not drift. One that is
-/// taken late changes what follows as [`MissedTickBehavior`] says.
+/// A tick is due one period after the previous tick was *due*, not after it was taken, so ticks do
+/// not drift. What follows a tick that is taken late is set by [`MissedTickBehavior`].
+///
+/// # Examples
+///
+/// ```
+/// use reveille::time::{Duration, MissedTickBehavior, interval, now};
+///
+/// reveille::block_on(async {
+///     let mut interval = interval(Duration::from_secs(3600));
+///     interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+///     assert_eq!(interval.missed_tick_behavior(), MissedTickBehavior::Skip);
+///     assert_eq!(interval.period(), Duration::from_secs(3600));
+///     interval.tick().await;
+///
+///     // The next tick is due in one millisecond instead of one hour.
+///     interval.reset_after(Duration::from_millis(1));
+///     interval.tick().await;
+///     interval.reset_at(now() + Duration::from_millis(1));
+///     interval.tick().await;
+///     // The next tick is due one period from now.
+///     interval.reset();
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Interval {
-    /// Until the next tick.
+    /// Ends when the next tick is due.
     delay: Sleep,
     period: Duration,
     missed: MissedTickBehavior,
@@ -69,7 +91,7 @@ impl Interval {
     fn new(delay: Sleep, period: Duration) -> Interval {
         assert!(
             !period.is_zero(),
-            "the period of an interval must not be zero"
+            "the period of an interval is zero: use a longer one"
         );
         Interval {
             delay,
@@ -80,13 +102,13 @@ impl Interval {
 
     /// Waits for the next tick and returns when it was due.
     ///
-    /// # Cancel safety
-    ///
-    /// A tick is taken only by the call that returns it: if this is dropped before, the next call gets it.
-    ///
     /// # Panics
     ///
-    /// As [`Sleep`] does.
+    /// Panics in the same cases as a poll of [`Sleep`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. If the future is dropped, the next call returns the same tick.
     ///
     /// # Examples
     ///
@@ -104,22 +126,35 @@ impl Interval {
         std::future::poll_fn(|cx| self.poll_tick(cx)).await
     }
 
-    /// Polls for the next tick; returns when it was due.
+    /// Polls for the next tick, and returns when it was due.
     ///
     /// # Panics
     ///
-    /// As [`Sleep`] does.
+    /// Panics in the same cases as a poll of [`Sleep`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::time::{Duration, interval, now};
+    /// use std::future::poll_fn;
+    ///
+    /// reveille::block_on(async {
+    ///     let mut interval = interval(Duration::from_millis(1));
+    ///     let due = poll_fn(|cx| interval.poll_tick(cx)).await;
+    ///     assert!(due <= now());
+    /// });
+    /// ```
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
-        ready!(budget::check(cx));
+        ready!(self.delay.check_budget(cx));
         ready!(self.delay.poll_timer(cx));
         budget::spend();
-        let (due, now) = (self.delay.deadline(), clock::now());
+        let (due, now) = (self.delay.deadline(), self.delay.now());
         let next = self.missed.next(due, now, self.period);
         self.delay.reset_at(next, now);
         Poll::Ready(due)
     }
 
-    /// Makes the next tick due a period from now.
+    /// Makes the next tick due one period from now.
     pub fn reset(&mut self) {
         self.reset_after(self.period);
     }
@@ -139,17 +174,17 @@ impl Interval {
     /// });
     /// ```
     pub fn reset_immediately(&mut self) {
-        let now = clock::now();
+        let now = self.delay.now();
         self.delay.reset_at(now, now);
     }
 
-    /// Makes the next tick due `duration` from now, and those after it a period apart.
+    /// Makes the next tick due `duration` from now. Later ticks follow at the period.
     pub fn reset_after(&mut self, duration: Duration) {
-        let now = clock::now();
+        let now = self.delay.now();
         self.delay.reset_at(clock::later(now, duration), now);
     }
 
-    /// Makes the next tick due at `deadline`, and those after it a period apart.
+    /// Makes the next tick due at `deadline`. Later ticks follow at the period.
     pub fn reset_at(&mut self, deadline: Instant) {
         self.delay.reset(deadline);
     }
@@ -160,46 +195,52 @@ impl Interval {
         self.period
     }
 
-    /// Returns what becomes of missed ticks.
+    /// Returns how late ticks are handled.
     #[must_use]
     pub fn missed_tick_behavior(&self) -> MissedTickBehavior {
         self.missed
     }
 
-    /// Sets what becomes of missed ticks.
+    /// Sets how late ticks are handled. The default is [`Burst`](MissedTickBehavior::Burst).
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
     }
 }
 
-/// When an [`Interval`] ticks again after a tick was taken too late.
+/// How an [`Interval`] continues after a tick that was taken late.
 ///
-/// With a period of 10, and work that keeps the task from 22 to 45:
+/// With a period of 10, and a task that is busy from 22 to 45:
 ///
 /// ```text
 /// due    10    20    30    40    50    60    70
 /// Burst  |10   |20 xxxxxxxxxx 30,40 |50   |60   |70     catches up
-/// Delay  |10   |20 xxxxxxxxxx 30    |55   |65   |75     goes on from there
+/// Delay  |10   |20 xxxxxxxxxx 30    |55   |65   |75     continues from there
 /// Skip   |10   |20 xxxxxxxxxx 30 |50   |60   |70        leaves out what has passed
 /// ```
 ///
-/// Too late is by more than 5 ms, or by the period if that is shorter; a little lateness never moves what follows.
+/// A tick counts as late if it is taken more than 5 ms after it was due, or more than one period if
+/// that is shorter. A tick that is taken earlier never moves the next one.
+///
+/// # Examples
+///
+/// See [`Interval`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum MissedTickBehavior {
-    /// Ticks without pause until it has caught up: as many ticks as there would have been. The default.
+    /// Ticks without a pause until it has caught up, so that no tick is left out. This is the
+    /// default.
     #[default]
     Burst,
-    /// Ticks a period after the late tick was taken, and goes on from there.
+    /// Ticks one period after the late tick was taken, and continues from there.
     Delay,
-    /// Ticks at the next of the instants at which it would have ticked anyway.
+    /// Leaves out the ticks that have passed, and keeps the instants of the later ones.
     Skip,
 }
 
-/// What counts as late.
+/// A tick that is taken at most this late is on time. tokio uses the same number.
 const GRACE: Duration = Duration::from_millis(5);
 
 impl MissedTickBehavior {
-    /// When the next tick is due, if the one due at `due` is taken at `now`.
+    /// Returns when the next tick is due, if the tick that was due at `due` is taken at `now`.
     fn next(self, due: Instant, now: Instant, period: Duration) -> Instant {
         let late = now.saturating_duration_since(due);
         let regular = clock::later(due, period);
@@ -214,11 +255,12 @@ impl MissedTickBehavior {
     }
 }
 
-/// `late` modulo `period`.
+/// Returns `late` modulo `period`.
 fn remainder(late: Duration, period: Duration) -> Duration {
-    const NANOS: u128 = 1_000_000_000;
+    const NANOS_PER_SECOND: u128 = 1_000_000_000;
     let rest = late.as_nanos() % period.as_nanos();
-    Duration::new((rest / NANOS) as u64, (rest % NANOS) as u32)
+    let (seconds, nanos) = (rest / NANOS_PER_SECOND, rest % NANOS_PER_SECOND);
+    Duration::new(seconds as u64, nanos as u32)
 }
 
 #[cfg(test)]
@@ -227,7 +269,14 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(10);
 
-    /// When the tick after the one due at 20 ms is due, in microseconds, if that one is taken at `taken`.
+    const BEHAVIORS: [MissedTickBehavior; 3] = [
+        MissedTickBehavior::Burst,
+        MissedTickBehavior::Delay,
+        MissedTickBehavior::Skip,
+    ];
+
+    /// Takes the tick that is due at 20 ms at `taken` microseconds. Returns when the next one is
+    /// due, in microseconds.
     fn next(behavior: MissedTickBehavior, taken: u64, period: Duration) -> u128 {
         let start = clock::now();
         let due = start + Duration::from_millis(20);
@@ -236,12 +285,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_in_time_is_followed_a_period_after_it_was_due() {
-        for behavior in [
-            MissedTickBehavior::Burst,
-            MissedTickBehavior::Delay,
-            MissedTickBehavior::Skip,
-        ] {
+    fn next_after_a_tick_in_time_is_one_period_later() {
+        for behavior in BEHAVIORS {
             for taken in [19_000, 20_000, 20_001, 25_000] {
                 assert_eq!(
                     next(behavior, taken, PERIOD),
@@ -253,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_tick_is_followed_as_the_behavior_says() {
+    fn next_after_a_late_tick_depends_on_the_behavior() {
         for (taken, delay, skip) in [
             (25_001, 35_001, 30_000),
             (29_999, 39_999, 30_000),
@@ -268,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_shorter_than_the_grace_is_not_caught_up_in_its_name() {
+    fn next_after_a_late_tick_of_a_short_period() {
         let period = Duration::from_millis(1);
         assert_eq!(next(MissedTickBehavior::Skip, 23_500, period), 24_000);
         assert_eq!(next(MissedTickBehavior::Delay, 23_500, period), 24_500);
@@ -276,13 +321,9 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_period_is_never() {
+    fn next_with_a_huge_period_is_never() {
         let now = clock::now();
-        for behavior in [
-            MissedTickBehavior::Burst,
-            MissedTickBehavior::Delay,
-            MissedTickBehavior::Skip,
-        ] {
+        for behavior in BEHAVIORS {
             let next = behavior.next(now, now + Duration::from_secs(60), Duration::MAX);
             assert!(next > now + Duration::from_secs(3_000_000_000));
         }

@@ -1,45 +1,57 @@
-//! Waiting for time to pass: [`sleep`], [`timeout`], [`interval`].
+//! Waiting for time to pass: [`sleep`](fn@sleep), [`timeout`](fn@timeout),
+//! [`interval`](fn@interval).
 //!
 //! | to | use |
 //! |---|---|
-//! | wait once | [`sleep`], [`sleep_until`] |
-//! | give up on a future | [`timeout`], [`timeout_at`] |
-//! | do something again and again | [`interval`], [`interval_at`] |
-//! | ask what time it is | [`now`] |
+//! | wait once | [`sleep`](fn@sleep), [`sleep_until`] |
+//! | give up on a future | [`timeout`](fn@timeout), [`timeout_at`] |
+//! | do something again and again | [`interval`](fn@interval), [`interval_at`] |
+//! | read the clock | [`now`] |
+#![cfg_attr(
+    feature = "test-util",
+    doc = "| control the clock in a test | [`pause`], [`resume`], [`advance`] |"
+)]
 //!
-//! Names and meanings are tokio's, with [`std::time::Instant`] for instants. What differs:
+//! Names and meanings are tokio's, with [`std::time::Instant`] for instants. The differences:
 //!
-//! - timers are not counted in milliseconds: the runtime's tick is 16.384 microseconds unless
-//!   [`Builder::timer_tick`](crate::Builder::timer_tick) says otherwise, and what is added to that is the kernel's own
-//!   slack;
-//! - a [`Sleep`] is plain data of 24 bytes and [`Unpin`]; it needs no box and no pin to be polled by reference or
-//!   [reset](Sleep::reset);
-//! - the time of a [`timeout`] starts when its future first has to wait, so a future that is ready at once costs
-//!   neither a look at the clock nor a timer.
+//! - The unit of the timers is 16.384 microseconds by default, not a millisecond; see
+//!   [`Builder::timer_tick`](crate::Builder::timer_tick). The kernel's timer slack comes on top.
+//! - A [`Sleep`] is plain data of 24 bytes and [`Unpin`]. It can be polled by reference and
+//!   [reset](Sleep::reset) without a box or a pin.
+//! - The time of a [`timeout`](fn@timeout) starts when its future first has to wait. A future that
+//!   is ready at once reads no clock and sets no timer.
 //!
-//! Nothing is ever early: a timer fires at its deadline or later. A duration that no clock can hold is *never*, not a
-//! panic.
+//! A timer fires at its deadline or later, never earlier. A timer whose duration the clock cannot
+//! represent never fires, and does not panic.
 //!
 //! # Threads
 //!
-//! A timer belongs to the runtime that runs where it is **first polled**; making one needs no runtime. From then on
-//! it may be moved, polled, reset and dropped on any thread. Polled elsewhere it costs a message to its runtime, and
-//! when that is gone a timer that has not come due panics, for nothing would ever wake it.
-
+//! Creating a timer needs no runtime. It belongs to the runtime in which it is **first polled**,
+//! even after it has fired and was reset. From then on it may be moved, polled, reset and dropped
+//! on any thread, inside or outside a runtime. A poll on another thread sends a message to the
+//! timer's runtime. If that runtime is gone, polling a timer that is not due panics, because
+//! nothing would ever wake the task.
 #![forbid(unsafe_code)]
 
 mod interval;
+#[cfg(feature = "test-util")]
+mod pausing;
 mod sleep;
 mod timeout;
 
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
+#[cfg(feature = "test-util")]
+pub use pausing::{advance, pause, resume};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 
 #[doc(no_inline)]
 pub use std::time::{Duration, Instant};
 
-/// Returns the time now, by the clock that every timer goes by.
+/// Returns the current instant of the clock that all timers use.
+///
+/// That is [`Instant::now`], unless the runtime's clock has been paused (feature `test-util`). The
+/// runtime is the one that this thread is inside of. Outside of a runtime it is `Instant::now`.
 ///
 /// # Examples
 ///

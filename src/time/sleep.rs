@@ -1,8 +1,8 @@
-//! [`Sleep`]: a future that is ready when an instant has come.
+//! [`Sleep`]: a future that waits until an instant.
 
 use crate::budget;
-use crate::reactor::armed::Timer;
-use crate::reactor::clock::Moment;
+use crate::reactor::clock::{self, Moment};
+use crate::reactor::timer::{Deadline, Timer};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 /// Waits until `duration` has passed since this call.
 ///
-/// The clock is read here, not when the future is first polled. A duration that the clock cannot hold is *never*; one
-/// of zero is ready at once.
+/// The clock is read by this call, not by the first poll. A duration of zero is ready at once. A
+/// duration that the clock cannot represent never ends.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future takes the timer off and has no other effect.
+/// Cancel safe. Dropping the future removes the timer and has no other effect.
 ///
 /// # Examples
 ///
@@ -32,15 +32,19 @@ use std::time::{Duration, Instant};
 pub fn sleep(duration: Duration) -> Sleep {
     Sleep {
         deadline: Moment::after(duration),
-        timer: Timer::known(duration.is_zero()),
+        timer: Timer::new(if duration.is_zero() {
+            Deadline::Passed
+        } else {
+            Deadline::Ahead
+        }),
     }
 }
 
-/// Waits until `deadline` has come; one that has passed already is no error.
+/// Waits until `deadline`. A deadline in the past is ready at once.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future takes the timer off and has no other effect.
+/// Cancel safe. Dropping the future removes the timer and has no other effect.
 ///
 /// # Examples
 ///
@@ -55,32 +59,34 @@ pub fn sleep(duration: Duration) -> Sleep {
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
         deadline: Moment::of(deadline),
-        timer: Timer::new(),
+        timer: Timer::new(Deadline::Given),
     }
 }
 
-/// A future that is ready when its deadline has come; made by [`sleep`] and [`sleep_until`].
+/// A future that waits until its deadline. Returned by [`sleep`] and [`sleep_until`].
 ///
-/// It is plain data: [`Unpin`], [`Send`], [`Sync`] and 24 bytes. So it may be polled by reference in a loop, and what
-/// is written for tokio's pinned one compiles too: `sleep.as_mut().reset(deadline)`.
+/// It is plain data of 24 bytes: [`Unpin`], [`Send`] and [`Sync`]. It can be polled by reference in
+/// a loop. Code for tokio's pinned `Sleep` compiles too: `sleep.as_mut().reset(deadline)`.
 ///
-/// The timer is armed by the first poll, with the runtime that runs there. Polled again after it was ready, it is
-/// ready again.
+/// The first poll sets the timer, in the runtime that runs on this thread. A `Sleep` that has been
+/// ready stays ready until it is reset.
 ///
 /// # Panics
 ///
-/// Its first poll panics where no runtime runs, unless the duration was zero. A later poll panics when the deadline
-/// has not come and the runtime that the timer was armed on is gone.
+/// | poll | panics if |
+/// |---|---|
+/// | the first | no runtime runs on this thread, unless the duration was zero |
+/// | a later one | the deadline is in the future and the timer's runtime is gone |
 ///
 /// # Examples
 ///
-/// One timer that is moved each time something happens:
+/// A timer that is moved each time something happens:
 ///
 /// ```
-/// use reveille::time::{Duration, now, sleep};
+/// use reveille::time::{Duration, Sleep, now, sleep};
 ///
 /// reveille::block_on(async {
-///     let mut idle = sleep(Duration::from_secs(3600));
+///     let mut idle: Sleep = sleep(Duration::from_secs(3600));
 ///     for _ in 0..3 {
 ///         // ... something happened ...
 ///         idle.reset(now() + Duration::from_millis(1));
@@ -96,28 +102,29 @@ pub struct Sleep {
     timer: Timer,
 }
 
-// Thousands of them are kept in tasks and intervals.
+// Programs keep thousands of them, in tasks and intervals.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<Sleep>() <= 24);
 
 impl Sleep {
-    /// A sleep until an instant that has come, as the caller knows.
+    /// Returns a sleep until an instant that the caller knows to be past.
     #[inline]
     pub(super) fn passed(deadline: Instant) -> Sleep {
         Sleep {
             deadline: Moment::of(deadline),
-            timer: Timer::known(true),
+            timer: Timer::new(Deadline::Passed),
         }
     }
 
-    /// Returns the instant at which the future gets ready.
+    /// Returns the deadline.
     #[inline]
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline.instant()
     }
 
-    /// Returns whether the deadline has come, polled or not. Reads the clock.
+    /// Returns true if the deadline has passed, whether or not the future was polled. Reads the
+    /// clock.
     ///
     /// # Examples
     ///
@@ -129,13 +136,14 @@ impl Sleep {
     /// ```
     #[must_use]
     pub fn is_elapsed(&self) -> bool {
-        Moment::now() >= self.deadline
+        self.timer.now() >= self.deadline
     }
 
-    /// Moves the deadline, earlier or later, before or after the future was ready.
+    /// Moves the deadline to an earlier or later instant, before or after the future is ready.
     ///
-    /// An armed timer stays armed: the task that polled it last is woken at the new deadline without another poll. To
-    /// a later deadline this is one store.
+    /// A timer that is set stays set: the task that polled it last is woken at the new deadline,
+    /// without another poll. Moving it to a later deadline is one store. After a reset to an
+    /// instant in the past, the next poll is ready.
     ///
     /// # Examples
     ///
@@ -152,17 +160,42 @@ impl Sleep {
     #[inline]
     pub fn reset(&mut self, deadline: Instant) {
         self.deadline = Moment::of(deadline);
-        self.timer.reset(self.deadline, false);
+        self.timer.reset(self.deadline, Deadline::Given);
     }
 
-    /// As [`reset`](Sleep::reset) by a caller that has read the clock.
+    /// Same as [`reset`](Sleep::reset), for a caller that has read the clock.
     #[inline]
     pub(super) fn reset_at(&mut self, deadline: Instant, now: Instant) {
         self.deadline = Moment::of(deadline);
-        self.timer.reset(self.deadline, deadline <= now);
+        let known = if deadline <= now {
+            Deadline::Passed
+        } else {
+            Deadline::Ahead
+        };
+        self.timer.reset(self.deadline, known);
     }
 
-    /// Polls without a look at the task's budget.
+    /// Returns the present of the clock that the sleep uses.
+    #[inline]
+    pub(super) fn now(&self) -> Instant {
+        if clock::is_monotonic() {
+            return clock::monotonic();
+        }
+        self.timer.now().instant()
+    }
+
+    /// Returns ready if the task has budget left. Otherwise this still counts as the first poll:
+    /// the timer belongs to the runtime of this thread from now on.
+    #[inline]
+    pub(super) fn check_budget(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let checked = budget::check(cx);
+        if checked.is_pending() {
+            self.timer.claim();
+        }
+        checked
+    }
+
+    /// Polls the timer without checking the task's budget.
     #[inline]
     pub(super) fn poll_timer(&mut self, cx: &Context<'_>) -> Poll<()> {
         self.timer.poll(self.deadline, cx)
@@ -174,7 +207,7 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(budget::check(cx));
+        ready!(self.check_budget(cx));
         ready!(self.poll_timer(cx));
         budget::spend();
         Poll::Ready(())

@@ -1,4 +1,4 @@
-//! [`Timeout`]: a future that is given up at a deadline.
+//! [`Timeout`]: a future with a time limit.
 
 use super::sleep::{Sleep, sleep, sleep_until};
 use crate::budget;
@@ -11,25 +11,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// Gives a future at most `duration` from when it first has to wait.
+/// Limits how long a future may wait. The time starts when the future first returns `Pending`.
 ///
-/// The future is polled first: one that is ready gives its output, however late it is, and costs neither a look at
-/// the clock nor a timer. tokio counts from this call instead; to do so, use [`timeout_at`] with
-/// [`now()`](super::now)` + duration`. A duration that the clock cannot hold is *never*.
+/// The future is polled first. If it is ready, its output is returned however late it is, and no
+/// clock is read and no timer is set. A duration that the clock cannot represent never ends.
+///
+/// tokio starts the time at this call. For that, use [`timeout_at`] with
+/// [`now()`](super::now)` + duration`.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] when the time is up and the future is still pending. A future that keeps the thread busy between two
-/// polls, or for ever within one, is not interrupted.
-///
-/// # Cancel safety
-///
-/// Dropping it drops the future, which is also what the caller does to the future by not awaiting it again after
-/// [`Elapsed`]; whether that loses anything is the future's own matter.
+/// Returns [`Elapsed`] if the time is up and the future is still pending. A poll that keeps the
+/// thread busy is not interrupted.
 ///
 /// # Panics
 ///
-/// As [`Sleep`] does, and only when the future has to wait.
+/// Panics in the same cases as a poll of [`Sleep`], and only if the future has to wait.
+///
+/// # Cancel safety
+///
+/// Dropping the `Timeout` drops the future, so it is cancel safe if the future is. The same holds
+/// after [`Elapsed`].
 ///
 /// # Examples
 ///
@@ -50,30 +52,31 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
     }
 }
 
-/// Gives a future time until `deadline`.
+/// Limits how long a future may wait: until a deadline.
 ///
-/// The future is polled first, also when the deadline has passed already.
+/// The future is polled first, even if the deadline has passed.
 ///
 /// # Errors
 ///
-/// [`Elapsed`] when the deadline has come and the future is still pending.
-///
-/// # Cancel safety
-///
-/// As [`timeout`].
+/// Returns [`Elapsed`] if the deadline has passed and the future is still pending.
 ///
 /// # Panics
 ///
-/// As [`Sleep`] does, and only when the future has to wait.
+/// Panics in the same cases as a poll of [`Sleep`], and only if the future has to wait.
+///
+/// # Cancel safety
+///
+/// Same as [`timeout`].
 ///
 /// # Examples
 ///
 /// ```
-/// use reveille::time::{now, timeout_at};
+/// use reveille::time::{Elapsed, now, timeout_at};
 ///
 /// reveille::block_on(async {
 ///     let never = std::future::pending::<()>();
-///     assert!(timeout_at(now(), never).await.is_err());
+///     let late: Result<(), Elapsed> = timeout_at(now(), never).await;
+///     assert!(late.is_err());
 /// });
 /// ```
 #[inline]
@@ -84,16 +87,16 @@ pub fn timeout_at<F: IntoFuture>(deadline: Instant, future: F) -> Timeout<F::Int
     }
 }
 
-/// When the future is given up.
+/// When the time is up.
 #[derive(Debug)]
 enum Limit {
-    /// So long after it first has to wait.
+    /// This long after the future first has to wait.
     After(Duration),
     At(Sleep),
 }
 
 impl Limit {
-    /// The sleep, begun now if it has not been.
+    /// Returns the sleep. Starts it if it was not started before.
     #[inline]
     fn sleep(&mut self) -> &mut Sleep {
         if let Limit::After(duration) = *self {
@@ -107,7 +110,21 @@ impl Limit {
 }
 
 pin_project! {
-    /// The future of [`timeout`] and [`timeout_at`].
+    /// A future with a time limit. Returned by [`timeout`] and [`timeout_at`].
+    ///
+    /// # Examples
+    ///
+    /// The future can be reached, and taken back without the limit:
+    ///
+    /// ```
+    /// use reveille::time::{Duration, timeout};
+    /// use std::future::ready;
+    ///
+    /// let mut limited = timeout(Duration::from_secs(1), ready(7));
+    /// assert!(format!("{:?}", limited.get_ref()).contains('7'));
+    /// *limited.get_mut() = ready(8);
+    /// assert_eq!(reveille::block_on(limited.into_inner()), 8);
+    /// ```
     #[derive(Debug)]
     #[must_use = "futures do nothing unless you `.await` or poll them"]
     pub struct Timeout<F> {
@@ -148,10 +165,11 @@ impl<F: Future> Future for Timeout<F> {
     }
 }
 
-/// Whether the time is up, for a future that is pending.
+/// Polls the limit of a future that is pending.
 ///
-/// A future that used the budget up itself, again and again, must not hide the deadline; one that found it used up
-/// already comes again with a fresh one.
+/// A future that uses the budget up in each poll must not hide the deadline, so the budget is
+/// checked only if it was used up before the future was polled. In that case the task is polled
+/// again with a new budget.
 fn poll_limit<T>(
     limit: &mut Limit,
     had_budget: bool,
@@ -167,9 +185,9 @@ fn poll_limit<T>(
     })
 }
 
-/// The error of a [`timeout`]: the time is up and the future was still pending.
+/// The error of [`timeout`] and [`timeout_at`]: the time is up and the future is still pending.
 ///
-/// It converts into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut).
+/// Converts into an [`io::Error`] of kind [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// # Examples
 ///
@@ -190,7 +208,7 @@ pub struct Elapsed(());
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the deadline has passed")
+        f.write_str("timed out: the deadline passed before the future was ready")
     }
 }
 

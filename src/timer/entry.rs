@@ -1,52 +1,55 @@
-//! One armed timer, and the slab all of them live in.
+//! [`Entries`]: the slab of timers. [`TimerKey`]: identifies a timer.
 //!
-//! An entry is named from outside by a [`TimerKey`] (index and generation), from inside by its bare index: the queues
-//! of the [slots](super::slots) hold indices, and an entry knows the cell that holds its own, so nothing here is a
-//! pointer. The slab knows nothing of time; where an entry is filed is the business of the [`wheel`](super::wheel).
+//! Outside of this module a key identifies a timer: an index and a generation. Inside, the index is
+//! enough: the lists of the [slots](super::slots) contain indices, and an entry knows its offset in
+//! its list, so there are no pointers. The [`wheel`](super::wheel) decides in which slot an entry
+//! is filed.
 
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// No entry: the end of a list.
+/// The index of no entry: it ends a list.
 pub(super) const NIL: u32 = u32::MAX;
 
-/// Names one armed timer: its index in the slab and the generation of that index.
+/// Identifies one timer: its index in the slab and the generation of that index.
 ///
-/// A key is stale as soon as its timer has fired or was cancelled, and no key is ever handed out twice: an index
-/// whose generations are used up is not used again.
+/// A key is stale as soon as its timer has fired or was cancelled. No two timers ever have the same
+/// key: an index whose generations are used up is not used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TimerKey {
-    /// How often the index has been handed out; from 1, which makes the packed form different from 0.
+pub(crate) struct TimerKey {
+    /// Counts the timers of this index, from 1, so that a packed key is never 0.
     generation: NonZeroU32,
     /// The place in the slab.
     index: u32,
 }
 
+/// The first index that the slab does not use: keys with such indices name timers that are not in
+/// the slab.
+const OUTSIDE: u32 = 0xF000_0000;
+
 impl TimerKey {
-    /// The place in the slab.
+    /// Returns the `n`th key that no slab uses, for a timer that is not in a slab. The keys are
+    /// unique up to 2^60.
+    pub(crate) const fn outside(n: u64) -> TimerKey {
+        let generation = (n / (u32::MAX - OUTSIDE + 1) as u64) as u32;
+        TimerKey {
+            generation: NonZeroU32::MIN.saturating_add(generation),
+            index: OUTSIDE | n as u32,
+        }
+    }
+
+    /// Returns the place in the slab.
     #[inline]
     pub(super) const fn index(self) -> u32 {
         self.index
     }
 
-    /// The key as one word, which is never 0: a 0 may stand for "no timer".
+    /// Returns the key as one word, which is never 0, so that 0 can mean "no timer".
     #[inline]
-    pub const fn to_u64(self) -> u64 {
+    pub(crate) const fn to_u64(self) -> u64 {
         (self.generation.get() as u64) << 32 | self.index as u64
-    }
-
-    /// The key behind a word made by [`to_u64`](TimerKey::to_u64); `None` for 0 and other words no key packs to.
-    #[inline]
-    pub const fn from_u64(raw: u64) -> Option<TimerKey> {
-        match NonZeroU32::new((raw >> 32) as u32) {
-            Some(generation) => Some(TimerKey {
-                generation,
-                index: raw as u32,
-            }),
-            None => None,
-        }
     }
 }
 
@@ -59,42 +62,45 @@ impl fmt::Debug for TimerKey {
 /// One place of the slab.
 #[derive(Debug)]
 pub(super) struct Entry<T> {
-    /// The tick to fire at. May be later than the slot it is filed in: see [`Timers::reset`](super::Timers::reset).
+    /// The tick to fire at. It may be later than the ticks of its slot: see
+    /// [`Timers::reset`](super::Timers::reset).
     pub(super) deadline: u64,
-    /// What a free entry held last means nothing.
+    /// In a free entry, the value of its last timer.
     value: T,
-    /// The cell of the slot's queue that holds this entry's index; in a free entry the next free one.
-    pub(super) cell: u32,
+    /// The offset of this entry's index in the list of its slot. In a free entry, the next free
+    /// index.
+    pub(super) offset: u32,
     /// The generation of the armed timer, or of the next one. [`SPENT`] when there will be none.
     generation: NonZeroU32,
     /// The slot the timer is filed in, or `NOWHERE` in a free entry.
     pub(super) slot: u16,
 }
 
-// Two entries to a cache line: what a cascade costs is the lines it touches. (Where a u64 is aligned to 4 it is less.)
+// Two entries per cache line: the cost of a cascade is the lines that it touches. (Less where a u64
+// is aligned to 4.)
 const _: () = assert!(size_of::<Entry<u64>>() <= 32);
 
-/// No slot: the entry is free.
+/// The slot of a free entry.
 const NOWHERE: u16 = u16::MAX;
 
-/// The generation of an index that is used no more: 32 bytes for every 2^32 timers, and a key kept for ever can
-/// still not reach another's timer.
+/// The generation of an index that is not used again. This costs 32 bytes per 2^32 timers, and
+/// keeps an old key from ever naming another timer.
 const SPENT: NonZeroU32 = NonZeroU32::MAX;
 
-/// So many entries are warm in whatever order they are used.
-const FEW: u32 = 64;
+/// So many entries stay in the cache, no matter in which order they are used.
+const CACHED: u32 = 64;
 
 impl<T> Entry<T> {
-    /// Arms the timer.
+    /// Turns a free entry into an armed timer.
     #[inline]
-    pub(super) fn fill(&mut self, deadline: u64, slot: u16, cell: u32, value: T) {
+    pub(super) fn fill(&mut self, deadline: u64, slot: u16, offset: u32, value: T) {
         self.deadline = deadline;
         self.value = value;
-        self.cell = cell;
+        self.offset = offset;
         self.slot = slot;
     }
 
-    /// The timer's key; the entry's index is known to who found it.
+    /// Returns the timer's key. The caller knows the index of the entry.
     #[inline]
     pub(super) fn key(&self, index: u32) -> TimerKey {
         TimerKey {
@@ -104,31 +110,31 @@ impl<T> Entry<T> {
     }
 }
 
-/// What an armed entry held.
+/// The contents of an entry that has been freed.
 pub(super) struct Released<T> {
     /// Its key, which is stale now.
     pub(super) key: TimerKey,
     /// The slot it was filed in.
     pub(super) slot: u16,
-    /// The cell of the slot's queue that held its index.
-    pub(super) cell: u32,
+    /// The offset that its index had in the list of the slot.
+    pub(super) offset: u32,
     pub(super) value: T,
 }
 
-/// The slab: every entry, armed or free, in one allocation.
+/// The slab: all entries, armed or free, in one allocation.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
     list: Vec<Entry<T>>,
-    /// The free entry to use next; the last one freed, whose cache line is the warmest.
+    /// The free entry to use next: the last one freed, which is most likely in the cache.
     free: u32,
-    /// The first entry that is in use neither by a timer nor by the chain of free ones; all behind it are so too.
+    /// From this index on, no entry is armed or in the chain of free ones.
     unused: u32,
     /// How many are armed.
     armed: u32,
 }
 
 impl<T: Copy> Entries<T> {
-    /// An empty slab; allocates nothing.
+    /// Makes an empty slab. Allocates nothing.
     pub(super) const fn new() -> Entries<T> {
         Entries {
             list: Vec::new(),
@@ -138,30 +144,31 @@ impl<T: Copy> Entries<T> {
         }
     }
 
-    /// How many are armed.
+    /// Returns the number of armed timers.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.armed as usize
     }
 
-    /// Takes a place that has become free, to be filled.
+    /// Takes a free entry out of the chain, to be filled.
     #[inline]
     pub(super) fn claim(&mut self) -> Option<(u32, &mut Entry<T>)> {
         let index = self.free;
         let entry = self.list.get_mut(index as usize)?;
-        self.free = entry.cell;
+        self.free = entry.offset;
         self.armed += 1;
         Some((index, entry))
     }
 
-    /// The same when there is none; a new one holds `value` until it is filled.
+    /// Takes an entry that is not in the chain, because the chain is empty. A new entry contains
+    /// `value` until it is filled.
     pub(super) fn claim_unused(&mut self, value: T) -> u32 {
         self.armed += 1;
         loop {
             let index = self.unused;
             assert!(
-                index != NIL,
-                "timers are fewer than 2^32 - 1, which would be 128 GiB of them"
+                index < OUTSIDE,
+                "too many timers: 4 * 10^9 of them would need 120 GiB"
             );
             self.unused += 1;
             match self.list.get(index as usize) {
@@ -171,7 +178,7 @@ impl<T: Copy> Entries<T> {
                     self.list.push(Entry {
                         deadline: 0,
                         value,
-                        cell: NIL,
+                        offset: NIL,
                         generation: NonZeroU32::MIN,
                         slot: NOWHERE,
                     });
@@ -181,14 +188,14 @@ impl<T: Copy> Entries<T> {
         }
     }
 
-    /// Gives back the place of an armed timer; its keys are stale from here on.
+    /// Frees the entry of an armed timer. Its key is stale afterwards.
     #[inline]
     pub(super) fn release(&mut self, index: u32) -> Released<T> {
         let entry = &mut self.list[index as usize];
         let released = Released {
             key: entry.key(index),
             slot: entry.slot,
-            cell: entry.cell,
+            offset: entry.offset,
             value: entry.value,
         };
         debug_assert!(entry.slot != NOWHERE, "only an armed entry is released");
@@ -196,7 +203,7 @@ impl<T: Copy> Entries<T> {
         match NonZeroU32::new(entry.generation.get() + 1) {
             Some(next) if next < SPENT => {
                 entry.generation = next;
-                entry.cell = self.free;
+                entry.offset = self.free;
                 self.free = index;
             }
             _ => entry.generation = SPENT,
@@ -205,25 +212,26 @@ impl<T: Copy> Entries<T> {
         released
     }
 
-    /// When none is armed: starts over in the order of memory, for the chain has become the order in which timers fired.
+    /// If no timer is armed, starts again in the order of memory, because the chain is in the order
+    /// in which timers fired.
     #[inline]
     pub(super) fn tidy(&mut self) {
-        if self.armed == 0 && self.unused > FEW {
+        if self.armed == 0 && self.unused > CACHED {
             self.free = NIL;
             self.unused = 0;
         }
     }
 
-    /// The entry behind a key; `None` when the key is stale.
+    /// Returns the entry of a key, or `None` if the key is stale.
     #[inline]
     pub(super) fn find(&self, key: TimerKey) -> Option<&Entry<T>> {
-        // A free entry has the generation of its next timer, and no key has that yet.
+        // A free entry has the generation of its next timer, which is in no key yet.
         self.list
             .get(key.index as usize)
             .filter(|entry| entry.generation == key.generation)
     }
 
-    /// The same, to be changed.
+    /// Returns the entry of a key for a change, or `None` if the key is stale.
     #[inline]
     pub(super) fn find_mut(&mut self, key: TimerKey) -> Option<&mut Entry<T>> {
         self.list
@@ -231,13 +239,13 @@ impl<T: Copy> Entries<T> {
             .filter(|entry| entry.generation == key.generation)
     }
 
-    /// The value behind a key; `None` when the key is stale.
+    /// Returns the value of a key's timer, or `None` if the key is stale.
     #[inline]
     pub(super) fn value_mut(&mut self, key: TimerKey) -> Option<&mut T> {
         Some(&mut self.find_mut(key)?.value)
     }
 
-    /// Every armed timer, in no order of time.
+    /// Returns every armed timer, in the order of memory.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
         let armed = (0..)
             .zip(&self.list)
@@ -248,7 +256,7 @@ impl<T: Copy> Entries<T> {
         })
     }
 
-    /// Uses up the generations of an index but the last two.
+    /// Uses up all but the last two generations of an index.
     #[cfg(test)]
     pub(super) fn age(&mut self, index: u32) {
         self.list[index as usize].generation = NonZeroU32::new(u32::MAX - 1).unwrap();

@@ -1,13 +1,16 @@
-//! Timers: a hierarchical wheel that counts `u64` ticks and gives values back when their tick has come.
+//! Timers: a hierarchical wheel that counts `u64` ticks and returns values when their tick has
+//! come.
 //!
-//! It is a pure structure. It has no clock, knows no unit of time and wakes nobody: the reactor turns instants into
-//! ticks (deadlines rounded up, now rounded down, so that nothing is early), stores what it will wake as the value,
-//! and asks [`next_deadline`](Timers::next_deadline) how long it may sleep.
+//! It is a pure data structure. It has no clock and no unit of time, and it wakes no task. The
+//! reactor converts instants to ticks: deadlines are rounded up and the present is rounded down, so
+//! that no timer is early. It stores wakers as the values, and sleeps until
+//! [`next_deadline`](Timers::next_deadline).
 //!
 //! # The levels
 //!
-//! A tick is read as digits of six bits. A timer is filed by the highest digit in which its deadline differs from the
-//! wheel's position, so near ones lie in fine slots and far ones in coarse slots:
+//! A tick consists of digits of six bits. A timer is filed by the highest digit in which its
+//! deadline differs from the wheel's position, so near deadlines are in fine slots and far ones in
+//! coarse slots:
 //!
 //! ```text
 //!  bits 63..42   41..36   35..30   29..24   23..18   17..12   11..6    5..0
@@ -18,7 +21,7 @@
 //!              |                       a slot: 7 4 9 ...   (indices into one slab of entries)
 //! ```
 //!
-//! | level | a slot is, in ticks | the level reaches | with ticks of 16.384 us |
+//! | level | ticks per slot | ticks per level | with ticks of 16.384 us |
 //! |---|---|---|---|
 //! | 0 | 1 | 64 | 1 ms |
 //! | 1 | 64 | 2^12 | 67 ms |
@@ -27,23 +30,24 @@
 //! | 4 | 2^24 | 2^30 | 4.9 h |
 //! | 5 | 2^30 | 2^36 | 13 days |
 //! | 6 | 2^36 | 2^42 | 2.3 years |
-//! | beyond | one list | the last tick | all the rest, "never" (`u64::MAX`) with it |
+//! | beyond | one list | the last tick | all later deadlines, including "never" (`u64::MAX`) |
 //!
-//! When the position enters a slot above level 0, its timers are filed again, further down (a cascade); when it
-//! comes to a slot of level 0, they fire. Empty slots cost nothing, however many the position passes at once. Where
-//! to read on: `wheel.rs` for placing and moving, `slots.rs` for the slots, `chunk.rs` for
-//! what a slot is made of, `entry.rs` for the slab.
+//! When the position enters a slot above level 0, its timers are filed again in lower levels (a
+//! cascade). When it reaches a slot of level 0, they fire. Empty slots cost nothing, no matter how
+//! many the position passes at once.
 //!
-//! # Two liberties
+//! Read on: `wheel.rs` (placing and moving), `slots.rs` (the slots), `entry.rs` (the slab).
 //!
-//! - A reset to a later tick is one store: the timer stays where it is filed, and moves when that slot is visited.
-//!   The slot is never later than the deadline, so nothing is lost, however often this happens.
-//! - A slot's minimum stays when the timer it came from is cancelled or reset. The loop may so wake once for
-//!   nothing; that visit files the slot again and puts the minimum right.
+//! # Two shortcuts
+//!
+//! - A reset to a later tick is one store. The timer stays in its slot and moves when that slot is
+//!   visited. The slot is never later than the deadline, so no timer is late, however often it is
+//!   reset.
+//! - A slot's minimum stays when the timer that set it is cancelled or reset. So the loop may wake
+//!   once without need; that visit files the timers of the slot again and corrects the minimum.
 
 #![forbid(unsafe_code)]
 
-mod chunk;
 mod entry;
 mod slots;
 mod wheel;
@@ -53,27 +57,27 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-pub use entry::TimerKey;
+pub(crate) use entry::TimerKey;
 
 use entry::{Entries, Released};
 use wheel::{NEXT, Wheel};
 
-/// Timers over ticks: armed with a value, which comes back when the deadline has passed.
+/// Timers over ticks. Each has a value, which is returned when the deadline has passed.
 ///
-/// Time passes only by [`begin_expiry`](Timers::begin_expiry), which starts a pass, and
-/// [`pop_expired`](Timers::pop_expired), which hands out what is due in it one timer after the other. Between two
-/// pops every timer may be reset, cancelled or inserted, those included that are about to come.
+/// Time passes only in [`begin_expiry`](Timers::begin_expiry), which starts a pass, and in
+/// [`pop_expired`](Timers::pop_expired), which returns the due timers of the pass one by one.
+/// Between two pops any timer may be inserted, reset or cancelled, including timers that are due.
 #[derive(Debug)]
-pub struct Timers<T> {
-    /// The tick of the last pass that was begun. A deadline up to it is due.
+pub(crate) struct Timers<T> {
+    /// The tick of the latest pass. Deadlines up to it are due.
     now: u64,
     entries: Entries<T>,
     wheel: Wheel,
 }
 
 impl<T: Copy> Timers<T> {
-    /// Makes an empty set at tick 0. Nothing is allocated before the first timer.
-    pub const fn new() -> Timers<T> {
+    /// Makes an empty set at tick 0.
+    pub(crate) fn new() -> Timers<T> {
         Timers {
             now: 0,
             entries: Entries::new(),
@@ -83,42 +87,42 @@ impl<T: Copy> Timers<T> {
 
     /// Arms a timer for the tick `deadline`.
     ///
-    /// A deadline that is not after the last pass's tick is due in the next pass, never in the one that runs:
-    /// timers that arm timers cannot hold the loop.
+    /// A deadline that is not after the tick of the latest pass is due in the next pass, never in
+    /// the current one, so timers that arm timers cannot hold up the loop.
     ///
     /// # Panics
     ///
-    /// When 2^32 - 1 timers are armed already.
-    // Always inlined, as `cancel`: a timer is mostly armed and disarmed without more, each in one call.
+    /// If 4 * 10^9 timers are armed already.
+    // Inlined, see `Driver::arm_timer`.
     #[inline(always)]
-    pub fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
+    pub(crate) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
         let slot = self.slot_for(deadline);
         let Some((index, entry)) = self.entries.claim() else {
             return self.insert_unused(deadline, slot, value);
         };
-        let cell = self.wheel.push(slot, index, deadline);
-        entry.fill(deadline, slot, cell, value);
+        let offset = self.wheel.push(slot, index, deadline);
+        entry.fill(deadline, slot, offset, value);
         entry.key(index)
     }
 
-    /// The same where no place has become free.
+    /// Arms a timer as `insert` does, if the chain of free entries is empty.
     #[cold]
-    #[inline(never)]
     fn insert_unused(&mut self, deadline: u64, slot: u16, value: T) -> TimerKey {
         let index = self.entries.claim_unused(value);
-        let cell = self.wheel.push(slot, index, deadline);
+        let offset = self.wheel.push(slot, index, deadline);
         let entry = &mut self.entries[index];
-        entry.fill(deadline, slot, cell, value);
+        entry.fill(deadline, slot, offset, value);
         entry.key(index)
     }
 
-    /// Moves a timer to another tick; `false` when the key is stale, because it fired or was cancelled.
+    /// Moves a timer to another tick. Returns `false` if the key is stale, because the timer has
+    /// fired or was cancelled.
     ///
     /// To a later tick this is one store, within the same slot two, and otherwise a removal and an
-    /// [`insert`](Timers::insert), with the same promise for a deadline that has passed. A timer that is due but was not yet handed out does not fire in
-    /// the running pass when the new tick is after it.
+    /// [`insert`](Timers::insert), with the same rule for a deadline that has passed. A due timer
+    /// that was not returned yet does not fire in the current pass if the new tick is after it.
     #[inline]
-    pub fn reset(&mut self, key: TimerKey, deadline: u64) -> bool {
+    pub(crate) fn reset(&mut self, key: TimerKey, deadline: u64) -> bool {
         let Some(entry) = self.entries.find_mut(key) else {
             return false;
         };
@@ -134,99 +138,135 @@ impl<T: Copy> Timers<T> {
         true
     }
 
-    /// Disarms a timer and gives its value back; `None` when the key is stale.
+    /// Disarms a timer and returns its value, or `None` if the key is stale.
     #[inline(always)]
-    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+    pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
         self.entries.find(key)?;
         let Released {
-            slot, cell, value, ..
+            slot,
+            offset,
+            value,
+            ..
         } = self.entries.release(key.index());
-        self.wheel.remove(slot, cell, &mut self.entries);
+        self.wheel.remove(slot, offset, &mut self.entries);
         Some(value)
     }
 
-    /// The value of an armed timer, to be read or replaced; `None` when the key is stale.
+    /// Returns the value of an armed timer, to be read or replaced, or `None` if the key is stale.
     #[inline]
-    pub fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
         self.entries.value_mut(key)
     }
 
-    /// The deadline of an armed timer; `None` when the key is stale.
+    /// Returns the deadline of an armed timer, or `None` if the key is stale.
     #[inline]
-    pub fn deadline(&self, key: TimerKey) -> Option<u64> {
+    pub(crate) fn deadline(&self, key: TimerKey) -> Option<u64> {
         self.entries.find(key).map(|entry| entry.deadline)
     }
 
-    /// The earliest tick at which something may be due; `None` when no timer is armed.
+    /// Returns the earliest tick at which a timer may be due, or `None` if no timer is armed.
     ///
-    /// Never later than the earliest deadline. It is that very deadline unless the timer that was earliest has been
-    /// cancelled or reset; a pass at the tick it names then puts it right, so that the loop wakes at most once for
-    /// nothing. Never the time of a cascade. After a pass that was popped to its end it is after the pass's tick,
-    /// except for what was armed too late during that pass.
+    /// It is never later than the earliest deadline, and never the time of a cascade. It is exactly
+    /// that deadline unless the earliest timer was cancelled or reset. A pass at the returned tick
+    /// then corrects it, so the loop wakes at most once without need. After a pass that was popped
+    /// to its end it is later than the tick of the pass, unless a timer was armed for a past tick
+    /// during the pass.
     #[inline]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.earliest()
     }
 
-    /// Begins a pass at the tick `now`: [`pop_expired`](Timers::pop_expired) then hands out what is due up to it.
+    /// Begins a pass at the tick `now`: [`pop_expired`](Timers::pop_expired) then returns the
+    /// timers that are due.
     ///
-    /// What is armed from here on, even for a tick that has passed, belongs to the next pass. A pass need not be
-    /// popped to its end; what is left comes in the next one. Time does not go back: an earlier `now` is taken for
-    /// the last one.
+    /// A timer that is armed after this call belongs to the next pass, even if its tick has passed.
+    /// A pass need not be popped to its end; the next one returns the rest. Time does not go back:
+    /// an earlier `now` counts as the latest one.
     #[inline]
-    pub fn begin_expiry(&mut self, now: u64) {
+    pub(crate) fn begin_expiry(&mut self, now: u64) {
         self.now = self.now.max(now);
-        self.wheel.take_up_next(&mut self.entries);
+        self.wheel.file_next(&mut self.entries);
     }
 
-    /// Takes the next due timer out of the set, in non-decreasing order of deadlines; `None` ends the pass.
+    /// Removes the next due timer, in non-decreasing order of deadlines. `None` ends the pass.
     ///
-    /// The key that comes with the value is stale already. Among timers of one tick the order is unspecified; those
-    /// that were armed after their tick had been dealt with come first.
+    /// The returned key is stale already. The order of timers with the same tick is unspecified;
+    /// timers that were armed after the pass of their tick come first.
     #[inline]
-    pub fn pop_expired(&mut self) -> Option<(TimerKey, T)> {
+    pub(crate) fn pop_expired(&mut self) -> Option<(TimerKey, T)> {
         let index = self.wheel.advance(&mut self.entries, self.now)?;
         let Released { key, value, .. } = self.entries.release(index);
         self.entries.tidy();
         Some((key, value))
     }
 
-    /// How many timers are armed.
+    /// Returns the number of armed timers.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no timer is armed.
+    /// Returns the number of timers that the slots have room for.
+    #[cfg(test)]
+    fn room(&self) -> usize {
+        self.wheel.room()
+    }
+
+    /// Returns whether no timer is armed.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Every armed timer with its deadline and value, in no particular order. Walks the whole slab.
-    pub fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
+    /// Makes ticks shorter by a factor of `1 << bits`: every tick, past and future, gets another
+    /// number. Keys stay valid.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn refine(&mut self, bits: u32) {
+        let timers: Vec<(u32, u64)> = self.iter().map(|(key, at, _)| (key.index(), at)).collect();
+        for &(index, _) in &timers {
+            let (slot, offset) = (self.entries[index].slot, self.entries[index].offset);
+            self.wheel.remove(slot, offset, &mut self.entries);
+        }
+        self.now <<= bits;
+        self.wheel.position <<= bits;
+        for (index, deadline) in timers {
+            // A tick that has no number any more never comes, and `u64::MAX` never came.
+            let refined = match deadline.leading_zeros() >= bits {
+                true => deadline << bits,
+                false => u64::MAX,
+            };
+            self.entries[index].deadline = refined;
+            let slot = self.slot_for(refined);
+            self.wheel.file(&mut self.entries, index, slot);
+        }
+    }
+
+    /// Returns every armed timer with its deadline and value, in no particular order. Walks the
+    /// whole slab.
+    fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
         self.entries.iter()
     }
 
-    /// Cancels every timer and gives the values back, in no particular order.
-    pub fn drain(&mut self) -> Vec<T> {
+    /// Cancels every timer and returns the values, in no particular order.
+    pub(crate) fn drain(&mut self) -> Vec<T> {
         let keys: Vec<TimerKey> = self.iter().map(|(key, ..)| key).collect();
         keys.into_iter()
             .filter_map(|key| self.cancel(key))
             .collect()
     }
 
-    /// Moves an entry to the slot its deadline belongs in. Out of line, so that the reset to later stays short.
+    /// Moves an entry to the slot of its deadline.
+    // Inlined it would cost a reset to later, which does not call it, 4 of 126 instructions.
     #[inline(never)]
     fn file_again(&mut self, index: u32) {
         let entry = &self.entries[index];
-        let (slot, cell, deadline) = (entry.slot, entry.cell, entry.deadline);
-        self.wheel.remove(slot, cell, &mut self.entries);
+        let (slot, offset, deadline) = (entry.slot, entry.offset, entry.deadline);
+        self.wheel.remove(slot, offset, &mut self.entries);
         let slot = self.slot_for(deadline);
         self.wheel.file(&mut self.entries, index, slot);
     }
 
-    /// The slot for a timer that is armed now.
+    /// Returns the slot for a timer that is armed now.
     #[inline]
     fn slot_for(&self, deadline: u64) -> u16 {
         if deadline <= self.now {

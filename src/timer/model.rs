@@ -1,4 +1,5 @@
-//! The wheel against a sorted list: random operations, the same on both, from seeds that are printed on failure.
+//! The wheel compared with a sorted list: the same random operations on both. A failure prints its
+//! seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +31,8 @@ impl Random {
             0 => u64::MAX,
             1 => now.saturating_sub(self.below(100)),
             2..=5 => now.saturating_add(1 + self.below(130)),
-            // One beside, on or after the boundary of a slot, or of the level's reach seen from here.
+            // One beside, on or after the boundary of a slot, or of the level's reach seen from
+            // here.
             6..=9 => {
                 let unit = 1_u64 << (6 * self.below(8));
                 let boundary = (now / unit)
@@ -76,11 +78,12 @@ struct Model {
     in_pass: bool,
     armed: BTreeMap<u64, Known>,
     stale: Vec<TimerKey>,
-    /// Deadlines that were cancelled, reset or fired since the last whole pass reached them; only they may show up in
-    /// `next_deadline` beside the true earliest.
+    /// Deadlines that were cancelled, reset or fired since the last whole pass reached them; only
+    /// they may show up in `next_deadline` beside the true earliest.
     ghosts: BTreeSet<u64>,
     last_id: u64,
-    /// So many may be armed at a time. A crowd is armed for few ticks, so that slots hold several chunks.
+    /// So many may be armed at a time. A crowd is armed for few ticks, so that slots hold several
+    /// blocks.
     capacity: usize,
 }
 

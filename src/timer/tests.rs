@@ -1,4 +1,4 @@
-//! What the wheel promises, case by case, and the faults of the wheel it descends from.
+//! The promises of the wheel, case by case, and the faults of the wheel that it descends from.
 
 use super::{TimerKey, Timers};
 
@@ -74,7 +74,8 @@ fn value_can_be_replaced() {
     assert_eq!(expire(&mut timers, 10), ['b']);
 }
 
-/// The ancestor read the next pointer before the callback: the cancelled timer fired, those behind it never did.
+/// The ancestor read the next pointer before the callback: the cancelled timer fired, those behind
+/// it never did.
 #[test]
 fn cancelling_another_of_the_batch_spares_the_rest() {
     for victim in 0..5 {
@@ -217,8 +218,8 @@ fn pass_cut_short_leaves_the_rest_to_the_next() {
     assert_eq!(expire(&mut timers, 50), [5, 30, 32, 40]);
 }
 
-/// The ancestor compared with the slot of the last deadline, not with the one the timer was in: 1010 pushed to 1025
-/// and on to 1085, one revolution of 60 behind it, fired at 1131.
+/// The ancestor compared with the slot of the last deadline, not with the one the timer was in:
+/// 1010 pushed to 1025 and on to 1085, one revolution of 60 behind it, fired at 1131.
 #[test]
 fn pushed_later_by_whole_revolutions() {
     for revolution in [60, 64, 64 * 64, 64 * 64 * 64] {
@@ -297,7 +298,8 @@ fn never_does_not_wake_the_loop() {
     assert_eq!(timers.cancel(key), Some('n'));
 }
 
-/// The ancestor scanned a slot for every second that had passed: 31 million for a clock set a year ahead.
+/// The ancestor scanned a slot for every second that had passed: 31 million for a clock set a year
+/// ahead.
 #[test]
 fn stall_costs_what_is_occupied() {
     const YEAR: u64 = 365 * 24 * 3600 * 61_035;
@@ -479,7 +481,25 @@ fn key_packs_into_a_word_that_is_not_zero() {
     let mut timers = Timers::new();
     let key = timers.insert(5, ());
     assert_ne!(key.to_u64(), 0);
-    assert_eq!(TimerKey::from_u64(key.to_u64()), Some(key));
-    assert_eq!(TimerKey::from_u64(0), None);
     assert_eq!(size_of::<Option<TimerKey>>(), 8);
+}
+
+/// A slot that once had many timers does not keep their memory, no matter how it was emptied.
+#[test]
+fn slot_gives_large_room_back() {
+    const CROWD: usize = 5000;
+    // Fired from the lowest level, filed again from a higher one, cancelled, and those without end.
+    for (deadline, cancels) in [(5, false), (5000, false), (5000, true), (1 << 50, true)] {
+        let mut timers = Timers::new();
+        let keys: Vec<_> = (0..CROWD).map(|i| timers.insert(deadline, i)).collect();
+        assert!(timers.room() >= CROWD);
+        if cancels {
+            for key in keys {
+                timers.cancel(key);
+            }
+        } else {
+            assert_eq!(expire(&mut timers, deadline).len(), CROWD);
+        }
+        assert!(timers.room() <= 2048, "{deadline}: {}", timers.room());
+    }
 }

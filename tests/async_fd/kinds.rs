@@ -1,10 +1,10 @@
-//! Other kinds of fd than sockets.
+//! Fds that are not sockets.
 
 use super::syscalls::pipe;
 use super::*;
 
 #[test]
-fn a_pipe_carries_bytes() {
+fn async_fd_of_a_pipe_carries_bytes() {
     run(async {
         let (reader, writer) = pipe();
         let reader =
@@ -37,14 +37,15 @@ fn a_pipe_carries_bytes() {
     });
 }
 
-/// eventfd and timerfd; a mechanism that cannot wait for such a file says so.
+/// A backend that cannot wait for such a file reports that.
 #[cfg(target_os = "linux")]
 #[test]
-fn linux_has_fds_for_events_and_timers() {
+fn async_fd_of_an_eventfd_and_a_timerfd() {
     fn register(fd: std::os::fd::OwnedFd) -> Option<AsyncFd<std::fs::File>> {
         match AsyncFd::with_interest(std::fs::File::from(fd), Interest::READABLE) {
             Ok(fd) => Some(fd),
-            // Whatever is chosen without being asked for can: only one that was may not.
+            // The default backend can wait for them. Only a backend that REVEILLE_BACKEND names may
+            // be unable to.
             Err(error)
                 if error.kind() == ErrorKind::Unsupported
                     && std::env::var_os("REVEILLE_BACKEND")

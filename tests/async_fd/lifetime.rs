@@ -1,9 +1,9 @@
-//! Making and ending one, and the errors that say why not.
+//! Creating and dropping an `AsyncFd`, and the errors of both.
 
 use super::*;
 
 #[test]
-fn dropping_it_closes_the_fd() {
+fn drop_closes_the_fd() {
     run(async {
         let (fd, mut there) = pair();
         drop(fd);
@@ -12,8 +12,8 @@ fn dropping_it_closes_the_fd() {
 }
 
 #[test]
-fn it_is_deregistered_before_its_value_is_dropped() {
-    /// Registers its own descriptor again while it is dropped.
+fn drop_deregisters_before_the_value_is_dropped() {
+    /// A value whose drop registers its own descriptor again.
     struct Again(UnixStream, Rc<std::cell::Cell<bool>>);
     impl AsFd for Again {
         fn as_fd(&self) -> BorrowedFd<'_> {
@@ -35,7 +35,7 @@ fn it_is_deregistered_before_its_value_is_dropped() {
 }
 
 #[test]
-fn an_fd_can_be_registered_again_after_it_was_given_back() {
+fn into_inner_lets_the_fd_be_registered_again() {
     run(async {
         let (mut fd, mut there) = pair();
         for _ in 0..20 {
@@ -51,7 +51,7 @@ fn an_fd_can_be_registered_again_after_it_was_given_back() {
 }
 
 #[test]
-fn an_event_of_the_last_owner_of_a_number_is_not_the_next_ones() {
+fn new_fd_gets_no_event_of_the_last_owner_of_its_number() {
     run(async {
         for _ in 0..20 {
             let (fd, mut there) = pair();
@@ -66,7 +66,7 @@ fn an_event_of_the_last_owner_of_a_number_is_not_the_next_ones() {
 }
 
 #[test]
-fn a_registration_counts_once_and_goes_with_its_owner() {
+fn registration_counts_once_and_ends_with_its_owner() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let fds: Vec<_> = (0..100).map(|_| pair()).collect();
@@ -77,7 +77,7 @@ fn a_registration_counts_once_and_goes_with_its_owner() {
 }
 
 #[test]
-fn a_file_or_directory_is_not_supported() {
+fn new_refuses_files_and_directories() {
     run(async {
         for path in [
             env!("CARGO_MANIFEST_DIR"),
@@ -87,7 +87,7 @@ fn a_file_or_directory_is_not_supported() {
             let error = AsyncFd::with_interest(&file, Interest::READABLE).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(
-                error.to_string().contains("regular file or directory"),
+                error.to_string().contains("regular files, directories"),
                 "{error}"
             );
         }
@@ -95,7 +95,7 @@ fn a_file_or_directory_is_not_supported() {
 }
 
 #[test]
-fn a_blocking_fd_is_refused_and_left_alone() {
+fn new_refuses_a_blocking_fd_and_does_not_change_it() {
     run(async {
         let (here, _there) = UnixStream::pair().unwrap();
         let (here, error) = AsyncFd::try_new(here).unwrap_err().into_parts();
@@ -110,20 +110,20 @@ fn a_blocking_fd_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_second_registration_says_so() {
+fn new_refuses_an_fd_that_is_registered() {
     run(async {
         let (fd, mut there) = pair();
         let (_, error) = AsyncFd::try_new(fd.as_fd()).unwrap_err().into_parts();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(error.to_string().contains("registered"), "{error}");
-        // The first is none the worse for it.
+        // The first registration still works.
         there.write_all(b"x").unwrap();
         assert_eq!(drain(&mut fd.readable().await.unwrap()), 1);
     });
 }
 
 #[test]
-fn without_a_runtime_there_is_an_error() {
+fn new_fails_without_a_runtime() {
     let (here, _there) = UnixStream::pair().unwrap();
     here.set_nonblocking(true).unwrap();
     let error = AsyncFd::try_new(here).unwrap_err();
@@ -136,11 +136,11 @@ fn without_a_runtime_there_is_an_error() {
 }
 
 #[test]
-fn waiting_for_what_was_not_registered_is_an_error() {
+fn ready_refuses_an_interest_that_was_not_registered() {
     run(async {
         let (here, _there) = UnixStream::pair().unwrap();
         here.set_nonblocking(true).unwrap();
-        let error = AsyncFd::with_interest(&here, Interest::NONE).unwrap_err();
+        let error = AsyncFd::with_interest(&here, Interest::EMPTY).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let fd = AsyncFd::with_interest(&here, Interest::READABLE).unwrap();
         let kind = |error: io::Error| {
@@ -163,14 +163,14 @@ fn waiting_for_what_was_not_registered_is_an_error() {
         let error = fd.try_io(Interest::PRIORITY, |_| Ok(())).unwrap_err();
         assert_eq!(kind(error), ErrorKind::InvalidInput);
         assert_eq!(
-            fd.ready(Interest::NONE).await.unwrap_err().kind(),
+            fd.ready(Interest::EMPTY).await.unwrap_err().kind(),
             ErrorKind::InvalidInput
         );
     });
 }
 
 #[test]
-fn the_number_that_was_registered_is_the_one_that_is_ended() {
+fn drop_deregisters_the_number_that_was_registered() {
     run(async {
         let (one, _peer) = UnixStream::pair().unwrap();
         let (two, _peer) = UnixStream::pair().unwrap();

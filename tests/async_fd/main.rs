@@ -1,17 +1,22 @@
-//! `reveille::io::AsyncFd`: readiness is neither lost nor invented, and errors say why.
+//! `reveille::io::AsyncFd`: no readiness is lost or invented, and errors have reasons.
 
+mod closed;
 #[path = "../support/foreign.rs"]
 mod foreign;
 mod hang_up;
 mod kinds;
 mod lifetime;
+mod poll_io;
 mod readiness;
+mod readiness_only;
 #[path = "../support/refusing.rs"]
 #[allow(dead_code, reason = "each binary uses a part of it")]
 mod refusing;
 mod syscalls;
 mod threads;
 mod waiters;
+#[path = "../support/watchdog.rs"]
+mod watchdog;
 
 use foreign::wait as elsewhere;
 use refusing::Refusing;
@@ -31,27 +36,26 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
+use watchdog::Watchdog;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Ends the process after a minute, unless what is returned was dropped by then: a lost wake hangs.
-fn watchdog() -> mpsc::Sender<()> {
-    let (done, watched) = mpsc::channel();
-    let name = thread::current().name().unwrap_or("?").to_owned();
-    thread::spawn(move || {
-        if watched.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not by `eprintln!`: what that says is kept back until a test has ended.
-            let _ = writeln!(io::stderr(), "{name} hangs");
-            std::process::abort();
-        }
-    });
-    done
+/// Runs a future on a new runtime.
+fn run<F: Future>(future: F) -> F::Output {
+    let _watched = Watchdog::of_this_test();
+    block_on(future)
 }
 
-/// Runs a future on a runtime of its own.
-fn run<F: Future>(future: F) -> F::Output {
-    let _watched = watchdog();
-    block_on(future)
+/// Runs a test on a runtime of each backend of this host.
+fn on_every_backend_kind<F: Future>(test: impl Fn(BackendKind) -> F) {
+    for kind in BackendKind::ALL {
+        let Ok(runtime) = Builder::new().backend(kind).build() else {
+            println!("skipped: {kind}");
+            continue;
+        };
+        let _watched = Watchdog::of_this_test();
+        runtime.block_on(test(kind));
+    }
 }
 
 /// Counts the wakes of a waker.
@@ -78,7 +82,7 @@ fn pair() -> (AsyncFd<UnixStream>, UnixStream) {
     (AsyncFd::new(here).unwrap(), there)
 }
 
-/// Reads until nothing is left and tells the guard.
+/// Reads until nothing is left, and clears the readiness.
 fn drain(guard: &mut AsyncFdReadyGuard<'_, UnixStream>) -> usize {
     let (mut total, mut buf) = (0, [0; 512]);
     while let Ok(read) = guard.try_io(|fd| fd.get_ref().read(&mut buf)) {
@@ -90,12 +94,12 @@ fn drain(guard: &mut AsyncFdReadyGuard<'_, UnixStream>) -> usize {
     total
 }
 
-/// Writes until nothing fits any more.
+/// Writes until the buffer is full.
 fn fill(mut stream: &UnixStream) {
     while stream.write(&[0; 4096]).is_ok() {}
 }
 
-/// Whether a wait ends at once, or within some turns.
+/// Returns true if a wait ends within a few turns.
 async fn is_ready(fd: &AsyncFd<impl AsFd>, interest: Interest) -> bool {
     match timeout(10 * MS, fd.ready(interest)).await {
         Ok(guard) => {
@@ -106,8 +110,8 @@ async fn is_ready(fd: &AsyncFd<impl AsFd>, interest: Interest) -> bool {
     }
 }
 
-/// Whether the running runtime's mechanism lets an error end a wait for nothing else.
-async fn tells_errors() -> bool {
+/// Returns true if the backend in use can wait for errors alone.
+async fn reports_errors() -> bool {
     let (fd, _there) = pair();
     match timeout(MS, fd.ready(Interest::ERROR)).await {
         Ok(Err(error)) => {
@@ -126,7 +130,7 @@ fn poll_read(fd: &AsyncFd<UnixStream>) -> Poll<io::Result<Ready>> {
 }
 
 #[test]
-fn it_is_send_and_sync_if_its_value_is() {
+fn async_fd_is_send_and_sync_if_its_value_is() {
     fn both<T: Send + Sync>(_: &T) {}
     run(async {
         let (fd, _there) = pair();

@@ -1,9 +1,9 @@
-//! What is ready, how that is cleared, and by whom.
+//! Cached readiness: what sets it and what clears it.
 
 use super::*;
 
 #[test]
-fn a_fresh_socket_is_writable_and_not_readable() {
+fn new_socket_is_writable_and_not_readable() {
     run(async {
         let (fd, _there) = pair();
         let guard = fd.writable().await.unwrap();
@@ -13,7 +13,7 @@ fn a_fresh_socket_is_writable_and_not_readable() {
 }
 
 #[test]
-fn readiness_stays_until_a_call_would_block() {
+fn ready_returns_at_once_until_a_call_would_block() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"0123").unwrap();
@@ -29,7 +29,7 @@ fn readiness_stays_until_a_call_would_block() {
 }
 
 #[test]
-fn a_full_buffer_is_writable_again_once_the_peer_reads() {
+fn writable_waits_until_the_peer_reads() {
     run(async {
         let (fd, mut there) = pair();
         let mut guard = fd.writable().await.unwrap();
@@ -49,7 +49,7 @@ fn a_full_buffer_is_writable_again_once_the_peer_reads() {
 }
 
 #[test]
-fn data_wakes_the_one_who_waits() {
+fn readable_is_woken_by_data() {
     run(async {
         let (fd, mut there) = pair();
         let fd = Rc::new(fd);
@@ -66,7 +66,7 @@ fn data_wakes_the_one_who_waits() {
 }
 
 #[test]
-fn a_guard_clears_what_it_is_told_to() {
+fn guard_clears_the_given_bits() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
@@ -86,7 +86,7 @@ fn a_guard_clears_what_it_is_told_to() {
 }
 
 #[test]
-fn a_guard_of_one_direction_leaves_the_other_alone() {
+fn guard_of_one_direction_does_not_clear_the_other() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
@@ -98,14 +98,14 @@ fn a_guard_of_one_direction_leaves_the_other_alone() {
 }
 
 #[test]
-fn a_guard_does_not_clear_what_came_after_it() {
+fn guard_does_not_clear_later_readiness() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
         let mut guard = fd.readable().await.unwrap();
         assert_eq!(guard.get_inner().read(&mut [0; 8]).unwrap(), 1);
         there.write_all(b"y").unwrap();
-        // A turn that merges the second event; the guard is of an earlier round.
+        // This turn merges the second event. The guard is from an earlier round.
         let (other, mut peer) = pair();
         peer.write_all(b"z").unwrap();
         other.readable().await.unwrap().retain_ready();
@@ -115,7 +115,7 @@ fn a_guard_does_not_clear_what_came_after_it() {
 }
 
 #[test]
-fn a_guard_hands_every_other_result_back() {
+fn guard_try_io_returns_every_other_result() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
@@ -135,12 +135,12 @@ fn a_guard_hands_every_other_result_back() {
 }
 
 #[test]
-fn try_io_makes_its_call_and_clears_on_would_block() {
+fn try_io_calls_and_clears_on_would_block() {
     run(async {
         let (mut fd, mut there) = pair();
         assert!(poll_read(&fd).is_pending());
         there.write_all(b"x").unwrap();
-        // Not known to be ready yet, and tried all the same.
+        // It calls the closure although no readiness is cached.
         assert_eq!(
             fd.try_io(Interest::READABLE, |mut s| s.read(&mut [0; 8]))
                 .unwrap(),
@@ -170,7 +170,7 @@ fn try_io_makes_its_call_and_clears_on_would_block() {
 }
 
 #[test]
-fn mutable_guards_do_the_same() {
+fn ready_mut_guard_reads_writes_and_clears() {
     run(async {
         let (mut fd, mut there) = pair();
         there.write_all(b"x").unwrap();

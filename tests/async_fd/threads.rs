@@ -1,9 +1,9 @@
-//! Other threads, with the runtime running and gone.
+//! `AsyncFd` on other threads, while its runtime runs and after its end.
 
 use super::*;
 
 #[test]
-fn another_thread_can_wait_and_read() {
+fn async_fd_is_awaited_and_read_on_another_thread() {
     run(async {
         let (fd, mut there) = pair();
         let done = Arc::new(AtomicBool::new(false));
@@ -40,7 +40,7 @@ fn another_thread_can_wait_and_read() {
 }
 
 #[test]
-fn a_guard_of_another_thread_clears_nothing() {
+fn guard_on_another_thread_clears_nothing() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
@@ -64,11 +64,12 @@ fn a_guard_of_another_thread_clears_nothing() {
 }
 
 #[test]
-fn a_call_that_never_succeeds_on_another_thread_does_not_keep_it_busy() {
+fn async_io_on_another_thread_yields_while_the_call_would_block() {
     run(async {
         let (fd, mut there) = pair();
         there.write_all(b"x").unwrap();
-        // Ready as far as poll(2) can tell, and the call says otherwise: the future must give way between two tries.
+        // poll(2) reports the fd as ready, but the call would block. The future must yield between
+        // two tries.
         let polls = thread::spawn(move || {
             let count = Arc::new(Count::default());
             let waker = Waker::from(count.clone());
@@ -90,7 +91,7 @@ fn a_call_that_never_succeeds_on_another_thread_does_not_keep_it_busy() {
 }
 
 #[test]
-fn a_drop_on_another_thread_deregisters() {
+fn drop_on_another_thread_deregisters() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let (here, _there) = UnixStream::pair().unwrap();
@@ -106,7 +107,7 @@ fn a_drop_on_another_thread_deregisters() {
 }
 
 #[test]
-fn when_the_runtime_is_gone_waiting_is_an_error_and_the_value_works() {
+fn async_fd_of_a_runtime_that_is_gone_fails_only_to_wait() {
     let (fd, mut there) = block_on(async { pair() });
     there.write_all(b"x").unwrap();
     let error = elsewhere(fd.readable()).unwrap_err();
@@ -129,9 +130,9 @@ fn when_the_runtime_is_gone_waiting_is_an_error_and_the_value_works() {
     });
 }
 
-/// A thread waits; the runtime ends after it has heard of that, or before.
-fn wait_until_the_end_of_the_runtime(heard: bool) {
-    let _watched = watchdog();
+/// A thread waits, and the runtime ends before or after it has handled the message of that wait.
+fn wait_until_the_end_of_the_runtime(handled: bool) {
+    let _watched = Watchdog::of_this_test();
     let runtime = Runtime::new().unwrap();
     let (fd, _there) = runtime.enter(pair);
     let (waits, started) = mpsc::channel();
@@ -145,7 +146,7 @@ fn wait_until_the_end_of_the_runtime(heard: bool) {
         })
     });
     started.recv().unwrap();
-    if heard {
+    if handled {
         runtime.turn(Some(Duration::ZERO)).unwrap();
     }
     drop(runtime);
@@ -154,17 +155,17 @@ fn wait_until_the_end_of_the_runtime(heard: bool) {
 }
 
 #[test]
-fn the_end_of_the_runtime_ends_the_waits_of_other_threads() {
+fn runtime_end_ends_the_waits_of_other_threads() {
     wait_until_the_end_of_the_runtime(true);
 }
 
 #[test]
-fn the_end_of_the_runtime_ends_waits_that_it_had_not_heard_of() {
+fn runtime_end_ends_waits_whose_messages_were_not_handled() {
     wait_until_the_end_of_the_runtime(false);
 }
 
 #[test]
-fn between_two_calls_of_block_on_it_works_as_on_another_thread() {
+fn async_fd_between_two_calls_of_block_on_works_as_on_another_thread() {
     let runtime = Runtime::new().unwrap();
     let (fd, mut there) = runtime.enter(pair);
     assert!(poll_read(&fd).is_pending());

@@ -1,9 +1,9 @@
-//! Who waits: many at once, taken off when dropped, woken where they are.
+//! Tasks that wait: many at once, removed when dropped, woken after a move.
 
 use super::*;
 
 #[test]
-fn every_waiter_of_a_direction_is_woken() {
+fn ready_wakes_every_waiter_of_a_direction() {
     run(async {
         let (fd, mut there) = pair();
         let fd = Rc::new(fd);
@@ -36,7 +36,7 @@ fn every_waiter_of_a_direction_is_woken() {
 }
 
 #[test]
-fn readers_and_writers_wait_side_by_side() {
+fn ready_waits_for_reading_and_writing_at_once() {
     run(async {
         let (fd, mut there) = pair();
         let mut guard = fd.writable().await.unwrap();
@@ -57,7 +57,7 @@ fn readers_and_writers_wait_side_by_side() {
 }
 
 #[test]
-fn a_dropped_wait_leaves_no_waker() {
+fn ready_future_dropped_leaves_no_waker() {
     run(async {
         let (fd, mut there) = pair();
         let count = Arc::new(Count::default());
@@ -69,7 +69,7 @@ fn a_dropped_wait_leaves_no_waker() {
                 assert!(wait.as_mut().poll(&mut cx).is_pending());
             }
             assert_eq!(Arc::strong_count(&count), 1002);
-            // Out of order, so that they are found wherever they are.
+            // In another order than they were stored.
             while !waits.is_empty() {
                 drop(waits.swap_remove(waits.len() / 2));
             }
@@ -82,7 +82,7 @@ fn a_dropped_wait_leaves_no_waker() {
 }
 
 #[test]
-fn a_task_that_polls_again_is_stored_once() {
+fn poll_read_ready_stores_a_task_once() {
     run(async {
         let (fd, mut there) = pair();
         let count = Arc::new(Count::default());
@@ -99,7 +99,7 @@ fn a_task_that_polls_again_is_stored_once() {
 }
 
 #[test]
-fn a_wait_that_moved_to_another_task_wakes_that_one() {
+fn ready_future_moved_to_another_task_wakes_that_task() {
     run(async {
         let (fd, mut there) = pair();
         let old = Arc::new(Count::default());
@@ -123,7 +123,7 @@ fn a_wait_that_moved_to_another_task_wakes_that_one() {
 }
 
 #[test]
-fn a_busy_fd_lets_the_others_run() {
+fn async_io_on_a_busy_fd_lets_other_tasks_run() {
     run(async {
         let (fd, _there) = pair();
         fd.writable().await.unwrap().retain_ready();

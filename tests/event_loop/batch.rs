@@ -1,56 +1,56 @@
-//! What handlers do to fds whose events are in the same batch.
+//! Changes to fds whose events are in the same batch.
 
 use super::*;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-type Name = Source<UnixStream>;
+type StreamKey = Key<UnixStream>;
 
-/// Who is attached, and who was called.
+/// The attached fds, and those whose handler was called.
 #[derive(Default)]
 struct Log {
-    names: Vec<Name>,
-    called: Vec<Name>,
+    keys: Vec<StreamKey>,
+    called: Vec<StreamKey>,
 }
 
 impl Log {
-    fn other(&self, than: Name) -> Name {
-        *self.names.iter().find(|name| **name != than).unwrap()
+    fn other(&self, than: StreamKey) -> StreamKey {
+        *self.keys.iter().find(|key| **key != than).unwrap()
     }
 
-    fn calls(&self, of: Name) -> usize {
-        self.called.iter().filter(|name| **name == of).count()
+    fn calls(&self, of: StreamKey) -> usize {
+        self.called.iter().filter(|key| **key == of).count()
     }
 }
 
-/// Attaches two ready sockets with the same handler; their peers.
+/// Attaches two ready sockets with the same handler, and returns their peers.
 fn attach_two(
     event_loop: &mut EventLoop<Log>,
     trigger: Trigger,
-    handler: fn(&mut EventLoop<Log>, Name, Cause),
+    handler: fn(&mut EventLoop<Log>, StreamKey, Cause),
 ) -> [UnixStream; 2] {
     [(); 2].map(|()| {
         let (here, there) = ready_pair();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, trigger, handler)
             .unwrap();
-        event_loop.data_mut().names.push(name);
+        event_loop.data_mut().keys.push(key);
         there
     })
 }
 
-/// C23. Two are ready; whoever is called first closes the other.
+/// C23. Two fds are ready; the first handler closes the other fd.
 #[test]
-fn who_is_closed_in_the_batch_is_not_called() {
+fn closed_fd_is_not_called_in_the_batch() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let _peers = attach_two(&mut event_loop, trigger, |event_loop, name, _| {
-            let other = event_loop.data().other(name);
-            event_loop.data_mut().called.push(name);
+        let _peers = attach_two(&mut event_loop, trigger, |event_loop, key, _| {
+            let other = event_loop.data().other(key);
+            event_loop.data_mut().called.push(key);
             assert_eq!(event_loop.len(), 2);
-            assert!(event_loop.close(other), "closed twice");
-            assert_eq!(event_loop.len(), 1, "it counts no more");
-            drain(event_loop.get(name).unwrap());
+            assert!(event_loop.close(other), "it was closed before");
+            assert_eq!(event_loop.len(), 1, "a closed fd still counts");
+            drain(event_loop.get(key).unwrap());
         });
         assert_eq!(turn(&mut event_loop), 1);
         assert_eq!(event_loop.len(), 1);
@@ -58,35 +58,36 @@ fn who_is_closed_in_the_batch_is_not_called() {
     });
 }
 
-/// A number that no other test uses, nor the system gives by itself.
+/// Returns a descriptor number that no other test uses and the system does not choose.
 fn own_number() -> RawFd {
     static NEXT: AtomicI32 = AtomicI32::new(9_000);
     support::raise_descriptor_limit();
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// The socket under another number.
+/// Moves a socket to another number.
 fn at_number(stream: UnixStream, number: RawFd) -> UnixStream {
     // SAFETY: the call takes no pointer; the stream is open.
     let fd = unsafe { libc::fcntl(stream.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
     assert_eq!(fd, number, "{}", io::Error::last_os_error());
-    // SAFETY: the call has just made it, and nobody else knows it.
+    // SAFETY: the call has just made it, and no other value owns it.
     UnixStream::from(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// C24. Whoever is called first closes the other and attaches a new socket under its number, on which nothing has come.
+/// C24. The first handler closes the other fd and attaches a new socket, which is not ready, under
+/// the same number.
 #[test]
 fn close_reuse_in_batch() {
     #[derive(Default)]
     struct Reuse {
-        names: Vec<Name>,
+        keys: Vec<StreamKey>,
         old: usize,
-        new: Option<(Name, UnixStream)>,
+        new: Option<(StreamKey, UnixStream)>,
         new_called: usize,
     }
-    fn on_new(event_loop: &mut EventLoop<Reuse>, name: Name, cause: Cause) {
+    fn on_new(event_loop: &mut EventLoop<Reuse>, key: StreamKey, cause: Cause) {
         assert!(cause.is_readable());
-        assert_eq!(drain(event_loop.get(name).unwrap()), b"new");
+        assert_eq!(drain(event_loop.get(key).unwrap()), b"new");
         event_loop.data_mut().new_called += 1;
     }
     on_every_trigger(|loops, trigger| {
@@ -95,16 +96,16 @@ fn close_reuse_in_batch() {
         for _ in 0..2 {
             let (here, there) = ready_pair();
             let here = at_number(here, own_number());
-            let name = event_loop
+            let key = event_loop
                 .attach(
                     here,
                     Interest::READABLE,
                     trigger,
-                    move |event_loop, name, _| {
-                        drain(event_loop.get(name).unwrap());
+                    move |event_loop, key, _| {
+                        drain(event_loop.get(key).unwrap());
                         let data = event_loop.data_mut();
                         data.old += 1;
-                        let other = *data.names.iter().find(|other| **other != name).unwrap();
+                        let other = *data.keys.iter().find(|other| **other != key).unwrap();
                         let number = event_loop.get(other).unwrap().as_raw_fd();
                         assert!(event_loop.close(other));
                         let (here, there) = pair();
@@ -118,7 +119,7 @@ fn close_reuse_in_batch() {
                     },
                 )
                 .unwrap();
-            event_loop.data_mut().names.push(name);
+            event_loop.data_mut().keys.push(key);
             peers.push(there);
         }
         assert_eq!(turn(&mut event_loop), 1);
@@ -133,17 +134,17 @@ fn close_reuse_in_batch() {
     });
 }
 
-/// C25. It is readable and writable, and closes itself when it hears of the first.
+/// C25. An fd is readable and writable, and its handler closes it at the first call.
 #[test]
-fn who_closes_itself_is_not_called_for_the_other_half() {
+fn handler_that_closes_its_fd_is_not_called_for_the_other_half() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(0);
         let both = Interest::READABLE | Interest::WRITABLE;
         let (here, _there) = ready_pair();
         event_loop
-            .attach(here, both, trigger, |event_loop, name, _| {
+            .attach(here, both, trigger, |event_loop, key, _| {
                 *event_loop.data_mut() += 1;
-                assert!(event_loop.close(name));
+                assert!(event_loop.close(key));
             })
             .unwrap();
         turn(&mut event_loop);
@@ -153,9 +154,9 @@ fn who_closes_itself_is_not_called_for_the_other_half() {
     });
 }
 
-/// C26. A handler attaches a thousand sockets that are ready.
+/// C26. A handler attaches a thousand ready sockets.
 #[test]
-fn who_is_attached_in_the_batch_is_called_in_a_later_one() {
+fn fd_attached_in_a_batch_is_called_in_a_later_one() {
     support::raise_descriptor_limit();
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make((Log::default(), Vec::new()));
@@ -165,55 +166,59 @@ fn who_is_attached_in_the_batch_is_called_in_a_later_one() {
                 here,
                 Interest::READABLE,
                 trigger,
-                move |event_loop, name, _| {
+                move |event_loop, key, _| {
                     for _ in 0..1000 {
                         let (here, there) = ready_pair();
-                        let name = event_loop
+                        let key = event_loop
                             .attach(
                                 here,
                                 Interest::READABLE,
                                 trigger,
-                                |event_loop, name, cause| {
+                                |event_loop, key, cause| {
                                     assert!(cause.is_readable());
-                                    drain(event_loop.get(name).unwrap());
-                                    event_loop.data_mut().0.called.push(name);
+                                    drain(event_loop.get(key).unwrap());
+                                    event_loop.data_mut().0.called.push(key);
                                 },
                             )
                             .unwrap();
-                        event_loop.data_mut().0.names.push(name);
+                        event_loop.data_mut().0.keys.push(key);
                         event_loop.data_mut().1.push(there);
                     }
-                    event_loop.close(name);
+                    event_loop.close(key);
                 },
             )
             .unwrap();
-        assert_eq!(turn(&mut event_loop), 1, "they are not of this batch");
+        assert_eq!(
+            turn(&mut event_loop),
+            1,
+            "a new fd was called in the same batch"
+        );
         run_until(&mut event_loop, |(log, _)| {
-            log.called.len() >= log.names.len()
+            log.called.len() >= log.keys.len()
         });
         let log = &event_loop.data().0;
-        assert!(log.names.iter().all(|name| log.calls(*name) >= 1));
+        assert!(log.keys.iter().all(|key| log.calls(*key) >= 1));
         assert_eq!(event_loop.len(), 1000);
     });
 }
 
-/// C27. Whoever is called first takes the other's interest off, in each of the ways there are.
+/// C27. The first handler removes the interest of the other fd, in each possible way.
 #[test]
-fn what_is_not_asked_for_any_more_is_not_told() {
-    fn off(way: u8, event_loop: &mut EventLoop<(Log, u8)>, name: Name) {
+fn readiness_outside_the_interest_is_not_delivered() {
+    fn off(way: u8, event_loop: &mut EventLoop<(Log, u8)>, key: StreamKey) {
         match way {
-            0 => event_loop.modify(name, Interest::NONE).unwrap(),
-            1 => event_loop.modify(name, Interest::PRIORITY).unwrap(),
-            _ => event_loop.pause(name).unwrap(),
+            0 => event_loop.modify(key, Interest::EMPTY).unwrap(),
+            1 => event_loop.modify(key, Interest::PRIORITY).unwrap(),
+            _ => event_loop.pause(key).unwrap(),
         }
     }
-    fn handler(event_loop: &mut EventLoop<(Log, u8)>, name: Name, cause: Cause) {
+    fn handler(event_loop: &mut EventLoop<(Log, u8)>, key: StreamKey, cause: Cause) {
         assert!(cause.is_readable());
-        drain(event_loop.get(name).unwrap());
+        drain(event_loop.get(key).unwrap());
         let (log, way) = event_loop.data_mut();
-        log.called.push(name);
+        log.called.push(key);
         if log.called.len() == 1 {
-            let (other, way) = (log.other(name), *way);
+            let (other, way) = (log.other(key), *way);
             off(way, event_loop, other);
         }
     }
@@ -223,8 +228,8 @@ fn what_is_not_asked_for_any_more_is_not_told() {
             let mut peers = Vec::new();
             for _ in 0..2 {
                 let (here, there) = ready_pair();
-                let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-                event_loop.data_mut().0.names.push(name.unwrap());
+                let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+                event_loop.data_mut().0.keys.push(key.unwrap());
                 peers.push(there);
             }
             assert_eq!(turn(&mut event_loop), 1);
@@ -242,13 +247,13 @@ fn what_is_not_asked_for_any_more_is_not_told() {
     });
 }
 
-/// C27, the other direction: the half that is still asked for is told.
+/// C27. The first handler removes half of the interest of the other fd; the rest is delivered.
 #[test]
-fn of_two_halves_the_one_still_asked_for_is_told() {
+fn readiness_left_in_the_interest_is_delivered() {
     #[derive(Default)]
     struct Halves {
-        names: Vec<Name>,
-        seen: Vec<(Name, Cause)>,
+        keys: Vec<StreamKey>,
+        seen: Vec<(StreamKey, Cause)>,
     }
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Halves::default());
@@ -256,17 +261,17 @@ fn of_two_halves_the_one_still_asked_for_is_told() {
         for _ in 0..2 {
             let (here, there) = ready_pair();
             let both = Interest::READABLE | Interest::WRITABLE;
-            let name = event_loop.attach(here, both, trigger, |event_loop, name, cause| {
+            let key = event_loop.attach(here, both, trigger, |event_loop, key, cause| {
                 let data = event_loop.data_mut();
-                data.seen.push((name, cause));
-                let names = data.names.clone();
-                for other in names {
-                    if other != name && event_loop.data().seen.len() == 1 {
+                data.seen.push((key, cause));
+                let keys = data.keys.clone();
+                for other in keys {
+                    if other != key && event_loop.data().seen.len() == 1 {
                         event_loop.modify(other, Interest::WRITABLE).unwrap();
                     }
                 }
             });
-            event_loop.data_mut().names.push(name.unwrap());
+            event_loop.data_mut().keys.push(key.unwrap());
             peers.push(there);
         }
         turn(&mut event_loop);
@@ -275,7 +280,7 @@ fn of_two_halves_the_one_still_asked_for_is_told() {
         let first = seen[0].0;
         let others: Vec<Cause> = seen
             .iter()
-            .filter(|(name, _)| *name != first)
+            .filter(|(key, _)| *key != first)
             .map(|(_, cause)| *cause)
             .collect();
         assert!(others.iter().any(|cause| cause.is_writable()), "{others:?}");
@@ -286,20 +291,20 @@ fn of_two_halves_the_one_still_asked_for_is_told() {
     });
 }
 
-/// C30. Two hundred are ready, and a batch has room for sixteen.
+/// C30. Two hundred fds are ready, and a batch has room for sixteen.
 #[test]
-fn a_small_batch_passes_nobody_over() {
+fn event_capacity_skips_no_fd() {
     on_every_trigger(|loops, trigger| {
         let builder = loops.builder().event_capacity(16);
         let mut event_loop = builder.build(Log::default()).unwrap();
         let mut peers = Vec::new();
         for _ in 0..200 {
             let (here, there) = ready_pair();
-            let handler = |event_loop: &mut EventLoop<Log>, name, _| {
-                event_loop.data_mut().called.push(name);
+            let handler = |event_loop: &mut EventLoop<Log>, key, _| {
+                event_loop.data_mut().called.push(key);
             };
-            let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-            event_loop.data_mut().names.push(name.unwrap());
+            let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+            event_loop.data_mut().keys.push(key.unwrap());
             peers.push(there);
         }
         for _ in 0..200_usize.div_ceil(16) + 1 {
@@ -307,7 +312,7 @@ fn a_small_batch_passes_nobody_over() {
             assert!(called <= 16, "{called} in one batch");
         }
         let log = event_loop.data();
-        let starved = log.names.iter().filter(|name| log.calls(**name) == 0);
+        let starved = log.keys.iter().filter(|key| log.calls(**key) == 0);
         assert_eq!(starved.count(), 0);
         if trigger == Trigger::Oneshot {
             assert_eq!(log.called.len(), 200);

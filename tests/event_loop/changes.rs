@@ -1,34 +1,34 @@
-//! What can be changed about an attached fd: its interest, its trigger, whether it is watched, and the fd itself.
+//! Changes of an attached fd: its interest, its trigger, pauses, and the fd itself.
 
 use super::*;
 use std::os::fd::AsRawFd;
 
-/// What a handler has read, and under which name it was called.
+/// The bytes that a handler has read, and the keys it was called with.
 #[derive(Default)]
 struct Log {
     bytes: Vec<u8>,
-    names: Vec<Source<UnixStream>>,
+    keys: Vec<Key<UnixStream>>,
 }
 
-fn handler(event_loop: &mut EventLoop<Log>, name: Source<UnixStream>, _: Cause) {
-    let bytes = drain(event_loop.get(name).unwrap());
+fn handler(event_loop: &mut EventLoop<Log>, key: Key<UnixStream>, _: Cause) {
+    let bytes = drain(event_loop.get(key).unwrap());
     event_loop.data_mut().bytes.extend(bytes);
-    event_loop.data_mut().names.push(name);
+    event_loop.data_mut().keys.push(key);
 }
 
-fn attach(event_loop: &mut EventLoop<Log>, trigger: Trigger) -> (Source<UnixStream>, UnixStream) {
+fn attach(event_loop: &mut EventLoop<Log>, trigger: Trigger) -> (Key<UnixStream>, UnixStream) {
     let (here, there) = pair();
-    let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-    (name.unwrap(), there)
+    let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+    (key.unwrap(), there)
 }
 
-/// C09 and C10 as a handler sees them: what was not read is told as often as the trigger says.
+/// C09 and C10. In every turn with a level trigger, once with a one-shot, at least once at an edge.
 #[test]
-fn what_is_not_read_is_told_as_often_as_the_trigger_says() {
+fn unread_data_is_reported_as_often_as_the_trigger_requires() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(0);
         let (here, _there) = ready_pair();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, trigger, |event_loop, _, cause| {
                 assert!(cause.is_readable() && !cause.is_writable());
                 *event_loop.data_mut() += 1;
@@ -40,31 +40,31 @@ fn what_is_not_read_is_told_as_often_as_the_trigger_says() {
         match trigger {
             Trigger::Level => assert_eq!(*event_loop.data(), 3),
             Trigger::Oneshot => assert_eq!(*event_loop.data(), 1),
-            // More are allowed, none is not.
+            // A mechanism may report an edge more than once.
             Trigger::Edge => assert!(*event_loop.data() >= 1),
         }
         let before = *event_loop.data();
-        event_loop.modify(name, Interest::READABLE).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
         run_until(&mut event_loop, |calls| *calls > before);
     });
 }
 
-/// Another interest is in force from the next wait on, and tells what is ready by then.
+/// A new interest applies from the next wait on.
 #[test]
-fn another_interest_is_told_what_is_ready_already() {
+fn modify_reports_what_is_already_ready() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Vec::new());
         let (here, mut there) = pair();
-        let name = event_loop
-            .attach(here, Interest::NONE, trigger, |event_loop, _, cause| {
+        let key = event_loop
+            .attach(here, Interest::EMPTY, trigger, |event_loop, _, cause| {
                 event_loop.data_mut().push(cause);
             })
             .unwrap();
         there.write_all(b"x").unwrap();
         assert_quiet(&mut event_loop);
-        event_loop.modify(name, Interest::READABLE).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
         run_until(&mut event_loop, |causes| !causes.is_empty());
-        event_loop.modify(name, Interest::WRITABLE).unwrap();
+        event_loop.modify(key, Interest::WRITABLE).unwrap();
         event_loop.data_mut().clear();
         run_until(&mut event_loop, |causes: &Vec<Cause>| !causes.is_empty());
         let causes = event_loop.data();
@@ -76,26 +76,26 @@ fn another_interest_is_told_what_is_ready_already() {
     });
 }
 
-/// From each trigger to each other one.
+/// From each trigger to each other trigger.
 #[test]
-fn another_trigger_is_in_force_at_once() {
+fn set_trigger_takes_effect_at_once() {
     on_every_trigger(|loops, from| {
         for to in [Trigger::Level, Trigger::Oneshot, Trigger::Edge] {
             let mut event_loop = loops.make(0);
             let (here, _there) = ready_pair();
-            let name = event_loop
+            let key = event_loop
                 .attach(here, Interest::READABLE, from, |event_loop, _, _| {
                     *event_loop.data_mut() += 1;
                 })
                 .unwrap();
             turn(&mut event_loop);
-            let changed = event_loop.set_trigger(name, to);
+            let changed = event_loop.set_trigger(key, to);
             if let Err(error) = changed {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
                 continue;
             }
             *event_loop.data_mut() = 0;
-            // It is armed afresh: what is ready is told.
+            // This arms the fd, so its readiness is reported.
             run_until(&mut event_loop, |calls| *calls > 0);
             let before = *event_loop.data();
             turn(&mut event_loop);
@@ -109,103 +109,103 @@ fn another_trigger_is_in_force_at_once() {
 }
 
 #[test]
-fn detach_gives_back_what_was_attached() {
+fn detach_returns_the_attached_value() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
         let (here, mut there) = pair();
         let number = here.as_raw_fd();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, trigger, handler)
             .unwrap();
         assert_eq!(event_loop.len(), 1);
-        assert_eq!(event_loop.get(name).map(AsRawFd::as_raw_fd), Some(number));
-        let mut here = event_loop.detach(name).unwrap();
+        assert_eq!(event_loop.get(key).map(AsRawFd::as_raw_fd), Some(number));
+        let mut here = event_loop.detach(key).unwrap();
         assert_eq!(here.as_raw_fd(), number);
         assert!(event_loop.is_empty());
         there.write_all(b"x").unwrap();
         assert_quiet(&mut event_loop);
-        assert_eq!(here.read(&mut [0]).unwrap(), 1, "it is open still");
-        // It can be attached again, and has a name of its own.
+        assert_eq!(here.read(&mut [0]).unwrap(), 1, "it is still open");
+        // It can be attached again, under a new key.
         let again = event_loop.attach(here, Interest::READABLE, trigger, handler);
-        assert_ne!(again.unwrap(), name);
+        assert_ne!(again.unwrap(), key);
     });
 }
 
 #[test]
-fn what_is_paused_is_silent_until_it_is_resumed() {
+fn paused_fd_is_silent_until_resume() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, mut there) = attach(&mut event_loop, trigger);
-        assert!(!event_loop.is_paused(name));
-        event_loop.pause(name).unwrap();
-        event_loop.pause(name).unwrap();
-        assert!(event_loop.is_paused(name));
+        let (key, mut there) = attach(&mut event_loop, trigger);
+        assert!(!event_loop.is_paused(key));
+        event_loop.pause(key).unwrap();
+        event_loop.pause(key).unwrap();
+        assert!(event_loop.is_paused(key));
         there.write_all(b"ab").unwrap();
         assert_quiet(&mut event_loop);
-        // Asked for while it is paused, and told when it is resumed.
-        event_loop.modify(name, Interest::NONE).unwrap();
-        event_loop.modify(name, Interest::READABLE).unwrap();
+        // The interest is changed during the pause and applies after it.
+        event_loop.modify(key, Interest::EMPTY).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
         assert_quiet(&mut event_loop);
-        event_loop.set_trigger(name, trigger).unwrap();
+        event_loop.set_trigger(key, trigger).unwrap();
         assert_quiet(&mut event_loop);
-        event_loop.resume(name).unwrap();
-        assert!(!event_loop.is_paused(name));
+        event_loop.resume(key).unwrap();
+        assert!(!event_loop.is_paused(key));
         run_until(&mut event_loop, |log| log.bytes == b"ab");
     });
 }
 
 #[test]
-fn a_pause_for_a_while_ends_by_itself() {
+fn pause_for_ends_by_itself() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, mut there) = attach(&mut event_loop, trigger);
+        let (key, mut there) = attach(&mut event_loop, trigger);
         there.write_all(b"x").unwrap();
         let start = Instant::now();
-        event_loop.pause_for(name, 10 * MS).unwrap();
-        assert!(event_loop.is_paused(name));
+        event_loop.pause_for(key, 10 * MS).unwrap();
+        assert!(event_loop.is_paused(key));
         run_until(&mut event_loop, |log| !log.bytes.is_empty());
         assert!(start.elapsed() >= 10 * MS);
-        assert!(!event_loop.is_paused(name));
+        assert!(!event_loop.is_paused(key));
         assert_eq!(event_loop.next_deadline(), None);
     });
 }
 
-/// Whoever speaks last decides: a longer pause, one without end, and an end before its time.
+/// The last call counts: a longer pause, a pause without end, and an early `resume`.
 #[test]
-fn of_two_pauses_the_last_one_counts() {
+fn pause_replaces_an_earlier_pause() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Log::default());
-        let (name, _there) = attach(&mut event_loop, Trigger::Level);
-        event_loop.pause_for(name, MS).unwrap();
-        event_loop.pause_for(name, HOUR).unwrap();
+        let (key, _there) = attach(&mut event_loop, Trigger::Level);
+        event_loop.pause_for(key, MS).unwrap();
+        event_loop.pause_for(key, HOUR).unwrap();
         pass(Instant::now() + 2 * MS);
         assert_quiet(&mut event_loop);
-        assert!(event_loop.is_paused(name), "the first ended the second");
-        event_loop.pause_for(name, MS).unwrap();
-        event_loop.pause(name).unwrap();
+        assert!(event_loop.is_paused(key), "the first ended the second");
+        event_loop.pause_for(key, MS).unwrap();
+        event_loop.pause(key).unwrap();
         pass(Instant::now() + 2 * MS);
         assert_quiet(&mut event_loop);
-        assert!(event_loop.is_paused(name), "it was to last until resumed");
-        event_loop.pause_for(name, MS).unwrap();
-        event_loop.resume(name).unwrap();
-        assert!(!event_loop.is_paused(name));
+        assert!(event_loop.is_paused(key), "a pause without end has ended");
+        event_loop.pause_for(key, MS).unwrap();
+        event_loop.resume(key).unwrap();
+        assert!(!event_loop.is_paused(key));
         assert_eq!(event_loop.next_deadline(), None);
-        event_loop.pause_for(name, MS).unwrap();
-        event_loop.close(name);
+        event_loop.pause_for(key, MS).unwrap();
+        event_loop.close(key);
         assert_eq!(event_loop.next_deadline(), None);
     });
 }
 
-/// A listener that is replaced while it rests would else rest for ever.
+/// If the end were lost, a listener that is replaced during a pause would never resume.
 #[test]
-fn a_pause_for_a_while_goes_with_the_handler_to_a_new_fd() {
+fn replace_fd_keeps_a_pause_with_an_end() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, _there) = attach(&mut event_loop, trigger);
+        let (key, _there) = attach(&mut event_loop, trigger);
         let start = Instant::now();
-        event_loop.pause_for(name, 5 * MS).unwrap();
+        event_loop.pause_for(key, 5 * MS).unwrap();
         let (here, mut there) = pair();
-        let (new, _old) = event_loop.replace_fd(name, here).unwrap();
+        let (new, _old) = event_loop.replace_fd(key, here).unwrap();
         assert!(event_loop.is_paused(new));
         there.write_all(b"x").unwrap();
         run_until(&mut event_loop, |log| log.bytes == b"x");
@@ -214,14 +214,14 @@ fn a_pause_for_a_while_goes_with_the_handler_to_a_new_fd() {
 }
 
 #[test]
-fn a_replaced_fd_goes_on_with_the_handler() {
+fn replace_fd_keeps_the_handler() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, mut old_there) = attach(&mut event_loop, trigger);
+        let (key, mut old_there) = attach(&mut event_loop, trigger);
         let (here, mut there) = pair();
         let number = here.as_raw_fd();
-        let (new, old) = event_loop.replace_fd(name, here).unwrap();
-        assert!(event_loop.is_attached(new) && !event_loop.is_attached(name));
+        let (new, old) = event_loop.replace_fd(key, here).unwrap();
+        assert!(event_loop.is_attached(new) && !event_loop.is_attached(key));
         assert_eq!(event_loop.get(new).unwrap().as_raw_fd(), number);
         assert_ne!(old.as_raw_fd(), number);
         assert_eq!(event_loop.len(), 1);
@@ -229,18 +229,18 @@ fn a_replaced_fd_goes_on_with_the_handler() {
         assert_quiet(&mut event_loop);
         there.write_all(b"new").unwrap();
         run_until(&mut event_loop, |log| log.bytes == b"new");
-        assert!(event_loop.data().names.iter().all(|called| *called == new));
+        assert!(event_loop.data().keys.iter().all(|called| *called == new));
     });
 }
 
-/// A refusal leaves the old one in its place, and gives the new one back.
+/// On failure the old fd stays attached, and the error contains the new one.
 #[test]
-fn a_replacement_that_is_refused_changes_nothing() {
+fn replace_fd_changes_nothing_on_failure() {
     on_every_trigger(|loops, trigger| {
         use std::sync::Arc;
         let mut event_loop = loops.make(0);
         let mut peers = Vec::new();
-        let names = [(); 2].map(|()| {
+        let keys = [(); 2].map(|()| {
             let (here, there) = pair();
             peers.push(there);
             event_loop
@@ -248,20 +248,20 @@ fn a_replacement_that_is_refused_changes_nothing() {
                     Arc::new(here),
                     Interest::READABLE,
                     trigger,
-                    |event_loop, name, _| {
-                        drain(event_loop.get(name).unwrap());
+                    |event_loop, key, _| {
+                        drain(event_loop.get(key).unwrap());
                         *event_loop.data_mut() += 1;
                     },
                 )
                 .unwrap()
         });
-        event_loop.set_timeout(names[0], HOUR).unwrap();
-        let taken = event_loop.get(names[1]).unwrap().clone();
-        let refused = event_loop.replace_fd(names[0], taken.clone()).unwrap_err();
+        event_loop.set_timeout(keys[0], HOUR).unwrap();
+        let taken = event_loop.get(keys[1]).unwrap().clone();
+        let refused = event_loop.replace_fd(keys[0], taken.clone()).unwrap_err();
         assert_eq!(refused.error().kind(), io::ErrorKind::AlreadyExists);
-        assert!(Arc::ptr_eq(&refused.into_parts().1, &taken));
+        assert!(Arc::ptr_eq(&refused.into_parts().0, &taken));
         assert_eq!(event_loop.len(), 2);
-        assert!(event_loop.clear_timeout(names[0]));
+        assert!(event_loop.clear_timeout(keys[0]));
         for (at, peer) in peers.iter_mut().enumerate() {
             peer.write_all(b"x").unwrap();
             run_until(&mut event_loop, |calls| *calls > at);
@@ -269,22 +269,22 @@ fn a_replacement_that_is_refused_changes_nothing() {
     });
 }
 
-/// From inside its own handler, twice, while the event that it is called for is the old one's.
+/// In the handler of the old fd, twice.
 #[test]
-fn a_handler_may_replace_its_own_fd() {
+fn replace_fd_may_be_called_by_the_own_handler() {
     on_every_trigger(|loops, trigger| {
         #[derive(Default)]
         struct World {
-            names: Vec<Source<UnixStream>>,
+            keys: Vec<Key<UnixStream>>,
             peers: Vec<UnixStream>,
         }
         let mut event_loop = loops.make(World::default());
         let (here, there) = ready_pair();
         event_loop
-            .attach(here, Interest::READABLE, trigger, |event_loop, name, _| {
-                drain(event_loop.get(name).unwrap());
-                event_loop.data_mut().names.push(name);
-                let mut at = name;
+            .attach(here, Interest::READABLE, trigger, |event_loop, key, _| {
+                drain(event_loop.get(key).unwrap());
+                event_loop.data_mut().keys.push(key);
+                let mut at = key;
                 for _ in 0..2 {
                     let (here, there) = pair();
                     let (new, _) = event_loop.replace_fd(at, here).unwrap();
@@ -299,21 +299,22 @@ fn a_handler_may_replace_its_own_fd() {
             assert_eq!(event_loop.len(), 1);
             let mut there = event_loop.data_mut().peers.pop().unwrap();
             there.write_all(b"x").unwrap();
-            run_until(&mut event_loop, |world| world.names.len() == round + 1);
+            run_until(&mut event_loop, |world| world.keys.len() == round + 1);
         }
-        let names = &event_loop.data().names;
-        assert!((1..names.len()).all(|at| names[at] != names[at - 1]));
+        let keys = &event_loop.data().keys;
+        assert!((1..keys.len()).all(|at| keys[at] != keys[at - 1]));
         drop(there);
     });
 }
 
-/// Whoever is called first replaces the other, whose old event is in the batch still; the new fd has nothing to tell.
+/// The first handler replaces the other fd, whose event is still in the batch. The new fd is not
+/// ready.
 #[test]
-fn what_was_fetched_for_a_replaced_fd_is_not_delivered() {
+fn replace_fd_drops_events_of_the_old_fd() {
     on_every_trigger(|loops, trigger| {
         #[derive(Default)]
         struct World {
-            names: Vec<Source<UnixStream>>,
+            keys: Vec<Key<UnixStream>>,
             called: usize,
             new: Option<UnixStream>,
         }
@@ -321,19 +322,19 @@ fn what_was_fetched_for_a_replaced_fd_is_not_delivered() {
         let mut peers = Vec::new();
         for _ in 0..2 {
             let (here, there) = ready_pair();
-            let handler = |event_loop: &mut EventLoop<World>, name, _: Cause| {
-                drain(event_loop.get(name).unwrap());
+            let handler = |event_loop: &mut EventLoop<World>, key, _: Cause| {
+                drain(event_loop.get(key).unwrap());
                 event_loop.data_mut().called += 1;
-                for other in std::mem::take(&mut event_loop.data_mut().names) {
-                    if other != name {
+                for other in std::mem::take(&mut event_loop.data_mut().keys) {
+                    if other != key {
                         let (here, there) = pair();
                         event_loop.replace_fd(other, here).unwrap();
                         event_loop.data_mut().new = Some(there);
                     }
                 }
             };
-            let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-            event_loop.data_mut().names.push(name.unwrap());
+            let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+            event_loop.data_mut().keys.push(key.unwrap());
             peers.push(there);
         }
         assert_eq!(turn(&mut event_loop), 1);
@@ -344,9 +345,9 @@ fn what_was_fetched_for_a_replaced_fd_is_not_delivered() {
     });
 }
 
-/// Replaced by itself, and then closed: the handler goes, and nothing of it comes back.
+/// A handler replaces its fd and closes the new one.
 #[test]
-fn a_handler_may_replace_its_fd_and_close_it() {
+fn replace_fd_and_close_may_be_called_by_the_own_handler() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(0);
         let (here, there) = ready_pair();
@@ -355,10 +356,10 @@ fn a_handler_may_replace_its_fd_and_close_it() {
                 here,
                 Interest::READABLE,
                 trigger,
-                move |event_loop, name, _| {
+                move |event_loop, key, _| {
                     *event_loop.data_mut() += 1;
                     let new = there.try_clone().unwrap();
-                    let (new, _old) = event_loop.replace_fd(name, new).unwrap();
+                    let (new, _old) = event_loop.replace_fd(key, new).unwrap();
                     assert!(event_loop.close(new));
                 },
             )
@@ -369,9 +370,9 @@ fn a_handler_may_replace_its_fd_and_close_it() {
     });
 }
 
-/// A one-shot that has been used up is armed by `modify` and by nothing that happens to it on the way.
+/// After its event a one-shot is armed by `modify`, and not by the end of a pause by water marks.
 #[test]
-fn a_pause_by_water_marks_does_not_arm_a_one_shot() {
+fn water_marks_do_not_arm_a_one_shot() {
     use reveille::event_loop::WaterMarks;
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
@@ -382,21 +383,21 @@ fn a_pause_by_water_marks_does_not_arm_a_one_shot() {
             Trigger::Oneshot,
             |event_loop, _, _| *event_loop.data_mut() += 1,
         );
-        let Ok(name) = attached else {
+        let Ok(key) = attached else {
             return println!("skipped: no one-shot");
         };
         let marks = WaterMarks { low: 1, high: 2 };
-        event_loop.set_water_marks(name, Some(marks)).unwrap();
+        event_loop.set_water_marks(key, Some(marks)).unwrap();
         assert_eq!(turn(&mut event_loop), 1);
         let (other, _peer) = pair();
         let other = event_loop
             .attach(other, Interest::READABLE, Trigger::Level, |_, _, _| {})
             .unwrap();
-        assert!(event_loop.is_paused(name));
+        assert!(event_loop.is_paused(key));
         event_loop.close(other);
-        assert!(!event_loop.is_paused(name));
+        assert!(!event_loop.is_paused(key));
         assert_quiet(&mut event_loop);
-        event_loop.modify(name, Interest::READABLE).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
         assert_eq!(turn(&mut event_loop), 1);
     });
 }

@@ -1,4 +1,4 @@
-//! What is refused, and what is given back then; closing is closing.
+//! Calls that fail, and what the errors contain; closing.
 
 use super::*;
 use std::io::ErrorKind;
@@ -6,27 +6,28 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-fn nothing<T>(_: &mut EventLoop<()>, _: Source<T>, _: Cause) {}
+fn nothing<T>(_: &mut EventLoop<()>, _: Key<T>, _: Cause) {}
 
-/// C28. Closed, or detached and dropped: the peer reads its end at once, from inside a handler too.
+/// C28. After `close`, or `detach` and a drop, the peer reads the end at once, even if a handler
+/// makes the call.
 #[test]
 fn close_gives_eof() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(());
         let (here, mut there) = pair();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, trigger, nothing)
             .unwrap();
         turn(&mut event_loop);
-        assert!(event_loop.close(name));
+        assert!(event_loop.close(key));
         assert_eq!(there.read(&mut [0]).unwrap(), 0);
 
         let (here, mut there) = pair();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, trigger, nothing)
             .unwrap();
         turn(&mut event_loop);
-        drop(event_loop.detach(name).unwrap());
+        drop(event_loop.detach(key).unwrap());
         assert_eq!(there.read(&mut [0]).unwrap(), 0);
 
         let (here, mut there) = ready_pair();
@@ -36,9 +37,9 @@ fn close_gives_eof() {
                 here,
                 Interest::READABLE,
                 trigger,
-                move |event_loop, name, _| {
-                    drain(event_loop.get(name).unwrap());
-                    assert!(event_loop.close(name));
+                move |event_loop, key, _| {
+                    drain(event_loop.get(key).unwrap());
+                    assert!(event_loop.close(key));
                     assert_eq!(gone.read(&mut [0]).unwrap(), 0);
                 },
             )
@@ -48,7 +49,7 @@ fn close_gives_eof() {
     });
 }
 
-/// C28 for TCP, whose end takes the kernel's way.
+/// C28 for TCP.
 #[test]
 fn close_gives_eof_over_tcp() {
     on_every_trigger(|loops, trigger| {
@@ -57,17 +58,17 @@ fn close_gives_eof_over_tcp() {
         let here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut there, _) = listener.accept().unwrap();
         let both = Interest::READABLE | Interest::WRITABLE;
-        let name = event_loop.attach(here, both, trigger, nothing).unwrap();
+        let key = event_loop.attach(here, both, trigger, nothing).unwrap();
         turn(&mut event_loop);
-        assert!(event_loop.close(name));
-        // It blocks, and hangs if nothing was closed.
+        assert!(event_loop.close(key));
+        // A blocking read, which hangs if nothing was closed.
         assert_eq!(there.read(&mut [0]).unwrap(), 0);
     });
 }
 
-/// C28 when the loop goes.
+/// C28 for the drop of the loop.
 #[test]
-fn dropping_the_loop_closes_what_is_attached() {
+fn event_loop_drop_closes_attached_fds() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(());
         let (here, mut there) = pair();
@@ -80,75 +81,75 @@ fn dropping_the_loop_closes_what_is_attached() {
     });
 }
 
-/// C29.
+/// C29. The error contains the fd, and the first registration stays.
 #[test]
-fn an_fd_that_is_attached_already_is_given_back() {
+fn attach_returns_an_fd_that_is_already_attached() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(());
         let (here, _there) = pair();
         let here = Arc::new(here);
-        let name = event_loop
+        let key = event_loop
             .attach(here.clone(), Interest::READABLE, trigger, nothing)
             .unwrap();
         let again = event_loop
             .attach(here.clone(), Interest::READABLE, trigger, nothing)
             .unwrap_err();
         assert_eq!(again.error().kind(), ErrorKind::AlreadyExists);
-        let (error, given_back) = again.into_parts();
+        let (given_back, error) = again.into_parts();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(Arc::ptr_eq(&given_back, &here));
         assert_eq!(event_loop.len(), 1);
-        // Nothing was left behind, and nothing was broken.
-        drop(event_loop.detach(name).unwrap());
+        // The first registration still works, and the failed one has left nothing behind.
+        drop(event_loop.detach(key).unwrap());
         event_loop
             .attach(here, Interest::READABLE, trigger, nothing)
             .unwrap();
     });
 }
 
-/// C29. Every call with a name that names nothing any more.
+/// C29. Every call with a key whose fd was detached.
 #[test]
-fn a_stale_name_is_not_found() {
+fn stale_key_is_not_found() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(());
         let (here, _there) = pair();
         let level = Trigger::Level;
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, level, nothing)
             .unwrap();
-        let here = event_loop.detach(name).unwrap();
-        // Another one has its place, and its number.
+        let here = event_loop.detach(key).unwrap();
+        // Another registration has its index and its number.
         let new = event_loop
             .attach(here, Interest::READABLE, level, nothing)
             .unwrap();
-        refuses_everything(&mut event_loop, name);
+        refuses_everything(&mut event_loop, key);
         assert!(event_loop.is_attached(new));
         assert_eq!(event_loop.len(), 1);
     });
 }
 
-/// C29. The same with a name that names something elsewhere, at the same place.
+/// C29. Every call with a key of another loop, in which the same index is in use.
 #[test]
-fn a_name_of_another_loop_is_not_found() {
+fn key_of_another_loop_is_not_found() {
     on_every_loop(|loops| {
         let (mut one, mut other) = (loops.make(()), loops.make(()));
         let mut peers = Vec::new();
-        let mut names = Vec::new();
+        let mut keys = Vec::new();
         for event_loop in [&mut one, &mut other] {
             let (here, there) = pair();
-            let name = event_loop.attach(
+            let key = event_loop.attach(
                 here,
                 Interest::READABLE,
                 Trigger::Level,
                 nothing::<UnixStream>,
             );
-            names.push(name.unwrap());
+            keys.push(key.unwrap());
             peers.push(there);
         }
-        assert_ne!(names[0], names[1]);
-        refuses_everything(&mut one, names[1]);
-        refuses_everything(&mut other, names[0]);
-        assert!(one.is_attached(names[0]) && other.is_attached(names[1]));
+        assert_ne!(keys[0], keys[1]);
+        refuses_everything(&mut one, keys[1]);
+        refuses_everything(&mut other, keys[0]);
+        assert!(one.is_attached(keys[0]) && other.is_attached(keys[1]));
 
         let timer = one.set_timer(HOUR, |_, _| {});
         other.set_timer(HOUR, |_, _| {});
@@ -158,48 +159,49 @@ fn a_name_of_another_loop_is_not_found() {
 }
 
 #[track_caller]
-fn refuses_everything(event_loop: &mut EventLoop<()>, name: Source<UnixStream>) {
+fn refuses_everything(event_loop: &mut EventLoop<()>, key: Key<UnixStream>) {
     let not_found = |result: io::Result<()>| {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::NotFound);
     };
-    not_found(event_loop.modify(name, Interest::WRITABLE));
-    not_found(event_loop.set_trigger(name, Trigger::Level));
-    not_found(event_loop.pause(name));
-    not_found(event_loop.pause_for(name, MS));
-    not_found(event_loop.resume(name));
-    not_found(event_loop.set_timeout(name, MS));
-    not_found(event_loop.push_timeout(name));
-    not_found(event_loop.set_water_marks(name, None));
-    not_found(event_loop.detach(name).map(drop));
+    not_found(event_loop.modify(key, Interest::WRITABLE));
+    not_found(event_loop.set_trigger(key, Trigger::Level));
+    not_found(event_loop.pause(key));
+    not_found(event_loop.pause_for(key, MS));
+    not_found(event_loop.resume(key));
+    not_found(event_loop.set_timeout(key, MS));
+    not_found(event_loop.push_timeout(key));
+    not_found(event_loop.set_water_marks(key, None));
+    not_found(event_loop.detach(key).map(drop));
     let (spare, _there) = pair();
     let number = spare.as_raw_fd();
-    let (error, spare) = event_loop.replace_fd(name, spare).unwrap_err().into_parts();
+    let (spare, error) = event_loop.replace_fd(key, spare).unwrap_err().into_parts();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(spare.as_raw_fd(), number);
-    assert!(!event_loop.close(name) && !event_loop.clear_timeout(name));
-    assert!(!event_loop.is_attached(name) && !event_loop.is_paused(name));
-    assert!(event_loop.get(name).is_none() && event_loop.get_mut(name).is_none());
+    assert!(!event_loop.close(key) && !event_loop.clear_timeout(key));
+    assert!(!event_loop.is_attached(key) && !event_loop.is_paused(key));
+    assert!(event_loop.get(key).is_none() && event_loop.get_mut(key).is_none());
 }
 
-/// C29. Nothing is left behind by a refusal of the mechanism either.
+/// The error differs from that of an invalid key.
 #[test]
-fn what_has_no_timeout_cannot_push_it() {
+fn push_timeout_without_a_timeout_fails() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(());
         let (here, _there) = pair();
-        let name = event_loop
+        let key = event_loop
             .attach(here, Interest::READABLE, Trigger::Level, nothing)
             .unwrap();
-        let pushed = event_loop.push_timeout(name).unwrap_err();
+        let pushed = event_loop.push_timeout(key).unwrap_err();
         assert_eq!(pushed.kind(), ErrorKind::NotFound);
-        assert!(!event_loop.clear_timeout(name));
+        assert!(pushed.to_string().contains("no timeout"), "{pushed}");
+        assert!(!event_loop.clear_timeout(key));
         assert!(event_loop.next_deadline().is_none());
     });
 }
 
-/// An error of attaching is an `io::Error` for who has no use for the fd.
+/// `AttachError` displays the reason and converts to `io::Error`.
 #[test]
-fn an_attach_error_says_why() {
+fn attach_error_has_a_reason() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(());
         let (here, _there) = pair();
@@ -209,16 +211,16 @@ fn an_attach_error_says_why() {
         };
         attach(&mut event_loop).unwrap();
         let error = attach(&mut event_loop).unwrap_err();
-        assert!(error.to_string().starts_with("the fd cannot be attached: "));
+        assert!(error.to_string().starts_with("cannot attach the fd: "));
         assert!(std::error::Error::source(&error).is_some());
         let error = io::Error::from(error);
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     });
 }
 
-/// What is attached need not be a socket; whatever has an fd will do.
+/// Any value that implements `AsFd` can be attached.
 #[test]
-fn any_value_with_an_fd_comes_back_as_what_it_was() {
+fn attached_value_keeps_its_type() {
     struct Named(UnixStream, &'static str);
     impl AsFd for Named {
         fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -228,7 +230,7 @@ fn any_value_with_an_fd_comes_back_as_what_it_was() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(());
         let (here, _there) = pair();
-        let name = event_loop
+        let key = event_loop
             .attach(
                 Named(here, "before"),
                 Interest::READABLE,
@@ -236,9 +238,9 @@ fn any_value_with_an_fd_comes_back_as_what_it_was() {
                 nothing,
             )
             .unwrap();
-        event_loop.get_mut(name).unwrap().1 = "after";
-        assert_eq!(event_loop.get(name).unwrap().1, "after");
-        assert_eq!(event_loop.detach(name).unwrap().1, "after");
+        event_loop.get_mut(key).unwrap().1 = "after";
+        assert_eq!(event_loop.get(key).unwrap().1, "after");
+        assert_eq!(event_loop.detach(key).unwrap().1, "after");
         assert!(event_loop.is_empty());
     });
 }

@@ -1,7 +1,7 @@
-//! A mechanism that does what it is told and notes what it is asked for.
+//! A fake mechanism that follows a script and records its calls.
 
 use super::*;
-use reveille::backend::{Backend, Capabilities, Event, Events, Notifier, Notify, Readiness, Token};
+use reveille::backend::{Backend, Capabilities, Event, Events, Notifier, Notify, Ready, Token};
 use reveille::event_loop::Builder;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,20 +10,20 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What the mechanism is to do, and what it was asked for.
+/// What the mechanism has to do, and the calls it has received.
 #[derive(Default)]
 pub(super) struct Script {
-    /// The calls, in a few words each.
+    /// The calls, as short texts.
     pub(super) calls: Vec<String>,
-    /// Which call is refused from now on.
+    /// The call that fails from now on.
     pub(super) refuses: Option<&'static str>,
-    /// What the waits report; `Err` for one that fails and leaves the last batch lying there.
+    /// The results of the waits. A wait that fails leaves the last batch in place.
     pub(super) batches: VecDeque<Result<Vec<Event>, ErrorKind>>,
     /// What happens during the next wait.
     pub(super) meanwhile: Option<Box<dyn FnOnce()>>,
-    /// The tokens of those that were added, in order.
+    /// The tokens of the added fds, in order.
     tokens: Vec<Token>,
-    /// An edge must be armed again.
+    /// Whether an edge must be armed again.
     pub(super) rearm: bool,
 }
 
@@ -36,8 +36,8 @@ impl Script {
         Ok(())
     }
 
-    /// The next batch: which of those that were added, and what is seen of it.
-    pub(super) fn report(&mut self, batch: &[(usize, Readiness)]) {
+    /// Adds a batch: indices of added fds, with their readiness.
+    pub(super) fn report(&mut self, batch: &[(usize, Ready)]) {
         let events = batch.iter().map(|(at, readiness)| Event {
             token: self.tokens[*at],
             readiness: *readiness,
@@ -70,7 +70,7 @@ impl Notify for Deaf {
     }
 }
 
-/// Whether a number is open.
+/// Returns whether a descriptor is open.
 fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD takes no pointer.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
@@ -131,7 +131,7 @@ impl Backend for Fake {
             meanwhile();
         }
         match script.batches.pop_front() {
-            // Not cleared first, as a careless one might do.
+            // The events are not cleared, as in a careless mechanism.
             Some(Err(kind)) => Err(kind.into()),
             Some(Ok(batch)) => {
                 events.clear();
@@ -160,27 +160,27 @@ impl Backend for Fake {
     }
 }
 
-/// Which of the fds were called, and why.
+/// The index and the cause of each call of a handler.
 pub(super) type Log = Vec<(usize, Cause)>;
 
-/// A loop over the fake with some fds, and their names.
+/// Makes a loop over the fake mechanism with `count` fds.
 pub(super) fn fake(
     rearm: bool,
     trigger: Trigger,
     interest: Interest,
     count: usize,
-) -> (Shared, EventLoop<Log>, Vec<Source<UnixStream>>) {
+) -> (Shared, EventLoop<Log>, Vec<Key<UnixStream>>) {
     let script = Shared::default();
     script.borrow_mut().rearm = rearm;
     let builder = Builder::new().with_backend(Fake(script.clone()));
     let mut event_loop = builder.build(Log::new()).unwrap();
-    let names = (0..count).map(|at| {
+    let keys = (0..count).map(|at| {
         let (here, _there) = pair();
         let handler = move |event_loop: &mut EventLoop<Log>, _, cause| {
             event_loop.data_mut().push((at, cause));
         };
         event_loop.attach(here, interest, trigger, handler).unwrap()
     });
-    let names = names.collect();
-    (script, event_loop, names)
+    let keys = keys.collect();
+    (script, event_loop, keys)
 }

@@ -1,4 +1,5 @@
-//! C29: regular files, directories and /dev/null are always ready, on every mechanism and with every trigger.
+//! Regular files, directories and /dev/null, which no kernel watches: they are always ready, on
+//! every mechanism and with every trigger.
 
 use super::*;
 use std::fs::File;
@@ -6,11 +7,11 @@ use std::sync::Arc;
 
 type Log = Vec<Cause>;
 
-fn note<T>(event_loop: &mut EventLoop<Log>, _: Source<T>, cause: Cause) {
+fn note<T>(event_loop: &mut EventLoop<Log>, _: Key<T>, cause: Cause) {
     event_loop.data_mut().push(cause);
 }
 
-/// One of each kind.
+/// Opens a file of each kind.
 fn files() -> [(&'static str, File); 3] {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     let null = File::options().read(true).write(true).open("/dev/null");
@@ -32,16 +33,16 @@ fn on_every_file(test: impl Fn(Loops, Trigger, File)) {
 }
 
 #[test]
-fn a_file_is_ready_as_often_as_its_trigger_says() {
+fn file_is_ready_as_often_as_its_trigger_requires() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
-        let name = event_loop
+        let key = event_loop
             .attach(file, Interest::READABLE, trigger, note)
             .unwrap();
-        // None of these turns waits.
+        // None of these turns waits, although they may.
         for _ in 0..3 {
             if trigger == Trigger::Level || event_loop.data().is_empty() {
-                event_loop.run_once(None).unwrap();
+                event_loop.turn(None).unwrap();
             }
         }
         let expected = if trigger == Trigger::Level { 3 } else { 1 };
@@ -50,36 +51,36 @@ fn a_file_is_ready_as_often_as_its_trigger_says() {
             assert!(cause.is_readable() && !cause.is_writable(), "{cause:?}");
         }
         if trigger == Trigger::Level {
-            assert!(event_loop.next_deadline().is_some() || event_loop.as_fd().is_ok());
+            assert!(event_loop.next_deadline().is_some() || event_loop.host_fd().is_ok());
             assert_eq!(turn(&mut event_loop), 1);
         } else {
             assert_quiet(&mut event_loop);
         }
         event_loop.data_mut().clear();
-        event_loop.modify(name, Interest::WRITABLE).unwrap();
-        event_loop.run_once(None).unwrap();
+        event_loop.modify(key, Interest::WRITABLE).unwrap();
+        event_loop.turn(None).unwrap();
         assert_eq!(event_loop.data().len(), 1);
         let cause = event_loop.data()[0];
         assert!(cause.is_writable() && !cause.is_readable(), "{cause:?}");
-        event_loop.close(name);
+        event_loop.close(key);
         assert_quiet(&mut event_loop);
     });
 }
 
-/// Whoever arms a one-shot twice before it has fired is called once.
+/// A one-shot or edge that is armed twice before the next turn is reported once.
 #[test]
-fn a_file_that_is_armed_twice_is_told_once() {
+fn file_armed_twice_is_reported_once() {
     on_every_file(|loops, trigger, file| {
         if trigger == Trigger::Level {
             return;
         }
         let mut event_loop = loops.make(Log::new());
-        let name = event_loop
+        let key = event_loop
             .attach(file, Interest::READABLE, trigger, note)
             .unwrap();
-        event_loop.modify(name, Interest::READABLE).unwrap();
-        event_loop.pause(name).unwrap();
-        event_loop.resume(name).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
+        event_loop.pause(key).unwrap();
+        event_loop.resume(key).unwrap();
         assert_eq!(turn(&mut event_loop), 1);
         assert_quiet(&mut event_loop);
         assert_eq!(event_loop.data().len(), 1);
@@ -87,24 +88,24 @@ fn a_file_that_is_armed_twice_is_told_once() {
 }
 
 #[test]
-fn a_paused_file_is_silent_and_its_loop_sleeps() {
+fn paused_file_is_silent_and_the_loop_sleeps() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
-        let name = event_loop
+        let key = event_loop
             .attach(file, Interest::READABLE, trigger, note)
             .unwrap();
-        event_loop.pause(name).unwrap();
+        event_loop.pause(key).unwrap();
         sleeps(&mut event_loop);
-        event_loop.resume(name).unwrap();
-        assert_eq!(event_loop.run_once(None).unwrap(), 1);
-        event_loop.modify(name, Interest::NONE).unwrap();
+        event_loop.resume(key).unwrap();
+        assert_eq!(event_loop.turn(None).unwrap(), 1);
+        event_loop.modify(key, Interest::EMPTY).unwrap();
         sleeps(&mut event_loop);
     });
 }
 
-/// Whoever asks a file for what it never has is not called, and the loop does not spin over it.
+/// A file never has priority data, so its handler is not called and the loop does not spin.
 #[test]
-fn a_file_without_priority_lets_the_loop_sleep() {
+fn file_without_priority_lets_the_loop_sleep() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
         event_loop
@@ -119,20 +120,20 @@ fn a_file_without_priority_lets_the_loop_sleep() {
 fn sleeps(event_loop: &mut EventLoop<Log>) {
     let before = Instant::now();
     for _ in 0..3 {
-        assert_eq!(event_loop.run_once(Some(5 * MS)).unwrap(), 0);
+        assert_eq!(event_loop.turn(Some(5 * MS)).unwrap(), 0);
     }
     assert!(before.elapsed() >= 15 * MS, "a turn did not wait");
 }
 
 #[test]
-fn another_trigger_makes_a_file_behave_by_that() {
+fn set_trigger_applies_to_a_file() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
-        let name = event_loop
+        let key = event_loop
             .attach(file, Interest::READABLE, trigger, note)
             .unwrap();
         for other in [Trigger::Level, Trigger::Oneshot, Trigger::Edge] {
-            if event_loop.set_trigger(name, other).is_err() {
+            if event_loop.set_trigger(key, other).is_err() {
                 continue;
             }
             assert_eq!(turn(&mut event_loop), 1, "{other:?}");
@@ -143,11 +144,11 @@ fn another_trigger_makes_a_file_behave_by_that() {
 }
 
 #[test]
-fn a_file_is_attached_once_and_given_back() {
+fn file_can_be_attached_only_once() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
         let file = Arc::new(file);
-        let name = event_loop
+        let key = event_loop
             .attach(file.clone(), Interest::READABLE, trigger, note)
             .unwrap();
         let again = event_loop
@@ -155,7 +156,7 @@ fn a_file_is_attached_once_and_given_back() {
             .unwrap_err();
         assert_eq!(again.error().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(event_loop.len(), 1);
-        let back = event_loop.detach(name).unwrap();
+        let back = event_loop.detach(key).unwrap();
         assert!(Arc::ptr_eq(&back, &file));
         assert_quiet(&mut event_loop);
         event_loop
@@ -165,33 +166,33 @@ fn a_file_is_attached_once_and_given_back() {
     });
 }
 
-/// A handler closes another file whose turn comes later in the same batch.
+/// A handler closes the other files of the same batch.
 #[test]
-fn a_file_closed_in_the_batch_is_not_called() {
+fn file_closed_in_the_batch_is_not_called() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make((Vec::new(), 0));
         for (_, file) in files() {
-            let name = event_loop.attach(
+            let key = event_loop.attach(
                 file,
                 Interest::READABLE,
                 trigger,
-                |event_loop: &mut EventLoop<(Vec<Source<File>>, usize)>, name, _| {
+                |event_loop: &mut EventLoop<(Vec<Key<File>>, usize)>, key, _| {
                     event_loop.data_mut().1 += 1;
                     for other in std::mem::take(&mut event_loop.data_mut().0) {
-                        assert!(other == name || event_loop.close(other));
+                        assert!(other == key || event_loop.close(other));
                     }
                 },
             );
-            event_loop.data_mut().0.push(name.unwrap());
+            event_loop.data_mut().0.push(key.unwrap());
         }
         assert_eq!(turn(&mut event_loop), 1);
         assert_eq!((event_loop.len(), event_loop.data().1), (1, 1));
     });
 }
 
-/// Files that are always ready do not keep sockets from being served.
+/// Files that are always ready do not starve sockets.
 #[test]
-fn a_socket_is_served_beside_files() {
+fn socket_is_served_beside_files() {
     on_every_file(|loops, trigger, file| {
         let mut event_loop = loops.make(Log::new());
         event_loop

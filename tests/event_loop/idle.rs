@@ -1,4 +1,5 @@
-//! What an echo server does by `--idle-ms`: idle connections are closed, busy ones are not.
+//! The echo server of `examples/callback_echo.rs` with `--idle-ms`: it closes idle connections and
+//! no busy ones.
 
 use super::*;
 use std::net::{TcpListener, TcpStream};
@@ -9,14 +10,14 @@ struct Server {
     /// How long a connection may be idle.
     limit: Duration,
     accepted: usize,
-    /// How many were closed for being idle: of those that are, and of those that are not.
+    /// How many connections were closed by their timeout: idle ones, and busy ones.
     closed: [usize; 2],
     echoed: usize,
-    /// The clients that are never idle.
+    /// The peers of the busy connections.
     busy: Vec<UnixStream>,
 }
 
-fn accept(event_loop: &mut EventLoop<Server>, listener: Source<TcpListener>, _: Cause) {
+fn accept(event_loop: &mut EventLoop<Server>, listener: Key<TcpListener>, _: Cause) {
     while let Ok((stream, _)) = event_loop.get(listener).unwrap().accept() {
         stream.set_nonblocking(true).unwrap();
         serve(event_loop, stream, false);
@@ -24,7 +25,7 @@ fn accept(event_loop: &mut EventLoop<Server>, listener: Source<TcpListener>, _: 
     }
 }
 
-/// A connection, and when something came last.
+/// A connection, and when it received data last.
 struct Connection<S> {
     stream: S,
     last: Instant,
@@ -48,43 +49,46 @@ fn serve<S: Read + Write + AsFd + 'static>(
         last,
         is_busy,
     };
-    let name = event_loop
+    let key = event_loop
         .attach(connection, Interest::READABLE, Trigger::Level, echo)
         .unwrap();
-    event_loop.set_timeout(name, limit).unwrap();
+    event_loop.set_timeout(key, limit).unwrap();
 }
 
 fn echo<S: Read + Write + 'static>(
     event_loop: &mut EventLoop<Server>,
-    name: Source<Connection<S>>,
+    key: Key<Connection<S>>,
     cause: Cause,
 ) {
     let limit = event_loop.data().limit;
-    let connection = event_loop.get_mut(name).unwrap();
+    let connection = event_loop.get_mut(key).unwrap();
     if cause.is_timeout() {
         assert!(connection.last.elapsed() >= limit, "it was busy");
         let which = usize::from(connection.is_busy);
-        event_loop.close(name);
+        event_loop.close(key);
         event_loop.data_mut().closed[which] += 1;
         return;
     }
     let mut buffer = [0; 16];
     match connection.stream.read(&mut buffer) {
-        Ok(0) => drop(event_loop.close(name)),
+        Ok(0) => drop(event_loop.close(key)),
         Ok(length) => {
             connection.last = Instant::now();
-            // The buffers of the two ends hold more than is on its way.
+            // The socket buffers hold more than can be in flight.
             connection.stream.write_all(&buffer[..length]).unwrap();
             event_loop.data_mut().echoed += 1;
-            event_loop.push_timeout(name).unwrap();
+            event_loop.push_timeout(key).unwrap();
         }
         Err(_would_block) => {}
     }
 }
 
-/// Each of the idle ones is closed; the busy ones are not, though they live for several times as long. The loop feeds the busy
-/// ones itself, a byte in every turn, so that only a machine that stops this thread for so long can make them idle: then
-/// nothing had come for that long, as is asserted of every connection that is closed, and they are given more time.
+/// All idle connections are closed and no busy one, although the busy ones live several times as
+/// long.
+///
+/// The loop itself sends the busy ones a byte in every turn. So they become idle only if this
+/// thread is held up for as long as the limit, as `echo` asserts for each connection that is
+/// closed. The test is then repeated with a longer limit.
 #[test]
 fn idle_connections_are_closed_and_busy_ones_are_not() {
     on_every_loop(|loops| {
@@ -95,7 +99,7 @@ fn idle_connections_are_closed_and_busy_ones_are_not() {
     });
 }
 
-/// Whether no busy one was closed, in more than one turn.
+/// Returns whether no busy connection was closed, and all of them were busy for more than one turn.
 fn idle_ones_are_closed_and_no_busy_one(loops: Loops, limit: Duration) -> bool {
     let mut event_loop = loops.make(Server {
         limit,
@@ -114,22 +118,22 @@ fn idle_ones_are_closed_and_no_busy_one(loops: Loops, limit: Duration) -> bool {
     }
     event_loop.before_wait(|event_loop| {
         for mut client in &event_loop.data().busy {
-            // Refused when it was closed.
+            // Fails if the connection was closed.
             let _ = client.write(b"x");
             let _ = client.read(&mut [0; 64]);
         }
     });
     let mut idle: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    // The first says something once, and is idle from then on.
+    // The first client sends once, and is idle from then on.
     idle[0].write_all(b"hello").unwrap();
     let start = Instant::now();
     run_until(&mut event_loop, |server| {
         server.accepted == 4 && server.closed[0] == 4 && start.elapsed() > 4 * limit
     });
-    // Each ends, which it would not if it were open: reading would not come back.
+    // Each read ends because the connection was closed.
     for client in &mut idle {
         let ended = client.read_to_end(&mut Vec::new());
-        // By a reset where what it said came after its time.
+        // With a reset if the data arrived after the timeout.
         let reset = |error: io::Error| assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
         ended.map_or_else(reset, drop);
     }

@@ -1,4 +1,4 @@
-//! What other threads do: send messages, wake and stop.
+//! Other threads: messages, `wake` and `stop`.
 
 use super::*;
 use reveille::event_loop::{Handle, SendError, Sender};
@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What other threads use can go to them.
 #[test]
-fn senders_and_handles_are_for_all_threads() {
+fn sender_and_handle_are_send_and_sync() {
     fn is_shared<T: Send + Sync + Clone>() {}
     is_shared::<Sender<std::cell::Cell<u8>>>();
     is_shared::<Handle>();
@@ -17,10 +16,10 @@ fn senders_and_handles_are_for_all_threads() {
     is_static::<SendError<u8>>();
 }
 
-/// C06 as a handler sees it: none is lost, none comes twice, and each thread's come in its order. The loop sleeps and is woken
-/// all the while.
+/// C06 for messages: none is lost or handled twice, and those of one thread arrive in order, while
+/// the loop sleeps and is woken.
 #[test]
-fn of_many_messages_of_many_threads_none_is_lost() {
+fn messages_from_many_threads_are_not_lost() {
     const THREADS: usize = 4;
     const EACH: usize = 5000;
     on_every_loop(|loops| {
@@ -37,7 +36,7 @@ fn of_many_messages_of_many_threads_none_is_lost() {
                     for number in 0..EACH {
                         sender.send((who, number)).unwrap();
                         if number % 64 == 0 {
-                            // Lets the loop fall asleep now and then.
+                            // Lets the loop sleep now and then.
                             thread::yield_now();
                         }
                     }
@@ -54,9 +53,10 @@ fn of_many_messages_of_many_threads_none_is_lost() {
     });
 }
 
-/// One at a time, each sent when the one before it was handled: the loop is asleep, or about to be, or looks out first.
+/// Each message is sent when the previous one was handled: the loop is asleep, about to sleep, or
+/// spins first.
 #[test]
-fn a_message_wakes_a_loop_that_sleeps() {
+fn message_wakes_a_sleeping_loop() {
     on_every_loop(|loops| {
         for spin in [Duration::ZERO, MS / 50, HOUR] {
             one_message_at_a_time(loops.builder().spin_before_park(spin));
@@ -81,9 +81,9 @@ fn one_message_at_a_time(builder: reveille::event_loop::Builder) {
     thread.join().unwrap();
 }
 
-/// Kinds of messages do not mix, and each has its own order.
+/// Two kinds of messages, sent alternately.
 #[test]
-fn each_kind_of_message_has_its_handler() {
+fn message_handlers_receive_only_their_kind() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         let texts = event_loop.on_message(|event_loop, text: String| {
@@ -102,9 +102,9 @@ fn each_kind_of_message_has_its_handler() {
     });
 }
 
-/// A handler that sends to itself does not hold the turn.
+/// It waits, because otherwise a handler that sends to itself would never let the turn end.
 #[test]
-fn what_is_sent_by_a_message_is_the_next_turns() {
+fn message_sent_by_a_message_handler_waits_for_the_next_turn() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(None);
         let sender =
@@ -119,16 +119,16 @@ fn what_is_sent_by_a_message_is_the_next_turns() {
         *event_loop.data_mut() = Some(sender.clone());
         sender.send(3).unwrap();
         for _ in 0..4 {
-            assert_eq!(event_loop.run_once(None).unwrap(), 1);
+            assert_eq!(event_loop.turn(None).unwrap(), 1);
         }
         assert!(event_loop.data().is_none());
     });
 }
 
-/// Sent by the loop's own thread: by a handler it comes in the same turn, by a timer or what is deferred in the next, which
-/// does not wait.
+/// A message sent by the handler of an fd is handled in the same turn. One sent by a timer or a
+/// deferred function is handled in the next turn, which does not wait.
 #[test]
-fn a_message_of_the_loops_own_thread_is_handled() {
+fn message_from_the_loops_own_thread_is_handled() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         let sender = event_loop.on_message(|event_loop: &mut EventLoop<Vec<&str>>, from| {
@@ -144,8 +144,8 @@ fn a_message_of_the_loops_own_thread_is_handled() {
                 here,
                 Interest::READABLE,
                 Trigger::Level,
-                move |event_loop, name, _| {
-                    event_loop.close(name);
+                move |event_loop, key, _| {
+                    event_loop.close(key);
                     other.send("handler").unwrap();
                 },
             )
@@ -171,9 +171,9 @@ impl Drop for Counted {
     }
 }
 
-/// The loop drops what was sent and not handled; what is sent afterwards comes back.
+/// The loop drops messages that were not handled. A later send returns the message.
 #[test]
-fn messages_go_with_the_loop_or_come_back() {
+fn messages_are_dropped_with_the_loop_or_returned() {
     on_every_loop(|loops| {
         let dropped = Arc::new(AtomicUsize::new(0));
         let mut event_loop = loops.make(());
@@ -183,16 +183,23 @@ fn messages_go_with_the_loop_or_come_back() {
         drop(event_loop);
         assert_eq!(dropped.load(Ordering::SeqCst), 2);
         let refused = sender.send(Counted(dropped.clone())).unwrap_err();
-        assert_eq!(refused.to_string(), "the event loop is gone");
-        assert_eq!(dropped.load(Ordering::SeqCst), 2, "it is in the error");
+        assert_eq!(
+            refused.to_string(),
+            "cannot send the message: the event loop was dropped"
+        );
+        assert_eq!(
+            dropped.load(Ordering::SeqCst),
+            2,
+            "the error contains the message"
+        );
         drop(refused);
         assert_eq!(dropped.load(Ordering::SeqCst), 3);
     });
 }
 
-/// Messages left by a panic go with the loop too, and their drop may send: that comes back.
+/// The drop of a message sends another one, which is returned because the loop is gone.
 #[test]
-fn a_message_may_send_when_it_is_dropped() {
+fn message_may_send_in_its_drop() {
     struct Nosy(Option<Sender<Nosy>>);
     impl Drop for Nosy {
         fn drop(&mut self) {
@@ -209,9 +216,9 @@ fn a_message_may_send_when_it_is_dropped() {
     });
 }
 
-/// The last sender is gone: so is the handler, after the next turn that looks at messages; not before the last message.
+/// The handler is dropped in the next turn that handles messages, and not before the last message.
 #[test]
-fn a_handler_goes_after_its_last_sender_and_message() {
+fn message_handler_is_dropped_after_its_last_sender_and_message() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         let held = Rc::new(());
@@ -235,9 +242,9 @@ fn a_handler_goes_after_its_last_sender_and_message() {
     });
 }
 
-/// A kind of message that a message's handler adds is heard.
+/// The handler of a message adds a handler and sends to it.
 #[test]
-fn a_handler_added_by_a_handler_is_heard() {
+fn message_handler_added_by_a_handler_is_called() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         let sender = event_loop.on_message(|event_loop, ()| {
@@ -252,34 +259,34 @@ fn a_handler_added_by_a_handler_is_heard() {
     });
 }
 
-/// `wake` ends a wait, and any number of them make one turn more.
+/// `wake` ends a wait; several calls cause one turn.
 #[test]
-fn wakes_in_one_turn_are_one() {
+fn wakes_in_one_turn_make_one_turn() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(());
         let handle = event_loop.handle();
         for _ in 0..10 {
             handle.wake();
         }
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
         assert_eq!(event_loop.next_deadline(), None);
         let start = Instant::now();
-        event_loop.run_once(Some(5 * MS)).unwrap();
-        event_loop.run_once(Some(5 * MS)).unwrap();
-        // The mechanism may have kept one of them.
+        event_loop.turn(Some(5 * MS)).unwrap();
+        event_loop.turn(Some(5 * MS)).unwrap();
+        // The mechanism may still report one notification.
         assert!(start.elapsed() >= 5 * MS);
         let thread = thread::spawn(move || {
             thread::sleep(2 * MS);
             handle.wake();
         });
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
         thread.join().unwrap();
     });
 }
 
-/// Handles outlive their loop.
+/// A handle may outlive its loop.
 #[test]
-fn a_handle_of_a_loop_that_is_gone_does_nothing() {
+fn handle_of_a_dropped_loop_does_nothing() {
     on_every_loop(|loops| {
         let handle = loops.make(()).handle();
         handle.wake();

@@ -1,4 +1,4 @@
-//! The order of a turn, hooks, and how a loop is stopped.
+//! The order of work in a turn, hooks, and `stop`.
 
 use super::*;
 use std::sync::mpsc;
@@ -12,13 +12,13 @@ fn hooks(event_loop: &mut EventLoop<Trace>) {
     event_loop.after_turn(|event_loop| event_loop.data_mut().push("turn done"));
 }
 
-/// L1. One turn in which there is something of each kind.
+/// One turn with work of each kind.
 #[test]
-fn a_turn_has_an_order() {
+fn turn_has_an_order() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Trace::new());
         hooks(&mut event_loop);
-        // Asked for in another order than they come in.
+        // Set up in another order.
         event_loop.defer(|event_loop| event_loop.data_mut().push("deferred"));
         let timer = |event_loop: &mut EventLoop<Trace>, _| {
             event_loop.data_mut().push("timer");
@@ -29,8 +29,8 @@ fn a_turn_has_an_order() {
         sender.send(()).unwrap();
         let (here, _there) = ready_pair();
         event_loop
-            .attach(here, Interest::READABLE, trigger, |event_loop, name, _| {
-                drain(event_loop.get(name).unwrap());
+            .attach(here, Interest::READABLE, trigger, |event_loop, key, _| {
+                drain(event_loop.get(key).unwrap());
                 event_loop.data_mut().push("event");
             })
             .unwrap();
@@ -50,9 +50,9 @@ fn a_turn_has_an_order() {
     });
 }
 
-/// L1. Due in this turn, of an fd that another's handler closes in this turn.
+/// The timeout is due in the turn in which another handler closes the fd.
 #[test]
-fn the_timeout_of_who_was_closed_does_not_come() {
+fn timeout_of_a_closed_fd_does_not_fire() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(None);
         let (here, _there) = pair();
@@ -68,8 +68,8 @@ fn the_timeout_of_who_was_closed_does_not_come() {
                 here,
                 Interest::READABLE,
                 trigger,
-                move |event_loop, name, _| {
-                    drain(event_loop.get(name).unwrap());
+                move |event_loop, key, _| {
+                    drain(event_loop.get(key).unwrap());
                     *event_loop.data_mut() = Some(event_loop.close(doomed));
                 },
             )
@@ -81,26 +81,25 @@ fn the_timeout_of_who_was_closed_does_not_come() {
     });
 }
 
-/// L1. What is deferred by what was deferred is the next turn's, which does not wait; so is what the last hook defers.
+/// The next turn does not wait.
 #[test]
-fn what_is_deferred_late_is_done_in_the_next_turn() {
+fn defer_in_a_deferred_function_waits_for_the_next_turn() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Trace::new());
         event_loop.defer(|event_loop| {
             event_loop.data_mut().push("first");
             event_loop.defer(|event_loop| event_loop.data_mut().push("second"));
         });
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
         assert_eq!(*event_loop.data(), ["first"]);
         assert!(event_loop.next_deadline().is_some(), "there is work");
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
         assert_eq!(*event_loop.data(), ["first", "second"]);
         assert_eq!(event_loop.next_deadline(), None);
         assert_quiet(&mut event_loop);
     });
 }
 
-/// L2.
 #[test]
 fn hooks_are_called_on_idle_turns_in_the_order_they_were_added() {
     on_every_loop(|loops| {
@@ -115,9 +114,8 @@ fn hooks_are_called_on_idle_turns_in_the_order_they_were_added() {
     });
 }
 
-/// A hook that a hook adds is called from the next turn on.
 #[test]
-fn a_hook_added_by_a_hook_waits_for_the_next_turn() {
+fn hook_added_by_a_hook_waits_for_the_next_turn() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Trace::new());
         let mut is_first = true;
@@ -134,9 +132,10 @@ fn a_hook_added_by_a_hook_waits_for_the_next_turn() {
     });
 }
 
-/// The hook before the wait can still set a timer, defer something and send a message: the wait knows of it.
+/// The hook sets a timer, defers a function, sends a message or attaches an fd; the wait ends in
+/// time for it.
 #[test]
-fn the_wait_knows_what_the_hook_before_it_did() {
+fn wait_ends_in_time_for_the_work_of_a_before_wait_hook() {
     on_every_loop(|loops| {
         for what in 0..4 {
             let mut event_loop = loops.make(0);
@@ -156,9 +155,9 @@ fn the_wait_knows_what_the_hook_before_it_did() {
                         let (here, _) = pair();
                         let readable = Interest::READABLE;
                         event_loop
-                            .attach(here, readable, Trigger::Level, |event_loop, name, _| {
+                            .attach(here, readable, Trigger::Level, |event_loop, key, _| {
                                 *event_loop.data_mut() += 1;
-                                event_loop.close(name);
+                                event_loop.close(key);
                             })
                             .unwrap();
                     }
@@ -169,11 +168,12 @@ fn the_wait_knows_what_the_hook_before_it_did() {
     });
 }
 
-/// L2 and C04. A signal ends the wait, and the turn goes on to its end.
+/// C04. A signal ends the wait, and the turn is completed.
 #[test]
-fn a_signal_makes_an_empty_turn() {
+fn signal_makes_an_empty_turn() {
     extern "C" fn handler(_: libc::c_int) {}
-    // SAFETY: a zeroed sigaction without SA_RESTART and with a handler that does nothing is a valid one.
+    // SAFETY: a zeroed sigaction without SA_RESTART and with a handler that does nothing is a valid
+    // one.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as *const () as libc::sighandler_t;
@@ -196,7 +196,7 @@ fn a_signal_makes_an_empty_turn() {
         });
         for _ in 0..3 {
             event_loop.data_mut().clear();
-            assert_eq!(event_loop.run_once(None).unwrap(), 0);
+            assert_eq!(event_loop.turn(None).unwrap(), 0);
             assert_eq!(*event_loop.data(), ["before", "events done", "turn done"]);
         }
         drop(done);
@@ -204,7 +204,7 @@ fn a_signal_makes_an_empty_turn() {
     });
 }
 
-/// L3. Another thread stops a loop that waits: that is the last turn, and nothing is left over.
+/// Another thread stops a waiting loop: the turn is completed, and no work is left.
 #[test]
 fn stop_from_another_thread_ends_the_turn_that_waits() {
     on_every_loop(|loops| {
@@ -212,7 +212,7 @@ fn stop_from_another_thread_ends_the_turn_that_waits() {
         let (waits, waiting) = mpsc::channel();
         event_loop.before_wait(move |event_loop| {
             event_loop.data_mut().0 += 1;
-            // Nobody hears of the second turn, where the stop came in time for it.
+            // Fails in a second turn, because the receiver is gone.
             let _ = waits.send(());
         });
         let sender = event_loop.on_message(|event_loop, ()| {
@@ -223,7 +223,7 @@ fn stop_from_another_thread_ends_the_turn_that_waits() {
         let handle = event_loop.handle();
         let stopper = thread::spawn(move || {
             waiting.recv().unwrap();
-            // Both lie there when the loop wakes, or the message makes a turn of its own.
+            // The loop finds both when it wakes, or the message first.
             sender.send(()).unwrap();
             handle.stop();
         });
@@ -233,11 +233,15 @@ fn stop_from_another_thread_ends_the_turn_that_waits() {
         assert!(*turns <= 2, "{turns} turns");
         assert_eq!(trace[..3], ["message", "deferred", "hook"]);
         assert_eq!(trace.len(), 2 + turns);
+        // The loop may find the stop before its notification, which is then left for one more turn.
+        event_loop.data_mut().1.clear();
+        event_loop.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(event_loop.data().1, ["hook"]);
         assert_eq!(event_loop.next_deadline(), None, "something is left over");
     });
 }
 
-/// L3. Nothing but the stop ends the wait.
+/// Only the stop ends the wait.
 #[test]
 fn stop_alone_ends_the_wait() {
     on_every_loop(|loops| {
@@ -245,7 +249,7 @@ fn stop_alone_ends_the_wait() {
         for _ in 0..3 {
             let handle = event_loop.handle();
             let stopper = thread::spawn(move || {
-                // Most likely it waits by then; if not, it is to end all the same.
+                // By then the loop probably waits; if not, the stop has to end it all the same.
                 thread::sleep(3 * MS);
                 handle.stop();
             });
@@ -255,7 +259,7 @@ fn stop_alone_ends_the_wait() {
     });
 }
 
-/// L3. The rest of the turn is done, and the next `run` runs.
+/// The rest of the turn is completed, and the next `run` is not stopped.
 #[test]
 fn stop_in_a_handler_lets_the_turn_end() {
     on_every_loop(|loops| {
@@ -267,9 +271,9 @@ fn stop_in_a_handler_lets_the_turn_end() {
                     here,
                     Interest::READABLE,
                     Trigger::Level,
-                    move |event_loop, name, _| {
+                    move |event_loop, key, _| {
                         let _ = &there;
-                        drain(event_loop.get(name).unwrap());
+                        drain(event_loop.get(key).unwrap());
                         event_loop.data_mut().push("event");
                         event_loop.stop();
                         event_loop.defer(|event_loop| event_loop.data_mut().push("deferred"));
@@ -282,15 +286,14 @@ fn stop_in_a_handler_lets_the_turn_end() {
             *event_loop.data(),
             ["event", "event", "deferred", "deferred"]
         );
-        // The stop has been used up: this one waits for the timer.
+        // The stop was consumed, so this `run` waits for the timer.
         event_loop.set_timer(MS, |event_loop, _| event_loop.stop());
         event_loop.run().unwrap();
     });
 }
 
-/// Told by the hook before the wait: it does not wait.
 #[test]
-fn stop_in_the_hook_before_the_wait_is_not_slept_over() {
+fn stop_in_a_before_wait_hook_prevents_the_wait() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Trace::new());
         hooks(&mut event_loop);
@@ -300,7 +303,7 @@ fn stop_in_the_hook_before_the_wait_is_not_slept_over() {
     });
 }
 
-/// Told before it runs: it does not begin. Nobody is called, and the next one runs.
+/// No hook is called, and the next `run` is not stopped.
 #[test]
 fn stop_before_run_ends_it_at_once() {
     on_every_loop(|loops| {

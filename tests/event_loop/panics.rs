@@ -1,9 +1,10 @@
-//! L5: a panic leaves the loop consistent, and what it has cut short is done by the next run.
+//! Panics of handlers, timers, messages, hooks and deferred functions: the loop stays consistent,
+//! and the next run completes the turn.
 
 use super::*;
 use std::panic::panic_any;
 
-/// How many attached fds, timers and the like there are in each test.
+/// How many fds, timers or deferred functions each test has.
 const MANY: usize = 5;
 
 /// What a handler does before it panics.
@@ -17,52 +18,52 @@ enum Before {
 
 #[derive(Default)]
 struct Log {
-    names: Vec<Source<UnixStream>>,
-    /// Who was called, by its place among those that were attached.
+    keys: Vec<Key<UnixStream>>,
+    /// The indices of the fds whose handler was called.
     called: Vec<usize>,
-    /// Where the new fd's peer is.
+    /// The peer of each fd.
     peers: Vec<UnixStream>,
 }
 
 fn attach_many(event_loop: &mut EventLoop<Log>, trigger: Trigger, before: Before) {
     for at in 0..MANY {
         let (here, there) = ready_pair();
-        let handler = move |event_loop: &mut EventLoop<Log>, name, _| {
+        let handler = move |event_loop: &mut EventLoop<Log>, key, _| {
             let is_first = event_loop.data().called.is_empty();
             event_loop.data_mut().called.push(at);
             if is_first {
-                // What there is to read is left there.
-                deed(event_loop, before, at);
+                // The data is left unread.
+                act(event_loop, before, at);
                 panic_any("handler");
             }
-            drain(event_loop.get(name).unwrap());
+            drain(event_loop.get(key).unwrap());
         };
-        let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-        event_loop.data_mut().names.push(name.unwrap());
+        let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+        event_loop.data_mut().keys.push(key.unwrap());
         event_loop.data_mut().peers.push(there);
     }
 }
 
-fn deed(event_loop: &mut EventLoop<Log>, before: Before, at: usize) {
-    let name = event_loop.data().names[at];
+fn act(event_loop: &mut EventLoop<Log>, before: Before, at: usize) {
+    let key = event_loop.data().keys[at];
     match before {
         Before::Nothing => {}
-        Before::Detaches => drop(event_loop.detach(name).unwrap()),
+        Before::Detaches => drop(event_loop.detach(key).unwrap()),
         Before::Replaces => {
             let (here, there) = pair();
-            let (new, _old) = event_loop.replace_fd(name, here).unwrap();
-            event_loop.data_mut().names[at] = new;
+            let (new, _old) = event_loop.replace_fd(key, here).unwrap();
+            event_loop.data_mut().keys[at] = new;
             event_loop.data_mut().peers[at] = there;
         }
         Before::ClosesAnother => {
             let other = (at + 1) % MANY;
-            assert!(event_loop.close(event_loop.data().names[other]));
+            assert!(event_loop.close(event_loop.data().keys[other]));
         }
     }
 }
 
 #[test]
-fn the_rest_of_the_batch_is_delivered_by_the_next_run() {
+fn panic_leaves_the_rest_of_the_batch_to_the_next_run() {
     on_every_trigger(|loops, trigger| {
         for before in [
             Before::Nothing,
@@ -75,7 +76,7 @@ fn the_rest_of_the_batch_is_delivered_by_the_next_run() {
             assert_eq!(panic_of(&mut event_loop), "handler");
             let first = event_loop.data().called[0];
             for at in (0..MANY).filter(|at| *at != first) {
-                if event_loop.is_attached(event_loop.data().names[at]) {
+                if event_loop.is_attached(event_loop.data().keys[at]) {
                     run_until(&mut event_loop, |log| log.called.contains(&at));
                 } else {
                     assert!(!event_loop.data().called.contains(&at), "{before:?} {at}");
@@ -86,34 +87,34 @@ fn the_rest_of_the_batch_is_delivered_by_the_next_run() {
     });
 }
 
-/// Whoever panicked is called again for what comes, unless it has detached itself.
+/// A handler that has panicked is called again for new data, unless it has detached its fd.
 fn goes_on(event_loop: &mut EventLoop<Log>, trigger: Trigger, before: Before, first: usize) {
-    let name = event_loop.data().names[first];
+    let key = event_loop.data().keys[first];
     if before == Before::Detaches {
-        assert!(!event_loop.is_attached(name));
+        assert!(!event_loop.is_attached(key));
         return assert_quiet(event_loop);
     }
     if before != Before::Replaces && trigger == Trigger::Oneshot {
-        event_loop.modify(name, Interest::READABLE).unwrap();
+        event_loop.modify(key, Interest::READABLE).unwrap();
     }
     event_loop.data_mut().called = vec![usize::MAX];
     event_loop.data_mut().peers[first].write_all(b"y").unwrap();
     run_until(event_loop, |log| log.called.contains(&first));
     assert!(
         event_loop
-            .get(name)
+            .get(key)
             .is_some_and(|left| drain(left).is_empty())
     );
 }
 
-/// The last one of a batch, which leaves no rest of it.
+/// The handler of the last fd of a batch panics.
 #[test]
-fn what_stands_behind_a_panic_in_the_turn_is_not_lost() {
+fn panic_leaves_the_rest_of_the_turn_to_the_next_run() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Vec::new());
         let (here, _there) = ready_pair();
         event_loop
-            .attach(here, Interest::READABLE, trigger, |event_loop, name, _| {
+            .attach(here, Interest::READABLE, trigger, |event_loop, key, _| {
                 let sender =
                     event_loop.on_message(|event_loop, ()| event_loop.data_mut().push("message"));
                 sender.send(()).unwrap();
@@ -121,7 +122,7 @@ fn what_stands_behind_a_panic_in_the_turn_is_not_lost() {
                     event_loop.data_mut().push("timer")
                 });
                 event_loop.defer(|event_loop| event_loop.data_mut().push("deferred"));
-                event_loop.close(name);
+                event_loop.close(key);
                 panic_any("handler");
             })
             .unwrap();
@@ -133,9 +134,9 @@ fn what_stands_behind_a_panic_in_the_turn_is_not_lost() {
     });
 }
 
-/// A hang-up that was delivered to a handler which panicked is told again where it would have been without the panic.
+/// The rest of the data and the hang-up are reported after a panic, as without one.
 #[test]
-fn what_is_left_to_read_after_a_hang_up_is_told_in_spite_of_a_panic() {
+fn hang_up_is_reported_again_after_a_panic() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make((false, Vec::<u8>::new()));
         let (here, mut there) = pair();
@@ -146,30 +147,30 @@ fn what_is_left_to_read_after_a_hang_up_is_told_in_spite_of_a_panic() {
                 here,
                 Interest::READABLE,
                 Trigger::Level,
-                |event_loop, name, _| {
+                |event_loop, key, _| {
                     let mut byte = [0];
-                    let length = event_loop.get(name).unwrap().read(&mut byte).unwrap();
+                    let length = event_loop.get(key).unwrap().read(&mut byte).unwrap();
                     let (panicked, got) = event_loop.data_mut();
                     got.extend(&byte[..length]);
                     if !std::mem::replace(panicked, true) {
                         panic_any("handler");
                     }
                     if length == 0 {
-                        event_loop.close(name);
+                        event_loop.close(key);
                     }
                 },
             )
             .unwrap();
         assert_eq!(panic_of(&mut event_loop), "handler");
         while !event_loop.is_empty() {
-            event_loop.run_once(None).unwrap();
+            event_loop.turn(None).unwrap();
         }
         assert_eq!(event_loop.data().1, b"abc");
     });
 }
 
 #[test]
-fn the_rest_of_the_messages_is_handled_by_the_next_run_in_order() {
+fn panic_leaves_the_rest_of_the_messages_to_the_next_run() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         let senders = ['a', 'b'].map(|which| {
@@ -188,7 +189,7 @@ fn the_rest_of_the_messages_is_handled_by_the_next_run_in_order() {
         assert_eq!(panic_of(&mut event_loop), "message");
         assert_eq!(*event_loop.data(), [('a', 0), ('a', 1)]);
         assert!(event_loop.next_deadline().is_some(), "there is work left");
-        // Behind what was sent before.
+        // Handled after the messages that were sent before.
         senders[0].send(4).unwrap();
         run_until(&mut event_loop, |got| got.len() == 9);
         for (which, count) in [('a', 5), ('b', 4)] {
@@ -199,9 +200,9 @@ fn the_rest_of_the_messages_is_handled_by_the_next_run_in_order() {
     });
 }
 
-/// Nobody can send any more, and the handler stays for what is left.
+/// The handler stays until the last message is handled.
 #[test]
-fn messages_left_by_a_panic_are_handled_though_their_sender_is_gone() {
+fn messages_left_by_a_panic_are_handled_after_their_sender_is_dropped() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         let sender = event_loop.on_message(|event_loop, number: u32| {
@@ -219,7 +220,7 @@ fn messages_left_by_a_panic_are_handled_though_their_sender_is_gone() {
 }
 
 #[test]
-fn the_rest_of_the_timers_fires_in_the_next_run() {
+fn panic_leaves_the_rest_of_the_timers_to_the_next_run() {
     on_every_loop(|loops| {
         for again in [false, true] {
             let mut event_loop = loops.make(Vec::new());
@@ -251,9 +252,9 @@ fn the_rest_of_the_timers_fires_in_the_next_run() {
     });
 }
 
-/// A timer that cancels itself and panics is gone; its place is used again without harm.
+/// Its index is reused by a new timer.
 #[test]
-fn a_timer_that_cancelled_itself_before_it_panicked_is_gone() {
+fn timer_that_cancels_itself_and_panics_is_removed() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         event_loop.set_timer(Duration::ZERO, |event_loop, timer| {
@@ -269,25 +270,24 @@ fn a_timer_that_cancelled_itself_before_it_panicked_is_gone() {
 }
 
 #[test]
-fn the_rest_of_the_timeouts_comes_in_the_next_run() {
+fn panic_leaves_the_rest_of_the_timeouts_to_the_next_run() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Vec::new());
         let mut peers = Vec::new();
         for at in 0..MANY {
             let (here, there) = pair();
-            let handler = move |event_loop: &mut EventLoop<Vec<usize>>,
-                                _: Source<UnixStream>,
-                                cause: Cause| {
-                assert!(cause.is_timeout());
-                event_loop.data_mut().push(at);
-                if event_loop.data().len() == 1 {
-                    panic_any("timeout");
-                }
-            };
-            let name = event_loop
+            let handler =
+                move |event_loop: &mut EventLoop<Vec<usize>>, _: Key<UnixStream>, cause: Cause| {
+                    assert!(cause.is_timeout());
+                    event_loop.data_mut().push(at);
+                    if event_loop.data().len() == 1 {
+                        panic_any("timeout");
+                    }
+                };
+            let key = event_loop
                 .attach(here, Interest::READABLE, trigger, handler)
                 .unwrap();
-            event_loop.set_timeout(name, MS).unwrap();
+            event_loop.set_timeout(key, MS).unwrap();
             peers.push(there);
         }
         pass(Instant::now() + 2 * MS);
@@ -299,7 +299,7 @@ fn the_rest_of_the_timeouts_comes_in_the_next_run() {
 }
 
 #[test]
-fn the_rest_of_what_was_deferred_is_done_by_the_next_run_in_order() {
+fn panic_leaves_the_rest_of_the_deferred_functions_to_the_next_run() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         for at in 0..MANY {
@@ -319,7 +319,7 @@ fn the_rest_of_what_was_deferred_is_done_by_the_next_run_in_order() {
 }
 
 #[test]
-fn a_hook_that_panics_stays_and_so_do_the_others() {
+fn hook_that_panics_stays_and_so_do_the_others() {
     on_every_loop(|loops| {
         for place in 0..3 {
             let mut event_loop = loops.make(Vec::new());
@@ -338,14 +338,14 @@ fn a_hook_that_panics_stays_and_so_do_the_others() {
             }
             assert_eq!(panic_of(&mut event_loop), "hook");
             turn(&mut event_loop);
-            assert_eq!(*event_loop.data(), [0, 1, 0, 1, 2], "place {place}");
+            assert_eq!(*event_loop.data(), [0, 1, 0, 1, 2], "point {place}");
         }
     });
 }
 
-/// After a panic the loop can be run, so it does not think that it runs; and another thread can wake it.
+/// After a panic the loop can run again, and another thread can wake it.
 #[test]
-fn a_loop_that_panicked_is_woken_by_others_as_before() {
+fn event_loop_can_be_woken_after_a_panic() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         event_loop.defer(|_| panic_any("deferred"));

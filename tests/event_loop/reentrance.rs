@@ -1,36 +1,37 @@
-//! L4: whatever a handler, a timer, a message, a hook or something deferred does to the loop, it may.
+//! Every function of the loop may be called by handlers, timers, messages, hooks and deferred
+//! functions.
 
 use super::*;
-use reveille::event_loop::Timer;
+use reveille::event_loop::TimerKey;
 use std::cell::Cell;
 use std::rc::Rc;
 
-/// What the deeds leave behind.
+/// The effects of `call_everything`.
 #[derive(Default)]
 struct World {
-    deeds: usize,
-    victims: Vec<Source<UnixStream>>,
-    timers: Vec<Timer>,
+    rounds: usize,
+    victims: Vec<Key<UnixStream>>,
+    timers: Vec<TimerKey>,
     peers: Vec<UnixStream>,
     later: usize,
 }
 
-/// Does all that can be done to a loop, in the middle of it.
-fn do_everything(event_loop: &mut EventLoop<World>) {
+/// Calls every function of a running loop.
+fn call_everything(event_loop: &mut EventLoop<World>) {
     let refused = event_loop.run().unwrap_err();
-    assert!(refused.to_string().contains("runs already"), "{refused}");
-    assert!(event_loop.run_once(Some(Duration::ZERO)).is_err());
+    assert!(refused.to_string().contains("running already"), "{refused}");
+    assert!(event_loop.turn(Some(Duration::ZERO)).is_err());
 
     let (here, there) = ready_pair();
     let readable = Interest::READABLE;
     let new = event_loop
-        .attach(here, readable, Trigger::Level, |event_loop, name, _| {
+        .attach(here, readable, Trigger::Level, |event_loop, key, _| {
             event_loop.data_mut().later += 1;
-            event_loop.close(name);
+            event_loop.close(key);
         })
         .unwrap();
     event_loop.data_mut().peers.push(there);
-    event_loop.modify(new, Interest::NONE).unwrap();
+    event_loop.modify(new, Interest::EMPTY).unwrap();
     event_loop.modify(new, readable).unwrap();
     event_loop.pause(new).unwrap();
     event_loop.resume(new).unwrap();
@@ -67,10 +68,10 @@ fn do_everything(event_loop: &mut EventLoop<World>) {
     event_loop.after_turn(move |event_loop| {
         event_loop.data_mut().later += usize::from(std::mem::take(&mut is_first));
     });
-    event_loop.data_mut().deeds += 1;
+    event_loop.data_mut().rounds += 1;
 }
 
-/// A loop with three fds and a timer to be done away with.
+/// Makes a loop with three fds and a timer that `call_everything` removes.
 fn world(loops: Loops) -> EventLoop<World> {
     let mut event_loop = loops.make(World::default());
     for _ in 0..3 {
@@ -86,36 +87,37 @@ fn world(loops: Loops) -> EventLoop<World> {
     event_loop
 }
 
-/// Runs until everything that was done has had its effect: an fd, a timer, something deferred, a message, a hook.
+/// Runs until all five effects have happened: of an fd, a timer, a deferred function, a message and
+/// a hook.
 #[track_caller]
 fn finish(event_loop: &mut EventLoop<World>) {
-    run_until(event_loop, |world| world.deeds > 0 && world.later == 5);
+    run_until(event_loop, |world| world.rounds > 0 && world.later == 5);
     assert_quiet(event_loop);
     let world = event_loop.data();
-    assert_eq!((world.deeds, world.later), (1, 5));
-    // One of the three was replaced, and the new one has been closed by its handler.
+    assert_eq!((world.rounds, world.later), (1, 5));
+    // One of the three fds was replaced. The new fd of `call_everything` has closed itself.
     assert_eq!(event_loop.len(), 1);
 }
 
-/// For closures that are called every turn.
+/// A hook that calls everything in its first turn.
 fn once() -> impl FnMut(&mut EventLoop<World>) {
     let mut is_first = true;
     move |event_loop| {
         if std::mem::take(&mut is_first) {
-            do_everything(event_loop);
+            call_everything(event_loop);
         }
     }
 }
 
 #[test]
-fn a_handler_may_do_everything() {
+fn handler_may_call_everything() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = world(loops);
         let (here, _there) = ready_pair();
         event_loop
-            .attach(here, Interest::READABLE, trigger, |event_loop, name, _| {
-                do_everything(event_loop);
-                event_loop.close(name);
+            .attach(here, Interest::READABLE, trigger, |event_loop, key, _| {
+                call_everything(event_loop);
+                event_loop.close(key);
             })
             .unwrap();
         finish(&mut event_loop);
@@ -123,42 +125,42 @@ fn a_handler_may_do_everything() {
 }
 
 #[test]
-fn a_timer_may_do_everything() {
+fn timer_may_call_everything() {
     on_every_loop(|loops| {
         let mut event_loop = world(loops);
-        event_loop.set_timer(MS, |event_loop, _| do_everything(event_loop));
+        event_loop.set_timer(MS, |event_loop, _| call_everything(event_loop));
         finish(&mut event_loop);
     });
 }
 
 #[test]
-fn a_timeout_may_do_everything() {
+fn timeout_may_call_everything() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = world(loops);
         let (here, _there) = pair();
-        let name = event_loop
-            .attach(here, Interest::READABLE, trigger, |event_loop, name, _| {
-                do_everything(event_loop);
-                event_loop.close(name);
+        let key = event_loop
+            .attach(here, Interest::READABLE, trigger, |event_loop, key, _| {
+                call_everything(event_loop);
+                event_loop.close(key);
             })
             .unwrap();
-        event_loop.set_timeout(name, MS).unwrap();
+        event_loop.set_timeout(key, MS).unwrap();
         finish(&mut event_loop);
     });
 }
 
 #[test]
-fn a_message_may_do_everything() {
+fn message_handler_may_call_everything() {
     on_every_loop(|loops| {
         let mut event_loop = world(loops);
-        let sender = event_loop.on_message(|event_loop, ()| do_everything(event_loop));
+        let sender = event_loop.on_message(|event_loop, ()| call_everything(event_loop));
         sender.send(()).unwrap();
         finish(&mut event_loop);
     });
 }
 
 #[test]
-fn hooks_may_do_everything() {
+fn hooks_may_call_everything() {
     on_every_loop(|loops| {
         let mut event_loop = world(loops);
         event_loop.before_wait(once());
@@ -175,33 +177,33 @@ fn hooks_may_do_everything() {
 }
 
 #[test]
-fn what_is_deferred_may_do_everything() {
+fn deferred_function_may_call_everything() {
     on_every_loop(|loops| {
         let mut event_loop = world(loops);
-        event_loop.defer(do_everything);
+        event_loop.defer(call_everything);
         finish(&mut event_loop);
     });
 }
 
-/// Another loop may be run from inside a handler: a host's.
+/// A handler may run a loop other than its own.
 #[test]
-fn a_handler_may_run_another_loop() {
+fn handler_may_run_another_loop() {
     on_every_loop(|loops| {
         let mut inner = loops.make(0);
         inner.defer(|inner| *inner.data_mut() += 1);
         let mut outer = loops.make(0);
         outer.defer(move |outer| {
-            inner.run_once(None).unwrap();
+            inner.turn(None).unwrap();
             *outer.data_mut() += *inner.data();
         });
-        outer.run_once(None).unwrap();
+        outer.turn(None).unwrap();
         assert_eq!(*outer.data(), 1);
     });
 }
 
-/// Handlers go when their fd, timer or loop goes, not later: what they hold is free then.
+/// Not later, so that values that the handlers own are freed in time.
 #[test]
-fn handlers_are_dropped_with_what_they_belong_to() {
+fn handlers_are_dropped_with_their_fd_timer_or_loop() {
     struct Counted(Rc<Cell<usize>>);
     impl Counted {
         fn stays(&self) {}
@@ -224,9 +226,9 @@ fn handlers_are_dropped_with_what_they_belong_to() {
                     here,
                     Interest::READABLE,
                     trigger,
-                    move |event_loop, name, _| {
+                    move |event_loop, key, _| {
                         let _ = &held;
-                        event_loop.close(name);
+                        event_loop.close(key);
                     },
                 )
                 .unwrap()
@@ -241,7 +243,7 @@ fn handlers_are_dropped_with_what_they_belong_to() {
         let held = counted();
         let timer = event_loop.set_timer(HOUR, move |_, _| held.stays());
         event_loop.cancel_timer(timer);
-        assert_eq!(dropped.get(), 3, "cancelled");
+        assert_eq!(dropped.get(), 3, "canceled");
         let held = counted();
         event_loop.set_timer(Duration::ZERO, move |_, _| held.stays());
         run_until_idle(&mut event_loop);
@@ -263,6 +265,6 @@ fn handlers_are_dropped_with_what_they_belong_to() {
 
 fn run_until_idle(event_loop: &mut EventLoop<()>) {
     while event_loop.next_deadline().is_some() {
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
     }
 }

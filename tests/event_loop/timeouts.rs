@@ -1,4 +1,4 @@
-//! Timeouts of fds: they come to the fd's own handler.
+//! Timeouts of fds, which call the handler of the fd.
 
 use super::*;
 
@@ -6,60 +6,60 @@ use super::*;
 struct Log {
     timeouts: usize,
     bytes: usize,
-    /// When the timeout came.
+    /// When the timeout fired.
     came: Option<Instant>,
 }
 
-fn handler(event_loop: &mut EventLoop<Log>, name: Source<UnixStream>, cause: Cause) {
+fn handler(event_loop: &mut EventLoop<Log>, key: Key<UnixStream>, cause: Cause) {
     if cause.is_timeout() {
         assert!(!cause.is_readable() && !cause.is_writable());
         event_loop.data_mut().timeouts += 1;
         event_loop.data_mut().came = Some(Instant::now());
     } else {
-        let bytes = drain(event_loop.get(name).unwrap()).len();
+        let bytes = drain(event_loop.get(key).unwrap()).len();
         event_loop.data_mut().bytes += bytes;
     }
 }
 
-fn attach(event_loop: &mut EventLoop<Log>, trigger: Trigger) -> (Source<UnixStream>, UnixStream) {
+fn attach(event_loop: &mut EventLoop<Log>, trigger: Trigger) -> (Key<UnixStream>, UnixStream) {
     let (here, there) = pair();
-    let name = event_loop.attach(here, Interest::READABLE, trigger, handler);
-    (name.unwrap(), there)
+    let key = event_loop.attach(here, Interest::READABLE, trigger, handler);
+    (key.unwrap(), there)
 }
 
-/// It arrives at the same handler as events do, once, never early, and the fd stays attached.
+/// Once and never early, and the fd stays attached.
 #[test]
-fn a_timeout_comes_to_the_handler_of_its_fd() {
+fn timeout_calls_the_handler_of_its_fd() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, mut there) = attach(&mut event_loop, trigger);
+        let (key, mut there) = attach(&mut event_loop, trigger);
         let start = Instant::now();
-        event_loop.set_timeout(name, 5 * MS).unwrap();
+        event_loop.set_timeout(key, 5 * MS).unwrap();
         run_until(&mut event_loop, |log| log.timeouts == 1);
         assert!(event_loop.data().came.unwrap() >= start + 5 * MS, "early");
         assert_quiet(&mut event_loop);
-        assert!(!event_loop.clear_timeout(name), "it has come");
+        assert!(!event_loop.clear_timeout(key), "it has fired");
         there.write_all(b"x").unwrap();
         run_until(&mut event_loop, |log| log.bytes == 1);
         assert_eq!(event_loop.data().timeouts, 1);
     });
 }
 
-/// Rounded up to the tick, however coarse that is: set, set again and pushed.
+/// The deadline is rounded up to the tick, whether the timeout is set, set again or pushed.
 #[test]
-fn a_timeout_is_not_early_by_a_coarse_tick() {
+fn timeout_is_not_early_with_a_coarse_tick() {
     on_every_loop(|loops| {
         for way in 0..3 {
             let builder = loops.builder().timer_tick(20 * MS);
             let mut event_loop = builder.build(Log::default()).unwrap();
-            let (name, _there) = attach(&mut event_loop, Trigger::Level);
+            let (key, _there) = attach(&mut event_loop, Trigger::Level);
             let start = Instant::now();
             let after = 3 * MS;
-            event_loop.set_timeout(name, after).unwrap();
+            event_loop.set_timeout(key, after).unwrap();
             match way {
                 0 => {}
-                1 => event_loop.set_timeout(name, after).unwrap(),
-                _ => event_loop.push_timeout(name).unwrap(),
+                1 => event_loop.set_timeout(key, after).unwrap(),
+                _ => event_loop.push_timeout(key).unwrap(),
             }
             run_until(&mut event_loop, |log| log.timeouts == 1);
             assert!(event_loop.data().came.unwrap() >= start + after, "{way}");
@@ -67,21 +67,22 @@ fn a_timeout_is_not_early_by_a_coarse_tick() {
     });
 }
 
-/// Pushed by whatever comes, it does not come before its length has gone by since the last push, though many times that
-/// goes by; then it does. (On a machine that stops this thread for so long between two pushes, it may come in between.)
+/// Each event pushes the timeout, for several times its length. It fires only when its length has
+/// passed since the last push. (If this thread is held up for so long between two pushes, it fires
+/// in between.)
 #[test]
-fn a_timeout_that_is_pushed_does_not_come() {
+fn pushed_timeout_does_not_fire() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make((Instant::now(), 0, false));
         let (here, mut there) = ready_pair();
         let after = 5 * MS;
         let (busy_until, mut is_busy) = (Instant::now() + 6 * after, true);
-        let name = event_loop
+        let key = event_loop
             .attach(
                 here,
                 Interest::READABLE,
                 trigger,
-                move |event_loop, name, cause| {
+                move |event_loop, key, cause| {
                     let (pushed, pushes, is_over) = event_loop.data_mut();
                     if cause.is_timeout() {
                         assert!(pushed.elapsed() >= after, "it was pushed");
@@ -90,12 +91,12 @@ fn a_timeout_that_is_pushed_does_not_come() {
                     }
                     *pushed = Instant::now();
                     *pushes += 1;
-                    // Also where the first of them comes late.
+                    // At least three pushes, even if the first is late.
                     is_busy = *pushed < busy_until || *pushes < 3;
-                    event_loop.push_timeout(name).unwrap();
-                    drain(event_loop.get(name).unwrap());
+                    event_loop.push_timeout(key).unwrap();
+                    drain(event_loop.get(key).unwrap());
                     if trigger == Trigger::Oneshot {
-                        event_loop.modify(name, Interest::READABLE).unwrap();
+                        event_loop.modify(key, Interest::READABLE).unwrap();
                     }
                     if is_busy {
                         there.write_all(b"y").unwrap();
@@ -103,76 +104,76 @@ fn a_timeout_that_is_pushed_does_not_come() {
                 },
             )
             .unwrap();
-        event_loop.set_timeout(name, after).unwrap();
+        event_loop.set_timeout(key, after).unwrap();
         run_until(&mut event_loop, |(_, _, is_over)| *is_over);
         assert_eq!(event_loop.next_deadline(), None);
         assert!(event_loop.data().1 >= 3);
     });
 }
 
-/// A push is counted from now, not from when the timeout was set.
+/// The new deadline counts from the push, not from `set_timeout`.
 #[test]
-fn a_push_moves_the_deadline() {
+fn push_timeout_moves_the_deadline() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, _there) = attach(&mut event_loop, trigger);
+        let (key, _there) = attach(&mut event_loop, trigger);
         let set = Instant::now();
-        event_loop.set_timeout(name, HOUR).unwrap();
+        event_loop.set_timeout(key, HOUR).unwrap();
         pass(Instant::now() + 2 * MS);
         let pushed = Instant::now();
-        event_loop.push_timeout(name).unwrap();
-        // What it was may stand until the loop has looked, as it does not cost a wake-up more than that.
+        event_loop.push_timeout(key).unwrap();
+        // The old deadline may stay in place until it has passed: it costs one wake-up.
         assert!(event_loop.next_deadline().unwrap() >= set + HOUR);
-        event_loop.set_timeout(name, 4 * MS).unwrap();
-        event_loop.push_timeout(name).unwrap();
+        event_loop.set_timeout(key, 4 * MS).unwrap();
+        event_loop.push_timeout(key).unwrap();
         run_until(&mut event_loop, |log| log.timeouts == 1);
         assert!(event_loop.data().came.unwrap() >= pushed + 4 * MS);
     });
 }
 
-/// A push moves no deadline to before what it was; a second `set_timeout` replaces the first, to both sides.
+/// A second `set_timeout` replaces the first, with a later and with an earlier deadline.
 #[test]
-fn a_timeout_set_again_replaces_the_first() {
+fn set_timeout_replaces_the_first() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, _there) = attach(&mut event_loop, trigger);
-        event_loop.set_timeout(name, MS).unwrap();
-        event_loop.set_timeout(name, HOUR).unwrap();
+        let (key, _there) = attach(&mut event_loop, trigger);
+        event_loop.set_timeout(key, MS).unwrap();
+        event_loop.set_timeout(key, HOUR).unwrap();
         pass(Instant::now() + 2 * MS);
         assert_quiet(&mut event_loop);
-        event_loop.push_timeout(name).unwrap();
+        event_loop.push_timeout(key).unwrap();
         assert!(event_loop.next_deadline().unwrap() > Instant::now() + HOUR / 2);
-        event_loop.set_timeout(name, MS).unwrap();
+        event_loop.set_timeout(key, MS).unwrap();
         run_until(&mut event_loop, |log| log.timeouts == 1);
         assert_quiet(&mut event_loop);
         assert_eq!(event_loop.next_deadline(), None);
     });
 }
 
-/// Set and pushed inside its own handler it comes again; by `push_timeout` after as long as it was set to.
+/// By `set_timeout`, and by `push_timeout` with the duration that was set.
 #[test]
-fn a_timeout_armed_in_its_own_handler_comes_again() {
+fn timeout_armed_in_its_own_handler_fires_again() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Vec::new());
         let (here, _there) = pair();
-        let name = event_loop
+        let key = event_loop
             .attach(
                 here,
                 Interest::READABLE,
                 trigger,
-                |event_loop, name, cause| {
+                |event_loop, key, cause| {
                     assert!(cause.is_timeout());
                     event_loop.data_mut().push(Instant::now());
                     match event_loop.data().len() {
-                        1 => event_loop.push_timeout(name).unwrap(),
-                        2 => event_loop.set_timeout(name, 2 * MS).unwrap(),
-                        3 => event_loop.push_timeout(name).unwrap(),
+                        1 => event_loop.push_timeout(key).unwrap(),
+                        2 => event_loop.set_timeout(key, 2 * MS).unwrap(),
+                        3 => event_loop.push_timeout(key).unwrap(),
                         _ => {}
                     }
                 },
             )
             .unwrap();
-        event_loop.set_timeout(name, 5 * MS).unwrap();
+        event_loop.set_timeout(key, 5 * MS).unwrap();
         run_until(&mut event_loop, |came| came.len() == 4);
         assert_quiet(&mut event_loop);
         let came = event_loop.data();
@@ -184,21 +185,21 @@ fn a_timeout_armed_in_its_own_handler_comes_again() {
 }
 
 #[test]
-fn a_timeout_that_is_cleared_or_whose_fd_is_detached_does_not_come() {
+fn timeout_that_is_cleared_or_whose_fd_is_detached_does_not_fire() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
         let (cleared, _one) = attach(&mut event_loop, trigger);
         let (detached, _two) = attach(&mut event_loop, trigger);
         let (closed, _three) = attach(&mut event_loop, trigger);
-        for name in [cleared, detached, closed] {
-            event_loop.set_timeout(name, MS).unwrap();
+        for key in [cleared, detached, closed] {
+            event_loop.set_timeout(key, MS).unwrap();
         }
         assert!(event_loop.clear_timeout(cleared) && !event_loop.clear_timeout(cleared));
         assert!(event_loop.push_timeout(cleared).is_err(), "it has none");
         let here = event_loop.detach(detached).unwrap();
         assert!(event_loop.close(closed));
         assert_eq!(event_loop.next_deadline(), None);
-        // The place of one that had a timeout: its timeout is not the new one's.
+        // The new registration may have the index of an old one, but not its timeout.
         event_loop
             .attach(here, Interest::READABLE, trigger, handler)
             .unwrap();
@@ -208,26 +209,26 @@ fn a_timeout_that_is_cleared_or_whose_fd_is_detached_does_not_come() {
     });
 }
 
-/// Due in one pass; whoever comes first closes the other.
+/// Two timeouts are due in one turn; the first handler closes the other fd.
 #[test]
-fn who_is_closed_by_a_timeout_does_not_time_out() {
+fn fd_closed_by_a_timeout_does_not_time_out() {
     on_every_trigger(|loops, trigger| {
-        type Names = (Vec<Source<UnixStream>>, usize);
+        type Keys = (Vec<Key<UnixStream>>, usize);
         let mut event_loop = loops.make((Vec::new(), 0));
         let mut peers = Vec::new();
         for _ in 0..2 {
             let (here, there) = pair();
-            let handler = |event_loop: &mut EventLoop<Names>, name, _: Cause| {
+            let handler = |event_loop: &mut EventLoop<Keys>, key, _: Cause| {
                 event_loop.data_mut().1 += 1;
                 for other in event_loop.data().0.clone() {
-                    assert!(other == name || event_loop.close(other));
+                    assert!(other == key || event_loop.close(other));
                 }
             };
-            let name = event_loop
+            let key = event_loop
                 .attach(here, Interest::READABLE, trigger, handler)
                 .unwrap();
-            event_loop.set_timeout(name, MS).unwrap();
-            event_loop.data_mut().0.push(name);
+            event_loop.set_timeout(key, MS).unwrap();
+            event_loop.data_mut().0.push(key);
             peers.push(there);
         }
         pass(Instant::now() + 2 * MS);
@@ -237,47 +238,46 @@ fn who_is_closed_by_a_timeout_does_not_time_out() {
     });
 }
 
-/// The timeout goes with the handler to the new fd, at the moment it was set for, and names the new fd.
+/// The timeout keeps its deadline, and calls the handler with the new key.
 #[test]
-fn a_timeout_is_kept_when_the_fd_is_replaced() {
+fn replace_fd_keeps_the_timeout() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Vec::new());
         let (here, _one) = pair();
         let start = Instant::now();
-        let name = event_loop
+        let key = event_loop
             .attach(
                 here,
                 Interest::READABLE,
                 trigger,
-                |event_loop, name, cause| {
+                |event_loop, key, cause| {
                     assert!(cause.is_timeout());
-                    event_loop.data_mut().push((name, Instant::now()));
+                    event_loop.data_mut().push((key, Instant::now()));
                 },
             )
             .unwrap();
-        event_loop.set_timeout(name, 10 * MS).unwrap();
+        event_loop.set_timeout(key, 10 * MS).unwrap();
         let deadline = event_loop.next_deadline();
         let (here, _two) = pair();
-        let (new, _old) = event_loop.replace_fd(name, here).unwrap();
+        let (new, _old) = event_loop.replace_fd(key, here).unwrap();
         assert_eq!(event_loop.next_deadline(), deadline);
         run_until(&mut event_loop, |came| !came.is_empty());
         let (who, when) = event_loop.data()[0];
         assert!(who == new && when >= start + 10 * MS);
-        // It is as long as it was, for the new one too.
+        // The duration was kept, too.
         event_loop.push_timeout(new).unwrap();
         assert!(event_loop.clear_timeout(new));
         assert_quiet(&mut event_loop);
     });
 }
 
-/// A paused fd has its timeout all the same.
 #[test]
-fn a_paused_fd_times_out() {
+fn paused_fd_times_out() {
     on_every_trigger(|loops, trigger| {
         let mut event_loop = loops.make(Log::default());
-        let (name, mut there) = attach(&mut event_loop, trigger);
-        event_loop.set_timeout(name, MS).unwrap();
-        event_loop.pause(name).unwrap();
+        let (key, mut there) = attach(&mut event_loop, trigger);
+        event_loop.set_timeout(key, MS).unwrap();
+        event_loop.pause(key).unwrap();
         there.write_all(b"x").unwrap();
         run_until(&mut event_loop, |log| log.timeouts == 1);
         assert_eq!(event_loop.data().bytes, 0);

@@ -1,20 +1,19 @@
-//! Timers of their own, and the faults of an older wheel that this one must not have.
+//! Timers, and the faults of FastDFS's timer wheel, which this one must not have.
 
 use super::*;
-use reveille::event_loop::Timer;
+use reveille::event_loop::TimerKey;
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// Which timers have fired.
 type Fired = Vec<&'static str>;
 
-fn note(which: &'static str) -> impl FnMut(&mut EventLoop<Fired>, Timer) {
+fn note(which: &'static str) -> impl FnMut(&mut EventLoop<Fired>, TimerKey) {
     move |event_loop, _| event_loop.data_mut().push(which)
 }
 
-/// T1, its lower half.
 #[test]
-fn a_timer_is_never_early_and_fires_once() {
+fn timer_is_never_early_and_fires_once() {
     on_every_loop(|loops| {
         for tick in [Duration::from_nanos(1), MS, 100 * MS] {
             let builder = loops.builder().timer_tick(tick);
@@ -40,7 +39,7 @@ fn a_timer_is_never_early_and_fires_once() {
 }
 
 #[test]
-fn a_wait_ends_for_the_earliest_timer_and_never_does_not_count() {
+fn wait_ends_for_the_earliest_timer() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Fired::new());
         event_loop.set_timer(Duration::MAX, note("never"));
@@ -59,24 +58,24 @@ fn assert_quiet_until(event_loop: &mut EventLoop<Fired>, first: &'static str) {
     assert_eq!(*event_loop.data(), [first]);
 }
 
-/// A run that is limited ends by its limit, not by a timer that is far away, and not before it.
+/// The turn ends by its limit, and not before it.
 #[test]
-fn a_limit_shorter_than_the_timer_ends_the_wait() {
+fn turn_limit_shorter_than_the_timer_ends_the_wait() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Fired::new());
         event_loop.set_timer(HOUR, note("late"));
         let start = Instant::now();
-        assert_eq!(event_loop.run_once(Some(5 * MS)).unwrap(), 0);
+        assert_eq!(event_loop.turn(Some(5 * MS)).unwrap(), 0);
         assert!(start.elapsed() >= 5 * MS);
     });
 }
 
 #[test]
-fn timers_come_in_the_order_of_their_deadlines_also_after_a_stall() {
+fn timers_fire_in_the_order_of_their_deadlines_after_a_stall() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Vec::new());
         let start = Instant::now();
-        // In no order, over several levels of the wheel.
+        // Unordered, over several levels of the wheel.
         for after in [70, 3, 41, 9, 1, 26, 55, 14] {
             event_loop.set_timer_at(
                 start + after * MS,
@@ -91,21 +90,21 @@ fn timers_come_in_the_order_of_their_deadlines_also_after_a_stall() {
     });
 }
 
-/// T3. Due together; the first to fire cancels one that waits in the same pass.
+/// Five timers are due together, and the first cancels another.
 #[test]
-fn truncated_expiry_chain() {
+fn canceled_timer_does_not_cut_off_the_timers_behind_it() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make((Vec::new(), Vec::new()));
         for at in 0..5 {
             let timer = event_loop.set_timer(
                 MS,
-                move |event_loop: &mut EventLoop<(Vec<Timer>, Vec<usize>)>, timer| {
+                move |event_loop: &mut EventLoop<(Vec<TimerKey>, Vec<usize>)>, timer| {
                     let (timers, fired) = event_loop.data_mut();
                     fired.push(at);
                     if fired.len() == 1 {
                         let other = *timers.iter().find(|other| **other != timer).unwrap();
                         assert!(event_loop.cancel_timer(other));
-                        assert!(!event_loop.cancel_timer(other), "cancelled twice");
+                        assert!(!event_loop.cancel_timer(other), "it was canceled before");
                     }
                 },
             );
@@ -113,14 +112,18 @@ fn truncated_expiry_chain() {
         }
         pass(Instant::now() + 2 * MS);
         turn(&mut event_loop);
-        assert_eq!(event_loop.data().1.len(), 4, "cancelled: one, lost: none");
+        assert_eq!(
+            event_loop.data().1.len(),
+            4,
+            "one was canceled, and no other was lost"
+        );
         assert_eq!(event_loop.next_deadline(), None);
     });
 }
 
-/// T4. It arms itself again in its own handler, so it is a periodic one; and ends when it does not.
+/// The timer ends when its handler does not arm it again.
 #[test]
-fn a_timer_armed_again_in_its_own_handler_is_periodic() {
+fn reset_timer_in_its_own_handler_makes_it_periodic() {
     on_every_loop(|loops| {
         for at in [false, true] {
             let mut event_loop = loops.make(Vec::new());
@@ -152,9 +155,9 @@ fn a_timer_armed_again_in_its_own_handler_is_periodic() {
     });
 }
 
-/// A timer that arms itself for now does not hold the turn: it is the next turn's.
+/// It waits for the next turn, because otherwise the turn would never end.
 #[test]
-fn a_timer_armed_for_now_by_a_timer_is_the_next_turns() {
+fn timer_reset_to_now_by_itself_fires_in_the_next_turn() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         event_loop.set_timer(Duration::ZERO, |event_loop, timer| {
@@ -170,12 +173,12 @@ fn a_timer_armed_for_now_by_a_timer_is_the_next_turns() {
     });
 }
 
-/// T5. Due together; the first to fire moves one that waits in the same pass: it comes later, and comes.
+/// Five timers are due together, and the first moves another one, which fires later, and not twice.
 #[test]
-fn modify_in_and_around_expiry() {
+fn timer_moved_during_the_expiry_fires_once_and_later() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make((Vec::new(), Vec::new()));
-        type World = (Vec<Timer>, Vec<(usize, Instant)>);
+        type World = (Vec<TimerKey>, Vec<(usize, Instant)>);
         let moved = Rc::new(Cell::new(None));
         for at in 0..5 {
             let moved = moved.clone();
@@ -188,7 +191,7 @@ fn modify_in_and_around_expiry() {
                         let other_timer = timers[other];
                         moved.set(Some((other, Instant::now() + 20 * MS)));
                         assert!(event_loop.reset_timer(other_timer, 20 * MS));
-                        // The one that fires is moved later, and moved earlier: it counts what was said last.
+                        // It moves itself as well, twice; the last call counts.
                         assert!(event_loop.reset_timer(timer, HOUR));
                         assert!(event_loop.reset_timer(timer, 2 * MS));
                     }
@@ -202,39 +205,40 @@ fn modify_in_and_around_expiry() {
         let fired = &event_loop.data().1;
         let first = fired[0].0;
         let times = |who| fired.iter().filter(move |(at, _)| *at == who);
-        assert_eq!(times(first).count(), 2, "the one that moved itself");
-        assert_eq!(times(moved).count(), 1, "the one that was moved");
+        assert_eq!(times(first).count(), 2, "the timer that moved itself");
+        assert_eq!(times(moved).count(), 1, "the timer that was moved");
         let came = times(moved).next().unwrap().1;
-        assert!(came >= not_before, "it fired in spite of the move");
+        assert!(came >= not_before, "it fired before its new deadline");
         assert_eq!(event_loop.next_deadline(), None);
     });
 }
 
-/// Cancelled by itself while it runs: it has fired, so there is nothing to cancel, and it is not armed again.
+/// The handler arms the timer again and cancels it.
 #[test]
-fn a_timer_that_cancels_itself_is_gone() {
+fn timer_that_cancels_itself_is_removed() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(0);
         let timer = event_loop.set_timer(MS, |event_loop, timer| {
             *event_loop.data_mut() += 1;
             assert!(event_loop.reset_timer(timer, MS));
             assert!(event_loop.cancel_timer(timer), "it was armed again");
-            assert!(!event_loop.reset_timer(timer, MS), "it is gone");
+            assert!(!event_loop.reset_timer(timer, MS), "it was canceled");
         });
         run_until(&mut event_loop, |fired| *fired == 1);
         assert_quiet(&mut event_loop);
         assert!(!event_loop.cancel_timer(timer) && !event_loop.reset_timer(timer, MS));
-        // Its place is another's now: the old name does not reach that.
+        // A new timer has the same index, and the old key does not name it.
         event_loop.set_timer(HOUR, |_, _| {});
         assert!(!event_loop.cancel_timer(timer) && !event_loop.reset_timer(timer, MS));
         assert!(event_loop.next_deadline().is_some());
     });
 }
 
-/// The old wheel compared a new slot with that of the last deadline, not with where the timer lay: pushed twice, by a whole
-/// revolution the second time, it fired a revolution late.
+/// FastDFS's wheel compared a new slot with that of the last deadline, not with the slot that held
+/// the timer. A timer that was pushed twice, the second time by a whole revolution, fired a
+/// revolution late.
 #[test]
-fn lost_move() {
+fn timer_moved_twice_fires_at_its_last_deadline() {
     on_every_loop(|loops| {
         // 64 ticks are a revolution of the lowest level, 4096 of the next.
         let tick = Duration::from_nanos(1 << 18);
@@ -246,7 +250,7 @@ fn lost_move() {
             let pushed = event_loop.set_timer_at(at(10), note("pushed"));
             assert!(event_loop.reset_timer_at(pushed, at(25)));
             assert!(event_loop.reset_timer_at(pushed, at(25 + revolution)));
-            // Well before the next revolution.
+            // Long before the next revolution.
             event_loop.set_timer_at(at(45 + revolution), note("control"));
             event_loop.set_timer_at(at(5 + revolution), note("earlier"));
             run_until(&mut event_loop, |fired| fired.len() == 3);
@@ -255,11 +259,11 @@ fn lost_move() {
     });
 }
 
-/// A step of the wall clock cannot matter, for nothing here asks it: deadlines are `Instant`s and durations, and the one
-/// clock is the monotonic one (`tests/house.rs` finds no other in the sources). What is to be seen from outside: a
-/// deadline that lies before the loop was made is due, once, and does not make it catch up with anything.
+/// The crate never reads the wall clock, so a step of it has no effect (`tests/house` checks the
+/// sources). This test checks what can be seen from outside: a deadline before the creation of the
+/// loop is due at once, and once only.
 #[test]
-fn wall_clock() {
+fn timer_due_before_the_loop_was_made_fires_once() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make(Fired::new());
         let long_ago = Instant::now().checked_sub(60 * MS).unwrap();
@@ -271,9 +275,9 @@ fn wall_clock() {
     });
 }
 
-/// A burst of timers does not keep the fds waiting, and none of them is lost.
+/// Timers that are due at once do not keep an fd waiting, and none is lost.
 #[test]
-fn a_burst_of_timers_lets_fds_in_between() {
+fn burst_of_timers_does_not_starve_fds() {
     on_every_loop(|loops| {
         let mut event_loop = loops.make((0, Vec::new()));
         const BURST: usize = 3000;
@@ -297,12 +301,63 @@ fn a_burst_of_timers_lets_fds_in_between() {
             .unwrap();
         pass(Instant::now() + MS);
         while event_loop.data().0 < BURST {
-            event_loop.run_once(None).unwrap();
+            event_loop.turn(None).unwrap();
         }
         let seen = &event_loop.data().1;
         assert!(
             seen.iter().any(|fired| (1..BURST).contains(fired)),
             "{seen:?}"
         );
+    });
+}
+
+/// Returns the timer slack of this thread in nanoseconds.
+#[cfg(target_os = "linux")]
+fn current_slack() -> i32 {
+    // SAFETY: the call takes no pointer.
+    unsafe { libc::prctl(libc::PR_GET_TIMERSLACK, 0, 0, 0, 0) }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn timer_slack_applies_while_the_loop_runs() {
+    let before = current_slack();
+    if before == 0 {
+        return println!("skipped: a real-time thread has no slack");
+    }
+    on_every_loop(|loops| {
+        let before = current_slack();
+        let builder = loops.builder().timer_slack(Duration::from_nanos(3000));
+        let mut event_loop = builder.build(0).unwrap();
+        assert_eq!(current_slack(), before, "building the loop");
+        event_loop.defer(|event_loop| *event_loop.data_mut() = current_slack());
+        turn(&mut event_loop);
+        assert_eq!(*event_loop.data(), 3000);
+        assert_eq!(current_slack(), before, "after a turn");
+        event_loop.defer(|event_loop| {
+            *event_loop.data_mut() = current_slack() + 1;
+            event_loop.stop();
+        });
+        event_loop.run().unwrap();
+        assert_eq!(*event_loop.data(), 3001);
+        assert_eq!(current_slack(), before, "after run");
+        event_loop.defer(|_| panic!("meant to be caught"));
+        assert_eq!(panic_of(&mut event_loop), "meant to be caught");
+        assert_eq!(current_slack(), before, "after a panic");
+    });
+}
+
+#[test]
+fn timers_with_timer_slack_are_neither_early_nor_lost() {
+    on_every_loop(|loops| {
+        let builder = loops.builder().timer_slack(Duration::from_nanos(1));
+        let mut event_loop = builder.build(false).unwrap();
+        for micros in [1, 3000, 49_999, 50_001, 60_000, 120_000] {
+            let (length, start) = (Duration::from_micros(micros), Instant::now());
+            event_loop.set_timer(length, |event_loop, _| *event_loop.data_mut() = true);
+            run_until(&mut event_loop, |fired| *fired);
+            assert!(start.elapsed() >= length, "{micros} us");
+            *event_loop.data_mut() = false;
+        }
     });
 }

@@ -1,4 +1,4 @@
-//! A foreign executor, for tests of what other threads do with handles of a runtime.
+//! An executor without a runtime, for threads that use handles of a runtime on another thread.
 
 use std::future::Future;
 use std::pin::pin;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-/// Polls a future on this thread until it is done, and sleeps by `park` in between.
+/// Polls a future on this thread until it is ready, and parks the thread between polls.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl Wake for Unpark {

@@ -1,4 +1,4 @@
-//! Callback loops on every mechanism of this host, and what their tests do with them.
+//! Event loops on every backend of this host, and helpers for their tests.
 
 use super::guarded;
 use reveille::backend::{BackendKind, Interest, Trigger};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// A mechanism that this host has, to make loops of.
+/// Makes event loops on one backend of this host.
 #[derive(Clone, Copy)]
 pub(crate) struct Loops {
-    /// `None`: the one that `REVEILLE_BACKEND` names.
+    /// `None`: the backend that `REVEILLE_BACKEND` names.
     kind: Option<BackendKind>,
 }
 
@@ -27,10 +27,10 @@ impl Loops {
     pub(crate) fn make<D: 'static>(self, data: D) -> EventLoop<D> {
         self.builder()
             .build(data)
-            .expect("it was to be had a moment ago")
+            .expect("it was available a moment ago")
     }
 
-    /// Whether the mechanism has a trigger: asked as a user would.
+    /// Whether the backend has a trigger, found out as a user would.
     fn has(self, trigger: Trigger) -> bool {
         let (here, _there) = UnixStream::pair().unwrap();
         let attached = self
@@ -46,8 +46,8 @@ impl Loops {
     }
 }
 
-/// Runs a test on every mechanism that this host has, or on the one that `REVEILLE_BACKEND` names. A test that hangs
-/// ends the process and says where.
+/// Runs a test on every backend that this host has, or on the one that `REVEILLE_BACKEND` names. A
+/// test that hangs aborts the process with its name.
 pub(crate) fn on_every_loop(test: impl Fn(Loops)) {
     if std::env::var_os("REVEILLE_BACKEND").is_some() {
         return guarded("the chosen one", || test(Loops { kind: None }));
@@ -64,7 +64,7 @@ pub(crate) fn on_every_loop(test: impl Fn(Loops)) {
     }
 }
 
-/// As `on_every_loop`, once for each trigger that the mechanism has.
+/// As `on_every_loop`, once for each trigger that the backend has.
 pub(crate) fn on_every_trigger(test: impl Fn(Loops, Trigger)) {
     on_every_loop(|loops| {
         for trigger in [Trigger::Level, Trigger::Oneshot, Trigger::Edge] {
@@ -78,7 +78,7 @@ pub(crate) fn on_every_trigger(test: impl Fn(Loops, Trigger)) {
     });
 }
 
-/// Two connected sockets, neither of which blocks.
+/// Two connected non-blocking sockets.
 pub(crate) fn pair() -> (UnixStream, UnixStream) {
     let (here, there) = UnixStream::pair().unwrap();
     here.set_nonblocking(true).unwrap();
@@ -93,34 +93,47 @@ pub(crate) fn ready_pair() -> (UnixStream, UnixStream) {
     (here, there)
 }
 
-/// A turn that does not wait; how many handlers were called.
+/// Makes a turn that does not wait. Returns how many handlers were called.
 pub(crate) fn turn<D: 'static>(event_loop: &mut EventLoop<D>) -> usize {
-    event_loop.run_once(Some(Duration::ZERO)).unwrap()
+    event_loop.turn(Some(Duration::ZERO)).unwrap()
 }
 
-/// Turns, which wait, until the handlers have brought it so far.
+/// Makes turns, which wait, until `is_done` returns true for the loop's data.
 pub(crate) fn run_until<D: 'static>(event_loop: &mut EventLoop<D>, is_done: impl Fn(&D) -> bool) {
     while !is_done(event_loop.data()) {
-        event_loop.run_once(None).unwrap();
+        event_loop.turn(None).unwrap();
     }
 }
 
-/// Asserts that nothing is called, for a while.
+/// Asserts that no handler is called for a while.
 #[track_caller]
 pub(crate) fn assert_quiet<D: 'static>(event_loop: &mut EventLoop<D>) {
     for _ in 0..3 {
-        assert_eq!(event_loop.run_once(Some(5 * MS)).unwrap(), 0);
+        assert_eq!(event_loop.turn(Some(5 * MS)).unwrap(), 0);
     }
 }
 
-/// Waits until a moment has passed, for certain.
+/// Asserts that the loop does not spin: it makes one turn per allowed wait, and one per recheck of
+/// the fds with a lasting hang-up. A thread that is stopped for a while makes fewer.
+#[track_caller]
+pub(crate) fn assert_rests<D: 'static>(event_loop: &mut EventLoop<D>) {
+    let (begin, mut turns) = (Instant::now(), 0);
+    while begin.elapsed() < 40 * MS {
+        event_loop.turn(Some(5 * MS)).unwrap();
+        turns += 1;
+    }
+    let most = 20 + begin.elapsed().as_millis() / 2;
+    assert!(turns <= most, "{turns} turns, at most {most}");
+}
+
+/// Sleeps until a moment has passed.
 pub(crate) fn pass(moment: Instant) {
     while Instant::now() <= moment {
         std::thread::sleep(MS);
     }
 }
 
-/// All that can be read now, as any trigger demands it.
+/// Reads until a read would block, as every trigger requires.
 pub(crate) fn drain(mut stream: &UnixStream) -> Vec<u8> {
     let mut buffer = [0; 64];
     let mut all = Vec::new();

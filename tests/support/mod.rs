@@ -1,9 +1,13 @@
-//! What several test binaries share.
+//! Helpers that several test programs share.
 #![allow(dead_code, unused_imports, reason = "each binary uses a part of it")]
 
+pub(crate) mod counting;
 mod foreign;
 pub(crate) mod loops;
+pub(crate) mod panics;
+pub(crate) mod recording;
 mod refusing;
+mod watchdog;
 
 pub(crate) use foreign::wait;
 pub(crate) use loops::{Loops, on_every_loop, on_every_trigger};
@@ -12,20 +16,19 @@ use reveille::backend::BackendKind;
 use reveille::net::{TcpListener, TcpStream};
 use reveille::{Builder, Runtime};
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::mpsc;
 use std::task::Poll;
 use std::thread;
-use std::time::Duration;
+pub(crate) use watchdog::{HangReport, Watchdog};
 
-/// Runs a test on a fresh runtime of every backend that this host has, or of the one that `REVEILLE_BACKEND` names. A
-/// test that hangs ends the process and says where.
+/// Runs a test on a new runtime of every backend that this host has, or of the one that
+/// `REVEILLE_BACKEND` names. A test that hangs aborts the process with its name.
 pub(crate) fn on_every_backend(test: impl Fn(&Runtime)) {
     if std::env::var_os("REVEILLE_BACKEND").is_some() {
-        let runtime = Runtime::new().expect("the chosen backend is to be had");
+        let runtime = Runtime::new().expect("the chosen backend is available");
         return guarded("the chosen one", || test(&runtime));
     }
     for kind in BackendKind::ALL {
@@ -39,24 +42,15 @@ pub(crate) fn on_every_backend(test: impl Fn(&Runtime)) {
     }
 }
 
-/// Ends the process when `test` takes five minutes: what takes a second may take that on a machine that is slow and busy.
+/// Runs a test. Aborts the process if it hangs.
 pub(crate) fn guarded(backend: &str, test: impl FnOnce()) {
     let name = format!("{:?} on {backend}", thread::current().name());
     println!("{name}");
-    let (done, over) = mpsc::channel::<()>();
-    let guard = thread::spawn(move || {
-        if over.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not by `eprintln!`: what that says is kept back until a test has ended.
-            let _ = writeln!(io::stderr(), "{name} hangs");
-            std::process::abort();
-        }
-    });
+    let _watched = Watchdog::new(name);
     test();
-    drop(done);
-    guard.join().expect("the guard does not panic");
 }
 
-/// The seeds of a model: those that are always run, or those that `REVEILLE_MODEL_SEEDS=first..end` names.
+/// The seeds of a model: `always`, or those that `REVEILLE_MODEL_SEEDS=first..end` names.
 pub(crate) fn seeds(always: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("REVEILLE_MODEL_SEEDS") else {
         return always;
@@ -65,7 +59,7 @@ pub(crate) fn seeds(always: Range<u64>) -> Range<u64> {
     first.parse().expect("a number")..end.parse().expect("a number")
 }
 
-/// A connection: the side that connected and the side that accepted.
+/// A connection: the side that connected, and the side that accepted.
 pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
@@ -77,7 +71,7 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     (client, server)
 }
 
-/// A connection whose one side is the standard library's, and blocking.
+/// A connection with a blocking stream of the standard library on one side.
 pub(crate) async fn std_pair() -> (std::net::TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -85,8 +79,8 @@ pub(crate) async fn std_pair() -> (std::net::TcpStream, TcpStream) {
     (client, server)
 }
 
-/// Waits until there is something to read or to accept: what goes through TCP may be on its way for a while, also on this
-/// host, when the call that sent it has returned.
+/// Waits until there is something to read or to accept. Even on one host, data sent through TCP may
+/// arrive after the call that sent it has returned.
 pub(crate) fn arrived(socket: &impl AsRawFd) {
     let mut entry = libc::pollfd {
         fd: socket.as_raw_fd(),
@@ -97,7 +91,7 @@ pub(crate) fn arrived(socket: &impl AsRawFd) {
     while unsafe { libc::poll(&mut entry, 1, -1) } != 1 {}
 }
 
-/// Everything up to the end, by a buffer of that size.
+/// Reads everything up to the end, with a buffer of that size.
 pub(crate) async fn read_to_end(stream: &TcpStream, buf_len: usize) -> Vec<u8> {
     let (mut all, mut buf) = (Vec::new(), vec![0; buf_len]);
     loop {
@@ -108,12 +102,12 @@ pub(crate) async fn read_to_end(stream: &TcpStream, buf_len: usize) -> Vec<u8> {
     }
 }
 
-/// Polls a future once with the task's own waker.
+/// Polls a future once with the current task's waker.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
-/// Numbers that are the same in every run.
+/// A random number generator with a fixed seed (xorshift).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -129,7 +123,7 @@ impl Random {
     }
 }
 
-/// Lets the process open as many descriptors as it may.
+/// Raises the process's limit of open descriptors as far as allowed.
 pub(crate) fn raise_descriptor_limit() {
     // SAFETY: an rlimit is two integers; getrlimit fills it, setrlimit reads it.
     unsafe {

@@ -1,10 +1,10 @@
-//! Addresses where nobody answers, and where nobody can begin to while the test runs: a port that was free a moment ago
-//! may be the next one that the kernel hands out, to this test or to one beside it.
+//! Addresses that refuse connections for as long as a test runs. A port that is merely free does
+//! not: the kernel may give it to another test.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// An address that refuses, for as long as the socket that has it lives.
+/// An address that refuses connections while this socket holds it.
 pub(crate) struct Refusing<S> {
     _holds: S,
     pub(crate) addr: SocketAddr,
@@ -13,8 +13,9 @@ pub(crate) struct Refusing<S> {
 impl Refusing<TcpStream> {
     /// Bound, but not listening.
     pub(crate) fn tcp() -> Refusing<TcpStream> {
-        // SAFETY: all-zero bytes are a valid sockaddr_in, integers only; its pointer and length are those of one value that
-        // outlives the call; the first call has just made the fd, and nobody else knows it.
+        // SAFETY: all-zero bytes are a valid sockaddr_in, which has integers only; its pointer and
+        // length are those of one value that outlives the call; the first call has just made the
+        // fd, and no other code knows it.
         let holds = unsafe {
             let mut any: libc::sockaddr_in = std::mem::zeroed();
             any.sin_family = libc::AF_INET as libc::sa_family_t;
@@ -34,7 +35,7 @@ impl Refusing<TcpStream> {
 }
 
 impl Refusing<UdpSocket> {
-    /// Connected to itself: it takes nobody else's datagrams.
+    /// Connected to itself, so it accepts no other socket's datagrams.
     pub(crate) fn udp() -> Refusing<UdpSocket> {
         let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let holds = UdpSocket::bind(any).unwrap();

@@ -1,10 +1,10 @@
-//! Intervals.
+//! `interval` and `interval_at`.
 
 use super::*;
 
 #[test]
-fn an_interval_ticks_at_once_and_then_a_period_apart() {
-    run(async {
+fn interval_ticks_at_once_and_then_at_the_period() {
+    run_quickly(async {
         let mut ticks = interval(2 * MS);
         assert_eq!(ticks.period(), 2 * MS);
         let first = poll_fn(|cx| Poll::Ready(ticks.poll_tick(cx))).await;
@@ -20,8 +20,8 @@ fn an_interval_ticks_at_once_and_then_a_period_apart() {
 }
 
 #[test]
-fn an_interval_may_start_later() {
-    run(async {
+fn interval_at_starts_later() {
+    run_quickly(async {
         let start = now() + 3 * MS;
         let mut ticks = interval_at(start, HOUR);
         assert_eq!(ticks.tick().await, start);
@@ -34,7 +34,8 @@ fn an_interval_may_start_later() {
     });
 }
 
-/// The instants at which an interval of 10 ms ticks, in microseconds after the start, when the second tick is taken late.
+/// Takes the second tick of an interval of 10 ms late. Returns when its ticks were due, in
+/// microseconds after the start.
 async fn ticks_after_a_stall(behavior: MissedTickBehavior) -> Vec<u128> {
     let period = 10 * MS;
     let start = now();
@@ -53,7 +54,7 @@ async fn ticks_after_a_stall(behavior: MissedTickBehavior) -> Vec<u128> {
 }
 
 #[test]
-fn missed_ticks_burst_by_default() {
+fn interval_bursts_after_missed_ticks_by_default() {
     run(async {
         assert_eq!(
             interval(MS).missed_tick_behavior(),
@@ -65,7 +66,7 @@ fn missed_ticks_burst_by_default() {
 }
 
 #[test]
-fn missed_ticks_are_skipped() {
+fn interval_skips_missed_ticks() {
     run(async {
         let seen = ticks_after_a_stall(MissedTickBehavior::Skip).await;
         assert!(seen[0] >= 10_000, "{seen:?}");
@@ -76,7 +77,7 @@ fn missed_ticks_are_skipped() {
 }
 
 #[test]
-fn missed_ticks_delay_what_follows() {
+fn interval_delays_after_missed_ticks() {
     run(async {
         let seen = ticks_after_a_stall(MissedTickBehavior::Delay).await;
         assert!(seen[0] >= 10_000, "{seen:?}");
@@ -89,7 +90,7 @@ fn missed_ticks_delay_what_follows() {
 }
 
 #[test]
-fn a_burst_of_ticks_lets_the_others_run() {
+fn interval_burst_lets_other_tasks_run() {
     run(async {
         let ran = Rc::new(RefCell::new(false));
         let other = spawn({
@@ -105,17 +106,67 @@ fn a_burst_of_ticks_lets_the_others_run() {
 }
 
 #[test]
-fn a_tick_is_not_lost_when_its_future_is_dropped() {
-    run(async {
-        let start = now() + 2 * MS;
-        let mut ticks = interval_at(start, HOUR);
-        assert!(timeout(Duration::ZERO, ticks.tick()).await.is_err());
-        assert_eq!(ticks.tick().await, start);
+fn tick_future_dropped_loses_no_tick() {
+    run_quickly(async {
+        loop {
+            let start = now() + 2 * MS;
+            let mut ticks = interval_at(start, HOUR);
+            let early = timeout(Duration::ZERO, ticks.tick()).await;
+            assert_eq!(early.unwrap_or(start), start);
+            // Repeated if this thread was delayed until the tick was due.
+            if early.is_err() {
+                assert_eq!(ticks.tick().await, start);
+                break;
+            }
+        }
     });
 }
 
 #[test]
-#[should_panic(expected = "must not be zero")]
-fn a_period_of_zero_panics() {
+#[should_panic(expected = "the period of an interval is zero")]
+fn interval_of_zero_panics() {
     let _ = interval(Duration::ZERO);
+}
+
+#[test]
+fn interval_at_an_instant_before_the_machine_was_started_keeps_its_grid() {
+    run_quickly(async {
+        let period = Duration::from_secs(1000);
+        let past = [3600, 86_400 * 30, 4_000_000_000].map(Duration::from_secs);
+        for ago in past {
+            let Some(start) = now().checked_sub(ago + period / 2) else {
+                continue;
+            };
+            let mut ticks = interval_at(start, period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            assert_eq!(ticks.tick().await, start, "{ago:?} ago");
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            let next = poll_fn(|cx| Poll::Ready(ticks.poll_tick(cx))).await;
+            assert!(next.is_pending(), "{ago:?} ago");
+            ticks.reset_immediately();
+            ticks.tick().await;
+            // A burst leaves out no tick.
+            let mut ticks = interval_at(start, period);
+            for nth in 0..4 {
+                assert_eq!(ticks.tick().await, start + nth * period, "{ago:?} ago");
+            }
+        }
+    });
+}
+
+#[test]
+fn reset_at_the_past_ticks_at_the_next_poll() {
+    run(async {
+        let mut ticks = interval(HOUR);
+        for ago in [Duration::ZERO, MS, HOUR] {
+            ticks.tick().await;
+            let polled = poll_fn(|cx| Poll::Ready(ticks.poll_tick(cx))).await;
+            assert!(polled.is_pending());
+            let at = now() - ago;
+            ticks.reset_at(at);
+            let polled = poll_fn(|cx| Poll::Ready(ticks.poll_tick(cx))).await;
+            assert_eq!(polled, Poll::Ready(at));
+            ticks.reset_immediately();
+        }
+    });
 }

@@ -1,13 +1,17 @@
-//! `reveille::time`: nothing is early, nothing is lost, whoever polls, resets or drops it and wherever.
+//! `reveille::time`: no timer is early or lost, on any thread.
 //!
-//! No upper bound on real time is asserted but through the watchdog, which ends a test that hangs.
+//! The tests assert no upper bound on real time. A watchdog ends a test that hangs.
 
 #[path = "../support/foreign.rs"]
 mod foreign;
 mod interval;
+#[cfg(feature = "test-util")]
+mod paused;
 mod sleep;
 mod threads;
 mod timeout;
+#[path = "../support/watchdog.rs"]
+mod watchdog;
 
 use foreign::wait as elsewhere;
 use reveille::time::{
@@ -17,7 +21,6 @@ use reveille::time::{
 use reveille::{Runtime, block_on, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -26,24 +29,26 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+use watchdog::Watchdog;
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Runs a future on a runtime of its own; ends the process if that takes a minute, for a lost wake hangs.
+/// Runs a future on a new runtime. Ends the process if that hangs, as a lost wake does.
 fn run<F: Future>(future: F) -> F::Output {
-    let (done, watched) = mpsc::channel::<()>();
-    let name = thread::current().name().unwrap_or("?").to_owned();
-    thread::spawn(move || {
-        if watched.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // Not by `eprintln!`: what that says is kept back until a test has ended.
-            let _ = writeln!(io::stderr(), "{name} hangs");
-            std::process::abort();
-        }
-    });
-    let output = block_on(future);
-    drop(done);
-    output
+    let _watched = Watchdog::of_this_test();
+    block_on(future)
+}
+
+/// As `run`, on a runtime whose clock is paused if the feature `test-util` is on: then the waits
+/// take no time.
+fn run_quickly<F: Future>(future: F) -> F::Output {
+    let _watched = Watchdog::of_this_test();
+    #[cfg(feature = "test-util")]
+    let builder = reveille::Builder::new().start_paused(true);
+    #[cfg(not(feature = "test-util"))]
+    let builder = reveille::Builder::new();
+    builder.build().unwrap().block_on(future)
 }
 
 /// Counts the wakes of a waker.
@@ -67,7 +72,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls once with the task's own waker.
+/// Polls once with the waker of the task.
 async fn poll_here<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
@@ -81,7 +86,7 @@ fn panic_text(run: impl FnOnce()) -> String {
 }
 
 #[test]
-fn the_types_are_plain_data() {
+fn sleep_and_interval_are_plain_data() {
     fn plain<T: Send + Sync + Unpin + std::fmt::Debug + 'static>() {}
     plain::<Sleep>();
     plain::<Interval>();

@@ -1,9 +1,9 @@
-//! Sleeps: never early, dropped without a trace, reset.
+//! `sleep` and `sleep_until`: never early, in order, dropped, reset.
 
 use super::*;
 
 #[test]
-fn a_sleep_is_never_early() {
+fn sleep_is_never_early() {
     run(async {
         for micros in (0..3000).step_by(37).chain([10_000, 20_001]) {
             let duration = Duration::from_micros(micros);
@@ -18,7 +18,7 @@ fn a_sleep_is_never_early() {
 }
 
 #[test]
-fn a_sleep_counts_from_the_call_and_not_from_the_first_poll() {
+fn sleep_counts_from_the_call_and_not_from_the_first_poll() {
     run(async {
         let asleep = sleep(20 * MS);
         assert!(asleep.deadline() <= Instant::now() + 20 * MS);
@@ -31,7 +31,7 @@ fn a_sleep_counts_from_the_call_and_not_from_the_first_poll() {
 }
 
 #[test]
-fn a_sleep_that_is_over_is_ready_at_once_and_again() {
+fn sleep_that_is_over_is_ready_at_once_and_again() {
     run(async {
         assert!(poll_once(&mut sleep(Duration::ZERO)).is_ready());
         let mut asleep = sleep(MS);
@@ -39,23 +39,24 @@ fn a_sleep_that_is_over_is_ready_at_once_and_again() {
         assert!(poll_once(&mut asleep).is_ready());
         assert!(asleep.is_elapsed());
     });
-    // Of no length: not even a runtime is needed.
+    // A sleep of zero needs no runtime.
     assert!(poll_once(&mut sleep(Duration::ZERO)).is_ready());
 }
 
 #[test]
 fn sleeps_end_in_the_order_of_their_deadlines() {
-    // A deadline that has come before its timer is armed has no place in the order: a slow machine tries again with
-    // later ones.
+    // A deadline that passes before its timer is set is not in the order. On a slow machine the
+    // test is repeated with later deadlines.
     let mut ahead = 5 * MS;
     while !ordered(ahead) {
         ahead *= 2;
     }
 }
 
-/// Whether a hundred sleeps were armed before the first of them was due; they have ended in order then.
+/// Returns true if a hundred sleeps were set before the first one was due. Then it also checks that
+/// they end in order.
 fn ordered(ahead: Duration) -> bool {
-    run(async move {
+    run_quickly(async move {
         let (order, armed) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
         let start = now() + ahead;
         let sleeper = |i: u32| {
@@ -83,7 +84,7 @@ fn ordered(ahead: Duration) -> bool {
 }
 
 #[test]
-fn a_hundred_thousand_dropped_sleeps_leave_nothing() {
+fn sleeps_dropped_by_the_thousand_leave_nothing() {
     let runtime = Runtime::new().unwrap();
     let count = Arc::new(Count::default());
     runtime.block_on(async {
@@ -111,8 +112,8 @@ fn a_hundred_thousand_dropped_sleeps_leave_nothing() {
 }
 
 #[test]
-fn a_sleep_moved_to_another_task_wakes_that_one() {
-    run(async {
+fn sleep_moved_to_another_task_wakes_that_task() {
+    run_quickly(async {
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
         let mut asleep = sleep(5 * MS);
@@ -130,8 +131,8 @@ fn a_sleep_moved_to_another_task_wakes_that_one() {
 }
 
 #[test]
-fn huge_durations_never_panic() {
-    run(async {
+fn sleep_of_a_huge_duration_does_not_panic() {
+    run_quickly(async {
         let far = sleep(Duration::MAX);
         assert!(far.deadline() > now() + 20 * 365 * 24 * HOUR);
         assert!(!far.is_elapsed());
@@ -154,20 +155,20 @@ fn huge_durations_never_panic() {
             ticks.reset_immediately();
             ticks.tick().await;
         }
-        // None of them holds up what is near.
+        // None of them delays a timer with a near deadline.
         sleep(MS).await;
     });
 }
 
 #[test]
 #[should_panic(expected = "no reveille runtime runs on this thread")]
-fn the_first_poll_without_a_runtime_panics() {
+fn sleep_first_polled_without_a_runtime_panics() {
     let _ = poll_once(&mut sleep(HOUR));
 }
 
 #[test]
-fn a_reset_to_later_is_not_early() {
-    run(async {
+fn reset_to_later_is_not_early() {
+    run_quickly(async {
         let mut asleep = sleep(MS);
         assert!(poll_here(&mut asleep).await.is_pending());
         for _ in 0..10 {
@@ -183,8 +184,8 @@ fn a_reset_to_later_is_not_early() {
 }
 
 #[test]
-fn a_reset_to_earlier_wakes_without_another_poll() {
-    run(async {
+fn reset_to_earlier_wakes_without_another_poll() {
+    run_quickly(async {
         let asleep = Rc::new(RefCell::new(sleep(HOUR)));
         let task = spawn({
             let asleep = asleep.clone();
@@ -199,8 +200,8 @@ fn a_reset_to_earlier_wakes_without_another_poll() {
 }
 
 #[test]
-fn a_reset_after_the_end_starts_anew() {
-    run(async {
+fn reset_after_the_end_starts_again() {
+    run_quickly(async {
         let mut asleep = sleep(MS);
         for _ in 0..3 {
             (&mut asleep).await;
@@ -214,8 +215,8 @@ fn a_reset_after_the_end_starts_anew() {
 }
 
 #[test]
-fn a_reset_between_the_expiry_and_the_poll_is_heeded() {
-    run(async {
+fn reset_between_the_expiry_and_the_poll_takes_effect() {
+    run_quickly(async {
         let mut asleep = sleep(MS);
         assert!(poll_here(&mut asleep).await.is_pending());
         sleep(3 * MS).await;
@@ -227,8 +228,8 @@ fn a_reset_between_the_expiry_and_the_poll_is_heeded() {
 }
 
 #[test]
-fn a_reset_before_the_first_poll_counts() {
-    run(async {
+fn reset_before_the_first_poll_takes_effect() {
+    run_quickly(async {
         let mut asleep = pin!(sleep(HOUR));
         asleep.as_mut().reset(now() + MS);
         asleep.await;
@@ -238,4 +239,87 @@ fn a_reset_before_the_first_poll_counts() {
         boxed.await;
         assert!(now() >= deadline);
     });
+}
+
+/// Returns instants in the past, the latest first.
+fn past() -> Vec<Instant> {
+    let ago = [Duration::ZERO, MS, HOUR, 24 * 365 * 100 * HOUR];
+    let at = now();
+    ago.into_iter()
+        .filter_map(|ago| at.checked_sub(ago))
+        .collect()
+}
+
+#[test]
+fn reset_to_the_past_is_ready_at_the_next_poll() {
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        for at in past() {
+            let mut asleep = sleep(HOUR);
+            assert!(poll_here(&mut asleep).await.is_pending());
+            asleep.reset(at);
+            assert!(asleep.is_elapsed());
+            assert!(poll_once(&mut asleep).is_ready(), "armed");
+            assert!(format!("{runtime:?}").contains("timers: 0"), "{runtime:?}");
+            asleep.reset(at);
+            assert!(poll_once(&mut asleep).is_ready(), "after the end");
+            assert!(poll_once(&mut sleep_until(at)).is_ready(), "not armed");
+        }
+        // A reset to a later instant that is past as well, because the thread was busy.
+        let mut asleep = sleep(5 * MS);
+        let start = now();
+        assert!(poll_once(&mut asleep).is_pending());
+        thread::sleep(20 * MS);
+        asleep.reset(start + 15 * MS);
+        assert!(poll_once(&mut asleep).is_ready());
+        // Of two resets the last one takes effect.
+        let mut asleep = sleep(HOUR);
+        assert!(poll_once(&mut asleep).is_pending());
+        asleep.reset(now());
+        asleep.reset(now() + HOUR);
+        assert!(poll_once(&mut asleep).is_pending());
+        asleep.reset(now());
+        assert!(poll_once(&mut asleep).is_ready());
+    });
+}
+
+#[test]
+fn reset_to_the_past_is_ready_at_the_next_poll_on_another_thread() {
+    run(async {
+        for at in past() {
+            let mut asleep = sleep(HOUR);
+            assert!(poll_once(&mut asleep).is_pending());
+            thread::scope(|scope| {
+                let polled = scope.spawn(|| {
+                    asleep.reset(at);
+                    poll_once(&mut asleep)
+                });
+                assert!(polled.join().unwrap().is_ready());
+            });
+            // Reset on the other thread and polled here.
+            asleep.reset(now() + HOUR);
+            assert!(poll_once(&mut asleep).is_pending());
+            thread::scope(|scope| {
+                scope.spawn(|| asleep.reset(at)).join().unwrap();
+            });
+            assert!(poll_once(&mut asleep).is_ready());
+        }
+    });
+}
+
+#[test]
+fn deadline_returns_what_was_set() {
+    let at = now();
+    for seconds in [0, 1, 86_400, 4_000_000_003, 8_000_000_000] {
+        let far = Duration::new(seconds, 7);
+        for at in [at.checked_sub(far), at.checked_add(far)]
+            .into_iter()
+            .flatten()
+        {
+            let mut asleep = sleep_until(at);
+            assert_eq!(asleep.deadline(), at);
+            asleep.reset(at);
+            assert_eq!(asleep.deadline(), at);
+        }
+    }
 }

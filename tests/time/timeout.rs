@@ -1,20 +1,20 @@
-//! Timeouts.
+//! `timeout` and `timeout_at`.
 
 use super::*;
 
 #[test]
-fn a_timeout_gives_the_output_of_a_ready_future() {
+fn timeout_returns_the_output_of_a_ready_future() {
     run(async {
         assert_eq!(timeout(MS, ready(7)).await, Ok(7));
         assert_eq!(timeout(Duration::ZERO, ready(7)).await, Ok(7));
         assert_eq!(timeout_at(now() - MS, ready(7)).await, Ok(7));
     });
-    // Neither a timer nor a runtime is needed for that.
+    // This needs no timer and no runtime.
     assert_eq!(poll_once(&mut timeout(MS, ready(7))), Poll::Ready(Ok(7)));
 }
 
 #[test]
-fn a_timeout_ends_a_pending_future_and_not_early() {
+fn timeout_ends_a_pending_future_and_not_early() {
     run(async {
         for limit in [Duration::ZERO, MS, 7 * MS] {
             let start = now();
@@ -30,7 +30,7 @@ fn a_timeout_ends_a_pending_future_and_not_early() {
 }
 
 #[test]
-fn a_timeout_starts_when_its_future_first_waits() {
+fn timeout_starts_when_its_future_first_waits() {
     run(async {
         let limited = timeout(20 * MS, pending::<()>());
         thread::sleep(25 * MS);
@@ -41,7 +41,7 @@ fn a_timeout_starts_when_its_future_first_waits() {
 }
 
 #[test]
-fn a_timeout_gives_an_output_that_is_late() {
+fn timeout_returns_an_output_that_is_late() {
     run(async {
         let slow = async {
             yield_now().await;
@@ -50,7 +50,7 @@ fn a_timeout_gives_an_output_that_is_late() {
             thread::sleep(5 * MS);
             7
         };
-        // The deadline has passed when the second poll comes; whichever of the two is seen first is asked first.
+        // The deadline has passed before the second poll, so either result is right.
         assert!(matches!(timeout(MS, slow).await, Ok(7) | Err(_)));
         let mut late = pin!(timeout(MS, async {
             yield_now().await;
@@ -68,7 +68,7 @@ fn a_timeout_gives_an_output_that_is_late() {
 }
 
 #[test]
-fn a_future_that_is_always_ready_does_not_hide_its_timeout() {
+fn timeout_ends_a_future_that_always_uses_up_its_budget() {
     run(async {
         let leaves = async {
             loop {
@@ -86,10 +86,10 @@ fn a_future_that_is_always_ready_does_not_hide_its_timeout() {
 }
 
 #[test]
-fn timeouts_that_are_over_at_once_let_the_others_run() {
-    run(async {
+fn timeouts_that_are_over_at_once_let_other_tasks_run() {
+    run_quickly(async {
         let past = now() - MS;
-        // The loop must have read its clock once for `past` to be over without a timer.
+        // After this the loop has read its clock, and `past` is over without a timer.
         sleep(MS).await;
         let ran = Rc::new(RefCell::new(false));
         let other = spawn({
@@ -105,7 +105,7 @@ fn timeouts_that_are_over_at_once_let_the_others_run() {
 
 #[test]
 fn timeouts_nest() {
-    run(async {
+    run_quickly(async {
         let inner = timeout(HOUR, pending::<()>());
         assert!(timeout(2 * MS, inner).await.is_err());
         let inner = timeout(MS, pending::<()>());
@@ -114,12 +114,23 @@ fn timeouts_nest() {
 }
 
 #[test]
-fn a_timeout_gives_its_future_back() {
-    run(async {
+fn timeout_returns_its_future() {
+    run_quickly(async {
         let mut limited = timeout(MS, Box::pin(sleep(HOUR)));
         assert!((&mut limited).await.is_err());
         assert!(!limited.get_ref().is_elapsed());
         limited.get_mut().as_mut().reset(now() + 2 * MS);
         limited.into_inner().await;
+    });
+}
+
+#[test]
+fn timeout_at_a_past_deadline_ends_at_the_first_poll() {
+    run(async {
+        for at in [now(), now() - MS] {
+            let mut limited = pin!(timeout_at(at, pending::<()>()));
+            let polled = poll_fn(|cx| Poll::Ready(limited.as_mut().poll(cx))).await;
+            assert!(matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
+        }
     });
 }

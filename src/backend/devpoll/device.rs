@@ -1,4 +1,5 @@
-//! The system calls on an open /dev/poll, as a trait: the tests put another kernel below it.
+//! [`Sys`] has the system calls on an open /dev/poll as a trait, so that tests can put a fake
+//! kernel below the backend.
 
 use crate::sys::syscall::{check, check_size, retry};
 use std::fmt;
@@ -6,13 +7,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// "Take it out" (illumos `sys/poll.h`).
+/// Removes an fd from the set (illumos `sys/poll.h`).
 pub(in crate::backend) const POLLREMOVE: libc::c_short = 0x0800;
 
-/// "Wait" (illumos `sys/devpoll.h`: `DPIOC | 1`).
+/// Waits (illumos `sys/devpoll.h`: `DPIOC | 1`).
 const DP_POLL: libc::c_int = 0xD0 << 8 | 1;
 
-/// The argument of `DP_POLL` (illumos `sys/devpoll.h`). illumos has a `dp_setp` behind these, which `DP_POLL` does not read.
+/// The argument of `DP_POLL` (illumos `sys/devpoll.h`). illumos has a `dp_setp` behind these, which
+/// `DP_POLL` does not read.
 #[repr(C)]
 struct DvPoll {
     dp_fds: *mut libc::pollfd,
@@ -22,11 +24,11 @@ struct DvPoll {
 
 /// The system calls on an open /dev/poll.
 pub(in crate::backend) trait Sys: Sized + fmt::Debug {
-    /// Opens one, close-on-exec.
+    /// Opens a device, close-on-exec.
     fn open() -> io::Result<Self>;
-    /// Changes the set; how many of the records were taken.
+    /// Changes the set. Returns how many of the records were accepted.
     fn write(&mut self, changes: &[libc::pollfd]) -> io::Result<usize>;
-    /// Waits; how many records were written into `into`.
+    /// Waits. Returns how many records were written into `into`.
     fn poll(&mut self, into: &mut [libc::pollfd], timeout: libc::c_int) -> io::Result<usize>;
 
     /// Changes the set by all of the records.
@@ -40,8 +42,8 @@ pub(in crate::backend) trait Sys: Sized + fmt::Debug {
         Ok(())
     }
 
-    /// The same, less what is refused: those numbers are taken out and noted. Records are written twice then, which
-    /// changes nothing.
+    /// As `write_all`, but removes and notes the numbers that are refused. Records may be written
+    /// twice, which changes nothing.
     fn write_each(&mut self, changes: &[libc::pollfd], refused: &mut Vec<RawFd>) -> io::Result<()> {
         let Err(error) = self.write_all(changes) else {
             return Ok(());
@@ -55,14 +57,14 @@ pub(in crate::backend) trait Sys: Sized + fmt::Debug {
         if events == POLLREMOVE {
             return Err(error);
         }
-        // When this fails too it is not the fd that is refused.
+        // If this fails too, the cause is not the fd.
         self.write_all(&[record(fd, POLLREMOVE)])?;
         refused.push(fd);
         Ok(())
     }
 }
 
-/// The real one.
+/// The device of this system.
 #[derive(Debug)]
 pub(in crate::backend) struct Device(File);
 
@@ -75,7 +77,8 @@ impl Sys for Device {
 
     fn write(&mut self, changes: &[libc::pollfd]) -> io::Result<usize> {
         let (data, size) = (changes.as_ptr().cast(), size_of_val(changes));
-        // SAFETY: pointer and length are those of one slice, of integers without padding; the fd is ours.
+        // SAFETY: pointer and length are those of one slice, of integers without padding; the fd is
+        // ours.
         let written = unsafe { libc::write(self.0.as_raw_fd(), data, size) };
         check_size(written).map(|written| written / size_of::<libc::pollfd>())
     }
@@ -86,8 +89,8 @@ impl Sys for Device {
             dp_nfds: into.len() as libc::nfds_t,
             dp_timeout: timeout,
         };
-        // SAFETY: the argument has the layout of the kernel's and outlives the call; the records it points to are one
-        // slice that the call may write to.
+        // SAFETY: the argument has the layout of the kernel's and outlives the call; the records it
+        // points to are one slice that the call may write to.
         let count = unsafe { libc::ioctl(self.0.as_raw_fd(), DP_POLL as _, &raw mut arguments) };
         check(count).map(|count| count as usize)
     }

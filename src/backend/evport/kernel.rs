@@ -1,4 +1,4 @@
-//! The host's own event ports.
+//! The system calls of event ports, on systems that have them.
 
 use super::sys::{PortEvent, SOURCE_ALERT, SOURCE_FD, SOURCE_USER, Sys};
 use crate::sys::fd::set_cloexec;
@@ -30,9 +30,9 @@ impl Sys for Kernel {
     fn create(&self) -> io::Result<OwnedFd> {
         // SAFETY: the call takes no pointer.
         let port = check(unsafe { libc::port_create() })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
+        // SAFETY: the call has just made this fd, and no other code has it.
         let port = unsafe { OwnedFd::from_raw_fd(port) };
-        // There is no form of the call that does this at once.
+        // No form of port_create sets this in the same call.
         set_cloexec(port.as_fd())?;
         Ok(port)
     }
@@ -46,8 +46,8 @@ impl Sys for Kernel {
     ) -> io::Result<()> {
         let (source, user) = (libc::PORT_SOURCE_FD, ptr::without_provenance_mut(user));
         let events = libc::c_int::from(events);
-        // SAFETY: the user value is a number that the kernel hands back and does not follow; a number that is no fd is
-        // an error.
+        // SAFETY: the user value is a number that the kernel hands back and does not follow; a
+        // number that is no fd is an error.
         let done =
             unsafe { libc::port_associate(port.as_raw_fd(), source, fd as usize, events, user) };
         check(done).map(drop)
@@ -68,8 +68,8 @@ impl Sys for Kernel {
     ) -> io::Result<()> {
         let max = libc::c_uint::try_from(list.len()).unwrap_or(libc::c_uint::MAX);
         let timeout = timeout.map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the list has room for `max` records of the kernel's layout; the count and the timeout outlive the
-        // call, which does not write to the timeout, whatever its type says.
+        // SAFETY: the list has room for `max` records of the kernel's layout; the count and the
+        // timeout outlive the call, which does not write to the timeout, whatever its type says.
         check(unsafe {
             let list = list.as_mut_ptr().cast();
             libc::port_getn(port.as_raw_fd(), list, max, nget, timeout.cast_mut())

@@ -1,45 +1,51 @@
-//! Event ports, port_create(3C): illumos and Solaris.
+//! The backend over event ports, port_create(3C): illumos and Solaris.
 //!
-//! **What the kernel offers.** A queue with an fd. An fd that is associated with it puts one event into it, for what is
-//! ready already or for what gets ready first, and is then forgotten: one-shot by nature, level-triggered when
-//! armed. A wait costs what is ready, arming one call. Another thread can put events of its own into it.
+//! **What the kernel offers.** A queue with an fd. An associated fd puts one event into it, for
+//! what is ready already or for what gets ready first, and is then forgotten: one-shot by nature,
+//! level-triggered when armed. A wait costs what is ready, arming costs one call. Another thread
+//! can put its own events into it.
 //!
-//! **Where it is odd.** (The manual pages and the kernel source are illumos'; where only the source says it, it stands
-//! here. Nothing of this was tried on such a system.)
-//! - An event takes the whole association away, also the directions that it does not tell of.
-//! - It says what was true when it was queued. Associating again takes a queued event back and looks anew.
-//! - `port_getn` fails with `ETIME` and has events all the same. Interrupted, it leaves count and list as they were (libc),
-//!   where a count of 1 does not mean an event; on Solaris it may have some (HAProxy says so). With a timeout of zero and
-//!   nothing to tell it succeeds.
-//! - It goes by number and file: closing the number ends the association, silently, though the file lives on.
-//! - What is associated and what is queued share a limit (`process.max-port-events`, 65,536 by default): a full port
-//!   refuses `port_send`, though nothing may be in its queue to end the wait.
-//! - Closing *any* duplicate of the port's fd in the process that associated ends all its associations (`port_close`). And
-//!   the first association looks the port up by the number it was made with (`port_associate_fd`), so a port that was
-//!   moved by dup2 may refuse it.
-//! - A port is inherited by fork(2), and the child takes events out of the parent's queue. What the child closes ends
-//!   only its own associations.
-//! - Waits shorter than a clock tick, 10 ms by default, last a tick, and setting the system's clock ends a wait early
-//!   (`cv_waituntil_sig`).
-//! - A FIFO may be reported with nothing in it (illumos bug 6474): the reader's call would block, and it arms again.
+//! **Where it is odd.** (From the manual pages and the kernel source of illumos; what only the
+//! source says is named here. Nothing of this was tried on such a system.)
+//! - An event removes the whole association, including the directions that it does not report.
+//! - An event reports what was true when it was queued. Associating again removes a queued event
+//!   and checks again.
+//! - `port_getn` may fail with `ETIME` and return events all the same. Interrupted, it leaves count
+//!   and list as they were (libc), where a count of 1 does not mean an event; on Solaris it may
+//!   return some (according to HAProxy). With a timeout of zero and nothing to report it succeeds.
+//! - It uses number and file: closing the number silently ends the association, though the file
+//!   lives on.
+//! - Associations and queued events share a limit (`process.max-port-events`, 65,536 by default). A
+//!   full port refuses `port_send`, though its queue may be empty, so that nothing ends the wait.
+//! - Closing *any* duplicate of the port's fd in the process that associated ends all its
+//!   associations (`port_close`). And the first association looks the port up by the number it was
+//!   made with (`port_associate_fd`), so a port that was moved by dup2 may refuse it.
+//! - A fork(2) inherits the port, and the child takes events out of the parent's queue. What the
+//!   child closes ends only its own associations.
+//! - Waits shorter than a clock tick, 10 ms by default, take a tick, and setting the system's clock
+//!   ends a wait early (`cv_waituntil_sig`).
+//! - A FIFO may be reported without data (illumos bug 6474): the reader's call would block, and it
+//!   arms again.
 //!
-//! **What we do about it.** [`Slot`]s by fd number say what is armed. `add`, `modify` and `rearm` associate at once. What a
-//! delivery has left armed waits in a list for the next `wait`, which associates it before it looks: so a level-triggered
-//! fd is looked at after it was served, and a reader that re-arms in time costs one call an event. Once somebody has
-//! asked for the port's fd it must also be readable in between: then the end of a wait associates what is left, and the
-//! next one does so again for level triggers, for the event is out of date. The list is marked before each
-//! `port_getn`, so that no error is mistaken for an event. The user value is the registration's number in a sequence
-//! (a pointer may have 32 bits) and must be the slot's. A full port is notified by an alert instead, port_alert(3C),
-//! which needs no room. After a fork the child's port has a number of its own, which the notifiers look up.
+//! **What we do about it.** [`Slot`]s by fd number say what is armed. `add`, `modify` and `rearm`
+//! associate at once. What a delivery has left armed is put on a list, and the next `wait`
+//! associates it first. So a level-triggered fd is checked after it was served, and a reader that
+//! re-arms in time costs one call per event. Once the port's fd was handed out it must also be
+//! readable in between: then the end of a wait associates what is left, and the next one does so
+//! again for level triggers, because the event is out of date. The list is marked before each
+//! `port_getn`, so that no error is mistaken for an event. The user value is the registration's
+//! number in a sequence (a pointer may have 32 bits) and must be the slot's. A full port is
+//! notified by an alert instead, port_alert(3C), which needs no room. After a fork the child's port
+//! has another number, which the notifiers look up.
 //!
-//! **Versions.** Solaris 10 and illumos. `POLLRDHUP` is illumos'. That a port can be polled is in illumos' source only
-//! (`port_poll`).
+//! **Versions.** Solaris 10 and illumos. `POLLRDHUP` is illumos'. Only illumos' source says that a
+//! port can be polled (`port_poll`).
 
 use super::pollset::{HAS_RDHUP, directions, mask, readiness};
 use super::{Backend, Capabilities, Events, Interest, Notifier, Notify, Token, Trigger};
 use crate::sys::fd::FileId;
 use crate::sys::timeout::timespec;
-use door::Door;
+use port::Port;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -48,32 +54,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use sys::{PortEvent, SOURCE_ALERT, SOURCE_FD, SOURCE_USER, Sys};
 
-mod door;
 #[cfg(any(target_os = "illumos", target_os = "solaris"))]
 mod kernel;
+mod port;
 pub(in crate::backend) mod sys;
 
-/// A list of this many is as good as any longer one, and no count overflows.
-const MOST_EVENTS: usize = 1 << 20;
-
-/// Opens the host's.
-#[cfg(any(target_os = "illumos", target_os = "solaris"))]
-pub(super) fn open(capacity: usize) -> io::Result<EventPorts<kernel::Kernel>> {
-    EventPorts::new(capacity, kernel::Kernel)
-}
+/// The most events of one call. A longer list would gain nothing, and no count overflows.
+const MAX_EVENTS: usize = 1 << 20;
 
 pub(super) struct EventPorts<S: Sys> {
     sys: S,
-    door: Arc<Door<S>>,
+    port: Arc<Port<S>>,
     /// By fd number.
     slots: Vec<Option<Slot>>,
-    /// The numbers of slots that are to be associated by the next wait; also some that were, or are gone.
+    /// The numbers of slots that the next wait associates, and some that were associated or removed
+    /// since.
     due: Vec<RawFd>,
-    /// What the kernel writes into.
+    /// The kernel writes events into this.
     list: Vec<PortEvent>,
     /// The user value of the last registration.
     last_user: usize,
-    /// Somebody may be polling the port, so it must be readable whenever a wait would report something.
+    /// Whether a host may be polling the port, so that it must be readable whenever a wait would
+    /// report something.
     is_hosted: Cell<bool>,
 }
 
@@ -81,10 +83,11 @@ pub(super) struct EventPorts<S: Sys> {
 struct Slot {
     token: Token,
     user: usize,
-    /// All that was asked for.
+    /// The whole interest.
     interest: Interest,
     trigger: Trigger,
-    /// What is armed of it, as the kernel's mask. Hang-ups and errors always are, while the state is not `Silent`.
+    /// The armed part of it, as the kernel's mask. Hang-ups and errors are always armed, unless the
+    /// state is `Silent`.
     armed: libc::c_short,
     state: State,
     /// The file that the number named when it was added.
@@ -93,25 +96,31 @@ struct Slot {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// Not to be associated until it is armed again.
+    /// Not associated until it is armed again.
     Silent,
-    /// To be associated by the next wait.
+    /// The next wait associates it.
     Due,
-    /// Associated, since the last delivery.
+    /// Associated since the last delivery.
     Associated,
-    /// Associated when that delivery had not been served yet, for the sake of who polls the port: to be done again.
+    /// Associated for a host, before the last delivery was served: has to be associated again.
     Early,
+}
+
+/// Opens a port of this system.
+#[cfg(any(target_os = "illumos", target_os = "solaris"))]
+pub(super) fn open(capacity: usize) -> io::Result<EventPorts<kernel::Kernel>> {
+    EventPorts::new(capacity, kernel::Kernel)
 }
 
 impl<S: Sys> EventPorts<S> {
     pub(super) fn new(capacity: usize, sys: S) -> io::Result<EventPorts<S>> {
-        let door = Arc::new(Door::new(sys.clone(), sys.create()?));
+        let port = Arc::new(Port::new(sys.clone(), sys.create()?));
         Ok(EventPorts {
             sys,
-            door,
+            port,
             slots: Vec::new(),
             due: Vec::new(),
-            list: Vec::with_capacity(capacity.min(MOST_EVENTS)),
+            list: Vec::with_capacity(capacity.min(MAX_EVENTS)),
             last_user: 0,
             is_hosted: Cell::new(false),
         })
@@ -133,19 +142,20 @@ impl<S: Sys> EventPorts<S> {
     }
 
     fn associate(&self, fd: RawFd, events: libc::c_short, user: usize) -> io::Result<()> {
-        let associated = self.sys.associate(self.door.port(), fd, events, user);
+        let associated = self.sys.associate(self.port.as_fd(), fd, events, user);
         associated.map_err(|error| match error.raw_os_error() {
             Some(libc::EBADFD) => io::Error::from_raw_os_error(libc::EBADF),
-            // Not a call that would block.
+            // This `EAGAIN` does not mean that the call would block.
             Some(libc::EAGAIN) => io::Error::new(
                 io::ErrorKind::QuotaExceeded,
-                "the port holds as many fds as process.max-port-events allows",
+                "the port holds as many fds as its limit allows: raise process.max-port-events",
             ),
             _ => error,
         })
     }
 
-    /// Associates what the last deliveries have left armed. What cannot be is told, if it fits; else it stays due.
+    /// Associates what the last deliveries have left armed. An fd that cannot be associated is
+    /// reported if it fits; otherwise it stays on the list.
     fn associate_due(&mut self, events: &mut Events) {
         let mut due = std::mem::take(&mut self.due);
         due.retain(|&fd| {
@@ -173,7 +183,7 @@ impl<S: Sys> EventPorts<S> {
                     self.forget(fd);
                     libc::POLLNVAL
                 } else {
-                    // Whatever it is, the next call on the fd or the next arming says so.
+                    // Whatever the error is, the next call on the fd or the next arming returns it.
                     libc::POLLERR
                 };
                 events.push(token, readiness(seen));
@@ -183,7 +193,8 @@ impl<S: Sys> EventPorts<S> {
         self.due = due;
     }
 
-    /// The same at the end of a wait, for who polls the port: it is readable when the next wait has something to report.
+    /// As `associate_due`, at the end of a wait, for a host that polls the port: it becomes
+    /// readable when the next wait has something to report.
     fn associate_early(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         due.retain(|&fd| {
@@ -192,8 +203,8 @@ impl<S: Sys> EventPorts<S> {
                 slot => return slot.is_some_and(|slot| slot.state == State::Early),
             };
             if self.associate(fd, armed, user).is_err() {
-                // The next wait tells, and there must be one.
-                let _ = self.door.notify();
+                // The next wait reports it, so there must be a next wait.
+                let _ = self.port.notify();
                 return true;
             }
             let is_level = trigger == Trigger::Level;
@@ -209,16 +220,16 @@ impl<S: Sys> EventPorts<S> {
         self.due = due;
     }
 
-    /// Fills the list with at most `most` events, and says how many there are.
+    /// Fills the list with at most `most` events. Returns how many there are.
     fn get(&mut self, most: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        let most = most.min(MOST_EVENTS);
+        let most = most.min(MAX_EVENTS);
         if self.list.len() < most {
             self.list.resize(most, PortEvent::NONE);
         }
         self.list[0] = PortEvent::NONE;
         let mut count = 1;
         let timeout = timeout.map(timespec);
-        let port = self.door.port();
+        let port = self.port.as_fd();
         let got = self
             .sys
             .getn(port, &mut self.list[..most], &mut count, timeout.as_ref());
@@ -233,27 +244,29 @@ impl<S: Sys> EventPorts<S> {
         Ok(count as usize)
     }
 
-    /// Moves the list's first `count` into `events`; whether the only one was an alert, which hides all others.
+    /// Moves the first `count` records of the list into `events`. Returns whether the only one was
+    /// an alert, which hides all others.
     fn deliver(&mut self, count: usize, events: &mut Events) -> io::Result<bool> {
         let mut is_alert = false;
         for at in 0..count {
             let event = self.list[at];
             match event.source {
                 SOURCE_FD => self.deliver_fd(event, events),
-                SOURCE_USER => self.door.heard(),
+                SOURCE_USER => self.port.acknowledge(),
                 SOURCE_ALERT => {
-                    self.sys.alert(self.door.port(), 0)?;
-                    self.door.heard();
+                    self.sys.alert(self.port.as_fd(), 0)?;
+                    self.port.acknowledge();
                     is_alert = true;
                 }
-                // Nothing of ours.
+                // Another source.
                 _ => {}
             }
         }
         Ok(is_alert)
     }
 
-    /// The association is gone: what is left of it is due again.
+    /// Reports an event of an fd. The kernel has ended the association, so what is left armed of it
+    /// goes on the list.
     fn deliver_fd(&mut self, event: PortEvent, events: &mut Events) {
         let Ok(fd) = RawFd::try_from(event.object) else {
             return;
@@ -264,7 +277,7 @@ impl<S: Sys> EventPorts<S> {
         }
         let mut bits = event.events as libc::c_short;
         if bits == 0 {
-            // What the kernel saw, such as POLLNVAL, is nothing that an event can say.
+            // What the kernel found, such as `POLLNVAL`, has no bit in an event.
             bits = libc::POLLERR;
         }
         let seen = readiness(bits);
@@ -274,7 +287,11 @@ impl<S: Sys> EventPorts<S> {
             Trigger::Edge => slot.armed &= !directions(seen),
             Trigger::Oneshot => slot.armed = 0,
         }
-        let is_silent = is_final || slot.trigger == Trigger::Oneshot;
+        let is_silent = match slot.trigger {
+            Trigger::Level => false,
+            Trigger::Edge => is_final,
+            Trigger::Oneshot => true,
+        };
         let token = slot.token;
         slot.state = if is_silent { State::Silent } else { State::Due };
         events.push(token, seen);
@@ -295,7 +312,8 @@ impl<S: Sys> Backend for EventPorts<S> {
             level: true,
             oneshot: true,
             rearm: true,
-            // The kernel would, but the slot would be armed on for whoever gets the number.
+            // The kernel would accept it, but the slot would stay armed for the next file with this
+            // number.
             close_removes: false,
             has_fd: true,
             read_closed: HAS_RDHUP,
@@ -356,13 +374,14 @@ impl<S: Sys> Backend for EventPorts<S> {
         Ok(())
     }
 
-    /// Only what was asked for (or errors, which need not be), and only for an edge trigger.
+    /// Arms only directions of the interest (or errors, which need no interest), and only for an
+    /// edge trigger.
     fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         let slot = self.find(fd, token)?;
         let interest = interest & (slot.interest | Interest::ERROR);
         let (armed, user) = (slot.armed | mask(interest), slot.user);
         let is_armed = slot.state == State::Associated && slot.armed == armed;
-        if slot.trigger != Trigger::Edge || interest.is_none() || is_armed {
+        if slot.trigger != Trigger::Edge || interest.is_empty() || is_armed {
             return Ok(());
         }
         self.associate(fd, armed, user)?;
@@ -378,8 +397,8 @@ impl<S: Sys> Backend for EventPorts<S> {
         if !matches!(state, State::Associated | State::Early) {
             return Ok(());
         }
-        match self.sys.dissociate(self.door.port(), fd) {
-            // The number was closed, and may have been given to another file since.
+        match self.sys.dissociate(self.port.as_fd(), fd) {
+            // The number was closed, and may have been given to another file.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENOENT)) => {
                 Ok(())
             }
@@ -416,30 +435,30 @@ impl<S: Sys> Backend for EventPorts<S> {
     }
 
     fn after_fork(&mut self) -> io::Result<()> {
-        // The inherited one is only closed here: what is associated with it is the parent's.
-        self.door.replace(self.sys.create()?);
+        // This only closes the inherited port. What is associated with it belongs to the parent.
+        self.port.replace(self.sys.create()?);
         self.slots.clear();
         self.due.clear();
         Ok(())
     }
 
     fn notifier(&self) -> Notifier {
-        Notifier::new(self.door.clone())
+        Notifier::new(self.port.clone())
     }
 
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if !self.is_hosted.replace(true) && !self.due.is_empty() {
-            // What is due makes the port readable from the next wait on.
-            self.door.notify()?;
+            // What is on the list makes the port readable from the next wait on.
+            self.port.notify()?;
         }
-        Ok(self.door.port())
+        Ok(self.port.as_fd())
     }
 }
 
 impl<S: Sys> fmt::Debug for EventPorts<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventPorts")
-            .field("port", &self.door.port())
+            .field("port", &self.port.as_fd())
             .field("due", &self.due)
             .finish_non_exhaustive()
     }

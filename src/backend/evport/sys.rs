@@ -1,9 +1,10 @@
-//! The system calls of event ports, as a trait: the kernel behind it is the host's, or the fake of the tests.
+//! [`Sys`] has the system calls of event ports as a trait: the kernel below it is the host's, or
+//! the fake of the tests.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
-/// `port_event_t`: one record out of a port. The `portev_` names without their prefix.
+/// `port_event_t`: one record of a port. The names are those of `portev_` without the prefix.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::backend) struct PortEvent {
@@ -15,7 +16,7 @@ pub(in crate::backend) struct PortEvent {
 }
 
 impl PortEvent {
-    /// No event: a source of 0 is none that a kernel reports.
+    /// No event: no kernel reports a source of 0.
     pub(in crate::backend) const NONE: PortEvent = PortEvent {
         events: 0,
         source: 0,
@@ -32,12 +33,14 @@ pub(in crate::backend) const SOURCE_FD: libc::c_ushort = 4;
 /// From port_alert(3C).
 pub(in crate::backend) const SOURCE_ALERT: libc::c_ushort = 5;
 
-/// The calls. A port is an fd like any other; that a number is none, or not a port, is an error.
+/// The system calls. A port is an fd like any other. A number that is not open, or not a port, is
+/// an error.
 pub(in crate::backend) trait Sys: Clone + Send + Sync + 'static {
     /// port_create(3C), close-on-exec.
     fn create(&self) -> io::Result<OwnedFd>;
 
-    /// port_associate(3C) with the source fd: one event for the first of `events` that holds, now or later.
+    /// port_associate(3C) with the source fd: one event for the first of `events` that holds, now
+    /// or later.
     fn associate(
         &self,
         port: BorrowedFd<'_>,
@@ -49,7 +52,8 @@ pub(in crate::backend) trait Sys: Clone + Send + Sync + 'static {
     /// port_dissociate(3C) with the source fd.
     fn dissociate(&self, port: BorrowedFd<'_>, fd: RawFd) -> io::Result<()>;
 
-    /// port_getn(3C): `nget` is how many to wait for, and afterwards, also after some errors, how many there are.
+    /// port_getn(3C). `nget` is how many events to wait for; afterwards it is how many there are,
+    /// even after some errors.
     fn getn(
         &self,
         port: BorrowedFd<'_>,

@@ -1,23 +1,23 @@
-//! The backend against the fake kernel: the conformance cases, and what they do not see.
+//! Tests of the backend over the fake kernel: the conformance cases, and what they do not cover.
 
 use super::*;
-use crate::backend::Readiness;
+use crate::backend::Ready;
 use crate::backend::fake::evport::{Fake, Faults};
 use crate::sys::fork::in_child;
-use crate::sys::lab;
 use crate::sys::pipe::pipe;
+use crate::sys::test_fds;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 const READ: Interest = Interest::READABLE;
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+const BOTH: Interest = Interest::READABLE.union(Interest::WRITABLE);
 const NEVER: Faults = Faults { time: 0, signal: 0 };
 
-/// The same file under a number that other threads' tests do not get when it is closed.
+/// Returns the file under a number that other tests' threads do not get when it is closed.
 fn moved_up(stream: UnixStream) -> UnixStream {
-    UnixStream::from(lab::move_up(stream.into(), None).unwrap())
+    UnixStream::from(test_fds::move_up(stream.into(), None).unwrap())
 }
 
 #[test]
@@ -83,12 +83,12 @@ impl Rig {
         self.theirs.read_exact(&mut [0]).unwrap();
     }
 
-    /// What a wait that does not block says of the socket.
-    fn look(&mut self) -> Option<Readiness> {
+    /// Makes a wait that does not block. Returns what it reports of the socket.
+    fn poll_now(&mut self) -> Option<Ready> {
         self.wait(Some(Duration::ZERO)).unwrap()
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Option<Readiness>> {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Option<Ready>> {
         self.ports.wait(&mut self.events, timeout)?;
         let event = |event: &super::super::Event| (event.token == TOKEN).then_some(event.readiness);
         Ok(self.events.as_slice().iter().find_map(event))
@@ -103,7 +103,7 @@ impl Rig {
         self.ports.remove(self.theirs.as_raw_fd(), TOKEN)
     }
 
-    /// How many times `associate` is called by `f`.
+    /// Returns how many times `f` calls `associate`.
     fn associations(&mut self, f: impl FnOnce(&mut Rig)) -> usize {
         let before = self.fake.associations();
         f(self);
@@ -111,90 +111,89 @@ impl Rig {
     }
 
     fn is_readable(&self) -> bool {
-        lab::is_readable(self.ports.as_fd().unwrap()).unwrap()
+        test_fds::is_readable(self.ports.as_fd().unwrap()).unwrap()
     }
 }
 
 #[test]
-fn what_was_not_delivered_stays_armed_and_what_was_does_not() {
+fn wait_disarms_only_what_it_delivers() {
     let mut rig = Rig::with(BOTH, Trigger::Edge);
-    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::WRITABLE));
     rig.write();
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
-    assert_eq!(rig.look(), None);
-    // Nothing is armed but hang-ups.
-    // By no close, which does nothing while a child that another test forks has a copy.
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
+    assert_eq!(rig.poll_now(), None);
+    // Only hang-ups are armed.
     rig.ours.shutdown(std::net::Shutdown::Both).unwrap();
-    assert!(rig.look().unwrap().is_write_closed());
-    assert_eq!(rig.look(), None);
+    assert!(rig.poll_now().unwrap().is_write_closed());
+    assert_eq!(rig.poll_now(), None);
     rig.rearm(READ);
-    assert!(rig.look().is_some());
+    assert!(rig.poll_now().is_some());
 }
 
 #[test]
-fn rearming_one_direction_keeps_the_other() {
+fn rearm_of_one_direction_keeps_the_other() {
     let mut rig = Rig::with(BOTH, Trigger::Edge);
-    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::WRITABLE));
     rig.rearm(Interest::WRITABLE);
     rig.write();
-    let both = Readiness::READABLE | Readiness::WRITABLE;
+    let both = Ready::READABLE | Ready::WRITABLE;
     rig.rearm(Interest::WRITABLE);
-    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::WRITABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     rig.rearm(BOTH);
-    assert_eq!(rig.look(), Some(both));
+    assert_eq!(rig.poll_now(), Some(both));
 }
 
 #[test]
-fn a_reader_that_rearms_in_time_costs_one_call_an_event() {
+fn rearm_in_time_costs_one_call_per_event() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     let calls = rig.associations(|rig| {
         for _ in 0..10 {
             rig.write();
-            assert_eq!(rig.look(), Some(Readiness::READABLE));
+            assert_eq!(rig.poll_now(), Some(Ready::READABLE));
             rig.read();
             rig.rearm(READ);
             rig.rearm(READ);
-            assert_eq!(rig.look(), None);
+            assert_eq!(rig.poll_now(), None);
         }
     });
     assert_eq!(calls, 10);
 }
 
 #[test]
-fn a_level_registration_costs_one_call_an_event_and_none_when_idle() {
+fn level_registration_costs_one_call_per_event_and_none_when_idle() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
     let calls = rig.associations(|rig| {
         for _ in 0..3 {
-            assert_eq!(rig.look(), Some(Readiness::READABLE));
+            assert_eq!(rig.poll_now(), Some(Ready::READABLE));
         }
         rig.read();
         for _ in 0..3 {
-            assert_eq!(rig.look(), None);
+            assert_eq!(rig.poll_now(), None);
         }
     });
     assert_eq!(calls, 3);
 }
 
 #[test]
-fn a_failure_that_brings_events_is_none() {
+fn wait_accepts_a_failure_with_events() {
     for faults in [Faults { time: 1, signal: 0 }, Faults { time: 0, signal: 1 }] {
         let mut rig = Rig::new();
         rig.fake = Fake::with_faults(faults);
         rig.ports = EventPorts::new(4, rig.fake.clone()).unwrap();
         rig.add(READ, Trigger::Oneshot).unwrap();
         rig.write();
-        assert_eq!(rig.look(), Some(Readiness::READABLE));
+        assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     }
 }
 
-/// The list still holds the event before, and the count says that there is one.
+/// The list still holds the previous event, and the count says that there is one.
 #[test]
-fn a_signal_is_not_taken_for_the_last_event() {
+fn wait_does_not_repeat_the_last_event_after_a_signal() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     rig.write();
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     rig.read();
     rig.rearm(READ);
     rig.fake.interrupt();
@@ -202,21 +201,21 @@ fn a_signal_is_not_taken_for_the_last_event() {
     assert_eq!(kind, ErrorKind::Interrupted);
     assert!(rig.events.as_slice().is_empty());
     rig.write();
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
 }
 
 #[test]
-fn a_signal_does_not_hide_what_is_known_already() {
+fn wait_reports_known_events_in_spite_of_a_signal() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
-    rig.look();
+    rig.poll_now();
     rig.theirs = UnixStream::pair().unwrap().1;
     rig.fake.interrupt();
     assert!(rig.wait(None).unwrap().unwrap().is_invalid());
 }
 
 #[test]
-fn a_timeout_without_events_is_an_empty_wait() {
+fn wait_is_empty_after_a_timeout_without_events() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     for timeout in [0, 100, 2_000_000] {
         let seen = rig.wait(Some(Duration::from_nanos(timeout))).unwrap();
@@ -225,7 +224,7 @@ fn a_timeout_without_events_is_an_empty_wait() {
 }
 
 #[test]
-fn records_that_are_not_its_own_are_dropped() {
+fn wait_drops_foreign_records() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     let user = rig.ports.last_user;
     let object = rig.theirs.as_raw_fd() as usize;
@@ -237,7 +236,8 @@ fn records_that_are_not_its_own_are_dropped() {
         user,
     };
     for stranger in [
-        // Another registration's, of a number that it never had, of no number, of another source.
+        // An event of another registration, of a number that it never had, of no number, of another
+        // source.
         PortEvent {
             user: user + 1,
             ..event
@@ -253,49 +253,54 @@ fn records_that_are_not_its_own_are_dropped() {
         PortEvent { source: 2, ..event },
     ] {
         rig.fake.inject(stranger);
-        assert_eq!(rig.look(), None, "{stranger:?}");
+        assert_eq!(rig.poll_now(), None, "{stranger:?}");
     }
-    // Its own, but delivered already.
+    // Its own event, but already delivered.
     let fd = rig.theirs.as_raw_fd();
     rig.ports.modify(fd, TOKEN, READ, Trigger::Oneshot).unwrap();
     rig.write();
-    assert!(rig.look().is_some());
+    assert!(rig.poll_now().is_some());
     rig.fake.inject(event);
-    assert_eq!(rig.look(), None);
+    assert_eq!(rig.poll_now(), None);
 }
 
 #[test]
-fn an_event_that_says_nothing_is_an_error_and_does_not_come_again() {
-    let mut rig = Rig::with(READ, Trigger::Level);
-    rig.fake.inject(PortEvent {
-        events: 0,
-        source: SOURCE_FD,
-        pad: 0,
-        object: rig.theirs.as_raw_fd() as usize,
-        user: rig.ports.last_user,
-    });
-    assert!(rig.look().unwrap().is_error());
-    rig.write();
-    assert_eq!(rig.look(), None);
+fn empty_event_is_an_error_and_only_level_associates_again() {
+    for (trigger, next) in [
+        (Trigger::Level, Some(Ready::READABLE)),
+        (Trigger::Edge, None),
+    ] {
+        let mut rig = Rig::with(READ, trigger);
+        rig.fake.inject(PortEvent {
+            events: 0,
+            source: SOURCE_FD,
+            pad: 0,
+            object: rig.theirs.as_raw_fd() as usize,
+            user: rig.ports.last_user,
+        });
+        assert!(rig.poll_now().unwrap().is_error());
+        rig.write();
+        assert_eq!(rig.poll_now(), next, "{trigger:?}");
+    }
 }
 
 #[test]
-fn what_was_closed_while_it_was_due_is_told_once() {
+fn fd_closed_before_it_is_associated_is_reported_once() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
-    rig.look();
+    rig.poll_now();
     let number = rig.theirs.as_raw_fd();
     let (_keep, theirs) = UnixStream::pair().unwrap();
     drop(std::mem::replace(&mut rig.theirs, theirs));
     let seen = rig.wait(None).unwrap();
-    assert_eq!(seen.map(Readiness::is_invalid), Some(true));
-    assert_eq!(rig.look(), None);
+    assert_eq!(seen.map(Ready::is_invalid), Some(true));
+    assert_eq!(rig.poll_now(), None);
     let gone = rig.ports.remove(number, TOKEN).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
 }
 
 #[test]
-fn what_does_not_fit_is_told_by_the_next_wait() {
+fn next_wait_reports_what_does_not_fit() {
     let mut rig = Rig::new();
     rig.events = Events::with_capacity(2);
     let mut sockets = Vec::new();
@@ -311,31 +316,31 @@ fn what_does_not_fit_is_told_by_the_next_wait() {
     }
     for _ in 0..3 {
         rig.events = Events::with_capacity(4);
-        rig.look();
+        rig.poll_now();
     }
     rig.events = Events::with_capacity(2);
     drop(sockets);
-    let mut told = Vec::new();
+    let mut closed = Vec::new();
     for _ in 0..4 {
-        rig.look();
+        rig.poll_now();
         let events = rig.events.as_slice();
-        told.extend(
+        closed.extend(
             events
                 .iter()
                 .filter(|event| event.readiness.is_invalid())
                 .map(|event| event.token),
         );
     }
-    told.sort();
-    told.dedup();
+    closed.sort();
+    closed.dedup();
     // One was associated, and its end is silent.
-    assert!(told.len() >= 4, "{told:?}");
-    assert_eq!(rig.look(), None);
+    assert!(closed.len() >= 4, "{closed:?}");
+    assert_eq!(rig.poll_now(), None);
     assert!(rig.ports.due.is_empty());
 }
 
 #[test]
-fn a_fifo_that_is_reported_for_nothing_loses_nothing() {
+fn fifo_reported_without_data_loses_nothing() {
     let mut rig = Rig::new();
     let (reader, writer) = pipe().unwrap();
     let (mut reader, mut writer) = (File::from(reader), File::from(writer));
@@ -343,17 +348,17 @@ fn a_fifo_that_is_reported_for_nothing_loses_nothing() {
         .add(reader.as_fd(), TOKEN, READ, Trigger::Edge)
         .unwrap();
     rig.fake.report_fifos();
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     let read = reader.read(&mut [0]).unwrap_err();
     assert_eq!(read.kind(), ErrorKind::WouldBlock);
     rig.ports.rearm(reader.as_raw_fd(), TOKEN, READ).unwrap();
-    assert_eq!(rig.look(), None);
+    assert_eq!(rig.poll_now(), None);
     writer.write_all(b"x").unwrap();
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
 }
 
 #[test]
-fn a_full_port_is_notified_all_the_same() {
+fn notify_of_a_full_port_ends_the_wait() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     rig.fake.limit(1);
     let notifier = rig.ports.notifier();
@@ -365,7 +370,7 @@ fn a_full_port_is_notified_all_the_same() {
         // The alert hides the event, which belongs to the same wait.
         notifier.notify().unwrap();
         rig.write();
-        assert_eq!(rig.wait(None).unwrap(), Some(Readiness::READABLE));
+        assert_eq!(rig.wait(None).unwrap(), Some(Ready::READABLE));
         rig.read();
         rig.rearm(READ);
     }
@@ -389,7 +394,7 @@ fn notifications_do_not_pile_up() {
 }
 
 #[test]
-fn a_failed_add_leaves_nothing_behind() {
+fn failed_add_leaves_nothing_behind() {
     let mut rig = Rig::new();
     rig.fake.limit(0);
     rig.add(READ, Trigger::Edge).unwrap_err();
@@ -400,10 +405,10 @@ fn a_failed_add_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_failed_modify_keeps_the_old_interest() {
+fn failed_modify_keeps_the_old_interest() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
-    rig.look();
+    rig.poll_now();
     let number = rig.theirs.as_raw_fd();
     let moved = rig.theirs.try_clone().unwrap();
     rig.theirs = moved;
@@ -411,98 +416,98 @@ fn a_failed_modify_keeps_the_old_interest() {
     assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EBADF));
     let slot = rig.ports.slot(number).unwrap();
     assert_eq!((slot.interest, slot.trigger), (READ, Trigger::Level));
-    assert!(rig.look().unwrap().is_invalid());
+    assert!(rig.poll_now().unwrap().is_invalid());
 }
 
 #[test]
-fn removing_takes_the_queued_event_back() {
+fn remove_drops_the_queued_event() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
     assert!(rig.is_readable());
     rig.remove().unwrap();
     assert!(!rig.is_readable());
     rig.add(READ, Trigger::Oneshot).unwrap();
-    assert!(rig.look().is_some());
-    // Delivered: there is nothing to take back.
+    assert!(rig.poll_now().is_some());
+    // It was delivered: there is no queued event.
     rig.remove().unwrap();
 }
 
 #[test]
-fn removing_a_number_that_has_another_file_is_no_error() {
+fn remove_of_a_reused_number_is_no_error() {
     let mut rig = Rig::with(READ, Trigger::Edge);
     let (_peer, file) = UnixStream::pair().unwrap();
-    lab::replace(rig.theirs.as_fd(), file.as_fd()).unwrap();
+    test_fds::replace(rig.theirs.as_fd(), file.as_fd()).unwrap();
     rig.remove().unwrap();
 }
 
 #[test]
-fn a_number_with_another_file_is_added_anew() {
+fn add_of_a_reused_number_associates_the_new_file() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
-    rig.look();
+    rig.poll_now();
     let (mut peer, file) = UnixStream::pair().unwrap();
-    lab::replace(rig.theirs.as_fd(), file.as_fd()).unwrap();
+    test_fds::replace(rig.theirs.as_fd(), file.as_fd()).unwrap();
     drop(file);
     let new = Token::new(2, 1);
     rig.ports
         .add(rig.theirs.as_fd(), new, READ, Trigger::Edge)
         .unwrap();
     assert_eq!(rig.remove().unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(rig.look(), None);
+    assert_eq!(rig.poll_now(), None);
     peer.write_all(b"x").unwrap();
-    assert_eq!(rig.look(), None);
+    assert_eq!(rig.poll_now(), None);
     assert_eq!(rig.events.as_slice()[0].token, new);
 }
 
 #[test]
-fn a_host_sees_what_a_delivery_has_left_armed() {
+fn host_sees_what_a_delivery_has_left_armed() {
     let mut rig = Rig::with(BOTH, Trigger::Edge);
     assert!(rig.is_readable());
-    assert_eq!(rig.look(), Some(Readiness::WRITABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::WRITABLE));
     assert!(!rig.is_readable());
     rig.write();
     assert!(rig.is_readable());
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     assert!(!rig.is_readable());
     rig.rearm(BOTH);
     assert!(rig.is_readable());
 }
 
 #[test]
-fn a_host_that_comes_late_is_told_to_look() {
+fn host_that_comes_late_is_notified() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
-    assert!(rig.look().is_some());
+    assert!(rig.poll_now().is_some());
     assert!(rig.is_readable());
-    assert!(rig.look().is_some());
+    assert!(rig.poll_now().is_some());
 }
 
 #[test]
-fn a_host_of_a_level_registration_is_woken_until_it_is_served() {
+fn host_of_a_level_registration_is_woken_until_it_is_served() {
     let mut rig = Rig::with(READ, Trigger::Level);
     rig.write();
     for _ in 0..3 {
         assert!(rig.is_readable());
-        assert_eq!(rig.look(), Some(Readiness::READABLE));
+        assert_eq!(rig.poll_now(), Some(Ready::READABLE));
     }
     rig.read();
-    // Once for what was true before it was served, and the wait knows better.
+    // Once for what was true before it was served; the wait finds out.
     assert!(rig.is_readable());
-    assert_eq!(rig.look(), None);
+    assert_eq!(rig.poll_now(), None);
     assert!(!rig.is_readable());
     rig.write();
     assert!(rig.is_readable());
-    assert_eq!(rig.look(), Some(Readiness::READABLE));
+    assert_eq!(rig.poll_now(), Some(Ready::READABLE));
 }
 
 #[test]
-fn a_host_is_told_of_what_was_closed_while_it_was_due() {
+fn host_is_woken_for_an_fd_closed_before_it_is_associated() {
     let mut rig = Rig::with(READ, Trigger::Level);
     assert!(!rig.is_readable());
     rig.write();
-    // Closed by whoever serves the event: here, before the wait is over.
+    // Closed while the event is served: here, before the wait is over.
     rig.ports.is_hosted.set(false);
-    rig.look();
+    rig.poll_now();
     rig.ports.is_hosted.set(true);
     rig.theirs = UnixStream::pair().unwrap().1;
     let mut none = Events::with_capacity(1);
@@ -512,9 +517,9 @@ fn a_host_is_told_of_what_was_closed_while_it_was_due() {
     assert!(none.as_slice()[0].readiness.is_invalid());
 }
 
-/// The parent has notified and not yet waited, and the child does both.
+/// The parent has notified and not yet waited; the child does both.
 #[test]
-fn a_child_can_be_notified_whatever_its_parent_was() {
+fn child_can_be_notified_whatever_its_parent_was() {
     let mut rig = Rig::new();
     let notifier = rig.ports.notifier();
     notifier.notify().unwrap();
@@ -531,7 +536,7 @@ fn a_child_can_be_notified_whatever_its_parent_was() {
 }
 
 #[test]
-fn a_notification_that_failed_is_tried_again_by_the_next() {
+fn notify_tries_again_after_a_failure() {
     let rig = Rig::new();
     let notifier = rig.ports.notifier();
     // The port is the parent's: it refuses.
@@ -543,9 +548,9 @@ fn a_notification_that_failed_is_tried_again_by_the_next() {
 }
 
 #[test]
-fn the_last_handle_closes_the_port() {
+fn drop_of_the_last_handle_closes_the_port() {
     let rig = Rig::new();
-    let port = rig.ports.door.port().as_raw_fd();
+    let port = rig.ports.port.as_fd().as_raw_fd();
     let notifier = rig.ports.notifier();
     let Rig { ports, .. } = rig;
     drop(ports);
@@ -553,9 +558,9 @@ fn the_last_handle_closes_the_port() {
     notifier.notify().unwrap();
 }
 
-/// The layers above, on this mechanism: two tasks talk, and wait for data and for room.
+/// A runtime on this mechanism: two tasks talk, and wait for data and for room.
 #[test]
-fn a_runtime_runs_on_it() {
+fn runtime_runs_on_event_ports() {
     use crate::net::{TcpListener, TcpStream};
     const LENGTH: usize = 1 << 20;
     let ports = EventPorts::new(64, Fake::default()).unwrap();

@@ -1,34 +1,39 @@
-//! A /dev/poll in this process.
+//! A fake /dev/poll in this process.
 //!
-//! Sources: the manual page poll(7D) of illumos; `usr/src/uts/common/io/devpoll.c` of illumos (2016) and of Solaris 11
-//! (2011), called "illumos" and "Solaris 11" below. Where they differ, or promise nothing, the fake does what is
-//! harder for its user.
+//! Sources: the manual page poll(7D) of illumos; `usr/src/uts/common/io/devpoll.c` of illumos
+//! (2016) and of Solaris 11 (2011), called "illumos" and "Solaris 11" below. Where they differ, or
+//! promise nothing, the fake does what is harder for its user.
 //!
-//! What it has of them:
-//! - A write adds the events to those that stand there: `pd_events |= events`, poll(7D): "the events field in each pollfd
-//!   entry is OR'ed".
-//! - `events` that are `POLLREMOVE` and nothing else take the fd out; with other bits it is an addition (both
-//!   sources compare by `!=`). To take out what is not in is no error.
-//! - A closed fd stays: `POLLNVAL` at every `DP_POLL`, with the `events` of the record not written, until it is taken
-//!   out; once its number names another file, that one is polled under the old events (poll(7D), NOTES).
-//! - Only what is hinted at is looked at: what was written, was ready at the last look, or was woken by its driver since. The
-//!   driver is the old file's, so a reused number may not be looked at (poll(7D) promises that it is); and a write of the
-//!   very events that stand there is passed over (Solaris 11; illumos compares the file too).
-//! - A closed number that is written is no error, and nothing is said of it afterwards: the events are noted but
-//!   `pd_fp` stays null, which `DP_POLL` takes for removed. illumos passes over a `POLLREMOVE` for such an entry and keeps
-//!   the events, so that they are added to the next ones (Solaris 11 clears them).
-//! - Of an fd whose driver refuses to be polled, the write reports that error, and stops there: what stands before it in the
-//!   array holds (both sources: `break` on an error of `VOP_POLL`).
-//! - `EACCES` for a process other than the opener (poll(7D), NOTES; Solaris 11 notes the opener, illumos the first user).
-//! - `EINVAL` for a write of more than `OPEN_MAX` records, and for a `DP_POLL` into as many or more (poll(7D), ERRORS;
-//!   Solaris 11 allows as many, illumos cuts silently at twice that).
-//! - A write may take only a part, as poll(7D) allows ("the number of bytes written"); both sources take all.
-//! - At most `dp_nfds` records. No order is documented: by fd number each time from the lowest, or as both sources do,
-//!   going on where the last full batch ended.
-//! - Whole milliseconds, -1 for ever. `EINTR` only with nothing to report.
+//! What it implements:
+//! - A write adds the events to those in the set: `pd_events |= events`, poll(7D): "the events
+//!   field in each pollfd entry is OR'ed".
+//! - `events` that are `POLLREMOVE` and nothing else remove the fd; with other bits it is an
+//!   addition (both sources compare by `!=`). Removing what is not in the set is no error.
+//! - A closed fd stays: `POLLNVAL` at every `DP_POLL`, with the `events` of the record not written,
+//!   until it is removed. Once its number names another file, that one is polled under the old
+//!   events (poll(7D), NOTES).
+//! - Only hinted fds are polled: what was written, was ready in the last poll, or was woken by its
+//!   driver since. The driver is the old file's, so a reused number may not be polled (poll(7D)
+//!   promises that it is). A write of the very events in the set is ignored (Solaris 11; illumos
+//!   compares the file too).
+//! - Writing a closed number is no error, and has no visible effect: the events are noted but
+//!   `pd_fp` stays null, which `DP_POLL` treats as removed. illumos ignores a `POLLREMOVE` for such
+//!   an entry and keeps the events, so that they are added to the next ones (Solaris 11 clears
+//!   them).
+//! - If a driver refuses to poll an fd, the write returns that error, and stops there; what is
+//!   before it in the array is done (both sources: `break` on an error of `VOP_POLL`).
+//! - `EACCES` for a process other than the opener (poll(7D), NOTES; Solaris 11 notes the opener,
+//!   illumos the first user).
+//! - `EINVAL` for a write of more than `OPEN_MAX` records, and for a `DP_POLL` into as many or more
+//!   (poll(7D), ERRORS; Solaris 11 allows as many, illumos cuts silently at twice that).
+//! - A write may accept only a part, as poll(7D) allows ("the number of bytes written"); both
+//!   sources accept all.
+//! - At most `dp_nfds` records. No order is documented: by fd number each time from the lowest, or
+//!   as both sources do, continuing where the last full batch ended.
+//! - Whole milliseconds, -1 without limit. `EINTR` only with nothing to report.
 //!
-//! What it has not: a second thread that writes while one waits, `DP_ISPOLLED`, records cut short (the trait gives
-//! whole ones; both sources drop what is left over).
+//! What it lacks: a second thread that writes while one waits, `DP_ISPOLLED`, records cut short
+//! (the trait passes whole ones; both sources drop the rest).
 
 use super::super::devpoll::{POLLREMOVE, Sys};
 use crate::sys::fd::FileId;
@@ -54,11 +59,11 @@ pub(in crate::backend) struct FakeDevPoll {
     next: RawFd,
     pub(in crate::backend) order: Order,
     pub(in crate::backend) open_max: usize,
-    /// The most records that one write takes.
-    pub(in crate::backend) most_written: usize,
-    /// Whose driver refuses to be polled.
+    /// The most records that one write accepts.
+    pub(in crate::backend) max_written: usize,
+    /// The fds whose driver refuses to poll them.
     pub(in crate::backend) refused: Vec<RawFd>,
-    /// Every record that was taken, for tests that count them.
+    /// Every record that was accepted, for tests that count them.
     pub(in crate::backend) written: Vec<(RawFd, libc::c_short)>,
     pub(in crate::backend) writes: usize,
     pub(in crate::backend) polls: usize,
@@ -74,7 +79,7 @@ struct Cached {
     is_hinted: bool,
 }
 
-/// What a record holds that the kernel has not written.
+/// The content of a record that the kernel has not written.
 const GARBAGE: libc::c_short = -1;
 
 impl FakeDevPoll {
@@ -123,7 +128,7 @@ impl FakeDevPoll {
         Ok(())
     }
 
-    /// What of it is reported when this much fits.
+    /// Returns the fds that are reported if there is room for so many.
     fn cut(&mut self, mut ready: Vec<libc::pollfd>, room: usize) -> Vec<libc::pollfd> {
         if self.order == Order::Circular {
             let start = ready.partition_point(|entry| entry.fd < self.next);
@@ -136,7 +141,7 @@ impl FakeDevPoll {
         ready
     }
 
-    /// Whether the fd is in the set, and with which events: `DP_ISPOLLED`.
+    /// Returns the events of the fd if it is in the set: `DP_ISPOLLED`.
     pub(in crate::backend) fn is_polled(&self, fd: RawFd) -> Option<libc::c_short> {
         let cached = self
             .cached
@@ -160,7 +165,7 @@ impl Sys for FakeDevPoll {
             next: 0,
             order: Order::Lowest,
             open_max: 65_536,
-            most_written: usize::MAX,
+            max_written: usize::MAX,
             refused: Vec::new(),
             written: Vec::new(),
             writes: 0,
@@ -174,7 +179,7 @@ impl Sys for FakeDevPoll {
         if changes.len() > self.open_max {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        let taken = changes.len().min(self.most_written);
+        let taken = changes.len().min(self.max_written);
         for change in &changes[..taken] {
             self.write_one(change.fd, change.events)?;
             self.written.push((change.fd, change.events));
@@ -190,7 +195,7 @@ impl Sys for FakeDevPoll {
         }
         let mut entries = Vec::new();
         for (&fd, cached) in &self.cached {
-            // What is closed is hinted at: nobody would hear of it otherwise.
+            // A closed fd is hinted at; otherwise its close would not be noticed.
             let is_same = FileId::of(fd).map_or(true, |file| cached.file == Some(file));
             if cached.file.is_some() && (cached.is_hinted || is_same) {
                 entries.push(libc::pollfd {
@@ -200,7 +205,7 @@ impl Sys for FakeDevPoll {
                 });
             }
         }
-        // With no room it is a way to sleep (both sources).
+        // Without room it is a way to sleep (both sources).
         if into.is_empty() {
             entries.clear();
         }
@@ -246,58 +251,58 @@ mod tests {
         }
     }
 
-    fn look(fake: &mut FakeDevPoll) -> Vec<(RawFd, libc::c_short)> {
+    fn poll_now(fake: &mut FakeDevPoll) -> Vec<(RawFd, libc::c_short)> {
         let mut into = [entry(-1, 0); 8];
         let count = fake.poll(&mut into, 0).unwrap();
         into[..count].iter().map(|e| (e.fd, e.revents)).collect()
     }
 
     #[test]
-    fn events_are_added_and_taken_out_only_by_remove_alone() {
+    fn write_adds_events_and_only_pollremove_removes() {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let fd = theirs.as_raw_fd();
         let mut fake = FakeDevPoll::open().unwrap();
         fake.write(&[entry(fd, libc::POLLOUT)]).unwrap();
         fake.write(&[entry(fd, libc::POLLIN)]).unwrap();
         assert_eq!(fake.is_polled(fd), Some(libc::POLLIN | libc::POLLOUT));
-        assert_eq!(look(&mut fake), [(fd, libc::POLLOUT)]);
+        assert_eq!(poll_now(&mut fake), [(fd, libc::POLLOUT)]);
         fake.write(&[entry(fd, POLLREMOVE | libc::POLLPRI)])
             .unwrap();
-        assert_eq!(look(&mut fake), [(fd, libc::POLLOUT)]);
+        assert_eq!(poll_now(&mut fake), [(fd, libc::POLLOUT)]);
         fake.write(&[entry(fd, POLLREMOVE), entry(fd, libc::POLLIN)])
             .unwrap();
-        assert_eq!(look(&mut fake), []);
+        assert_eq!(poll_now(&mut fake), []);
         fake.write(&[entry(fd, POLLREMOVE)]).unwrap();
         fake.write(&[entry(fd, POLLREMOVE)]).unwrap();
         assert_eq!(fake.is_polled(fd), None);
     }
 
     #[test]
-    fn a_closed_fd_stays_and_a_closed_number_leaves_its_events() {
+    fn closed_fd_stays_and_a_closed_number_leaves_its_events() {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         // In a child, where no other test takes the number.
-        let told = crate::sys::fork::in_child(move || {
+        let result = crate::sys::fork::in_child(move || {
             let fd = theirs.as_raw_fd();
             let mut fake = FakeDevPoll::open().unwrap();
             fake.write(&[entry(fd, libc::POLLIN)]).unwrap();
             drop(theirs);
             let invalid = [(fd, libc::POLLNVAL)];
-            let stays = look(&mut fake) == invalid && look(&mut fake) == invalid;
+            let stays = poll_now(&mut fake) == invalid && poll_now(&mut fake) == invalid;
             fake.write(&[entry(fd, POLLREMOVE)]).unwrap();
-            let goes = look(&mut fake).is_empty();
+            let goes = poll_now(&mut fake).is_empty();
             fake.write(&[entry(fd, libc::POLLIN), entry(fd, POLLREMOVE)])
                 .unwrap();
-            let leaves = look(&mut fake).is_empty() && fake.cached[&fd].events == libc::POLLIN;
+            let leaves = poll_now(&mut fake).is_empty() && fake.cached[&fd].events == libc::POLLIN;
             match (stays, goes, leaves) {
                 (true, true, true) => Ok(()),
                 not => Err(format!("{not:?}")),
             }
         });
-        assert_eq!(told.unwrap(), Ok(()));
+        assert_eq!(result.unwrap(), Ok(()));
     }
 
     #[test]
-    fn too_many_records_are_refused() {
+    fn write_and_poll_refuse_too_many_records() {
         let mut fake = FakeDevPoll::open().unwrap();
         fake.open_max = 2;
         let entries = [entry(-1, 0); 3];
@@ -310,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_refused() {
+    fn child_is_refused() {
         let mut fake = FakeDevPoll::open().unwrap();
-        let told = crate::sys::fork::in_child(|| {
+        let result = crate::sys::fork::in_child(|| {
             let written = fake.write(&[]).map_err(|e| e.raw_os_error());
             let polled = fake.poll(&mut [], 0).map_err(|e| e.raw_os_error());
             let refused = Err(Some(libc::EACCES));
@@ -321,6 +326,6 @@ mod tests {
                 false => Err("a child may use it".to_owned()),
             }
         });
-        assert_eq!(told.unwrap(), Ok(()));
+        assert_eq!(result.unwrap(), Ok(()));
     }
 }

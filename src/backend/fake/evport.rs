@@ -1,38 +1,48 @@
-//! Event ports in process. Sources: the manual pages port_create(3C), port_associate(3C), port_get(3C), port_send(3C)
-//! and port_alert(3C) of illumos, and where these are silent its kernel: `port.c`, `port_fd.c` and `port_vnops.c` under
-//! `uts/common/fs/portfs`, `port.c` of libc.
+//! Fake event ports in this process.
 //!
-//! What it insists on:
-//! 1. At most one event per association, which is gone when the event is retrieved (port_associate).
-//! 2. What is ready when it is associated is an event at once (port_associate).
-//! 3. The event is put into the queue when the fd gets ready, and not looked at again: one that is retrieved may be
-//!    out of date (`pollwakeup`). Here: at the next call after that.
-//! 4. To associate again replaces events and user value, and takes a queued event back (`port_associate_fd`).
-//! 5. `POLLHUP` and `POLLERR` come unasked, `POLLNVAL` never (`port_associate_fd`).
-//! 6. Closing the number ends the association, and its queued event (`port_close_fd`); the file may live on elsewhere.
-//! 7. `dissociate` of what is not associated, or not any more, is `ENOENT`; by another process than the one that
+//! Sources: the manual pages port_create(3C), port_associate(3C), port_get(3C), port_send(3C) and
+//! port_alert(3C) of illumos, and where these say nothing its kernel: `port.c`, `port_fd.c` and
+//! `port_vnops.c` under `uts/common/fs/portfs`, `port.c` of libc.
+//!
+//! What it implements:
+//! 1. At most one event per association, which ends when the event is retrieved (port_associate).
+//! 2. An fd that is ready when it is associated has an event at once (port_associate).
+//! 3. The event is queued when the fd gets ready, and not checked again: one that is retrieved may
+//!    be out of date (`pollwakeup`). Here it is queued by the next call after that.
+//! 4. Associating again replaces events and user value, and removes a queued event
+//!    (`port_associate_fd`).
+//! 5. `POLLHUP` and `POLLERR` need no bit, `POLLNVAL` never comes (`port_associate_fd`).
+//! 6. Closing the number ends the association, and removes its queued event (`port_close_fd`); the
+//!    file may live on in a duplicate.
+//! 7. `dissociate` of what is not associated is `ENOENT`; by another process than the one that
 //!    associated it `EACCES`; a number that is not open `EBADFD` (port_associate).
 //! 8. A port that is not open is `EBADF`, one that is no port `EBADFD` (port_get).
-//! 9. `getn` waits for as many events as `nget` says; a list of no length asks how many there are; more wanted than fit
-//!    is `EINVAL` (port_get).
-//! 10. A timeout is negative or beyond a second's nanoseconds: `EINVAL` (port_get). One of zero ends with success and no
-//!     events (`port_getn`), any other with `ETIME`, and with events if they came late (port_get).
-//! 11. `EINTR` leaves count and list as the caller made them (libc). On Solaris it may come with events (HAProxy's
-//!     commit "do not clear returned events list on signal" says so; not verified).
-//! 12. Associated fds, delivered ones that were not dissociated or closed included, and user events share a limit,
-//!     beyond which there is `EAGAIN` (port_associate, port_send; `port_alloc_event_local`).
+//! 9. `getn` waits for as many events as `nget` says; a list of length 0 returns how many there
+//!    are; wanting more than fit is `EINVAL` (port_get).
+//! 10. A timeout that is negative or beyond a second's nanoseconds is `EINVAL` (port_get). One of
+//!     zero ends with success and no events (`port_getn`), any other with `ETIME`, and with events
+//!     if they came late (port_get).
+//! 11. `EINTR` leaves count and list as the caller made them (libc). On Solaris it may come with
+//!     events (according to HAProxy's commit "do not clear returned events list on signal"; not
+//!     verified).
+//! 12. Associated fds, delivered ones that were not dissociated or closed, and user events share a
+//!     limit, beyond which there is `EAGAIN` (port_associate, port_send; `port_alloc_event_local`).
 //! 13. An alert is delivered alone, to every `getn`, until it is ended (port_alert).
-//! 14. A port can be polled: `POLLIN` when its queue is not empty (`port_poll`). An alert does not count.
-//! 15. A FIFO may be reported with nothing in it (illumos bug 6474, after the notes of other event loops; not verified).
+//! 14. A port can be polled: `POLLIN` when its queue is not empty (`port_poll`). An alert does not
+//!     count.
+//! 15. A FIFO may be reported without data (illumos bug 6474, after the notes of other event loops;
+//!     not verified).
 //!
-//! 10 and 11 come by themselves, now and then: see [`Faults`]. A child that uses its parent's port would take its events
-//! (port_create): that cannot be shown in process, so it fails.
+//! The failures of 10 and 11 happen now and then by default: see [`Faults`]. A child that
+//! uses its parent's port would take its events (port_create); this cannot be shown in one process,
+//! so it fails.
 
+use super::signal::Signal;
 use crate::backend::evport::sys::{PortEvent, SOURCE_ALERT, SOURCE_FD, SOURCE_USER, Sys};
 use crate::sys::fd::FileId;
 use crate::sys::poll::poll;
 use crate::sys::syscall::{check, retry};
-use means::{Bell, Clock};
+use clock::Clock;
 use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
@@ -42,7 +52,7 @@ use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The kernel: all clones are one.
+/// The fake kernel. All clones are the same one.
 #[derive(Clone, Default)]
 pub(in crate::backend) struct Fake {
     inner: Arc<Mutex<Inner>>,
@@ -52,17 +62,17 @@ pub(in crate::backend) struct Fake {
 struct Inner {
     ports: HashMap<RawFd, Port>,
     faults: Faults,
-    /// How many `getn` have delivered something.
+    /// How many calls of `getn` have delivered something.
     deliveries: u32,
     /// How many times `associate` was called.
     associations: usize,
-    /// The next `getn` is interrupted.
+    /// Whether the next `getn` is interrupted.
     interrupt: bool,
     /// `process.max-port-events`.
     limit: Option<usize>,
 }
 
-/// Which deliveries say that they failed, though they did not: every so manieth; 0: none.
+/// How often a delivery returns an error and its events all the same: every nth; 0 is never.
 #[derive(Clone, Copy)]
 pub(in crate::backend) struct Faults {
     pub(in crate::backend) time: u32,
@@ -76,7 +86,7 @@ impl Default for Faults {
 }
 
 struct Port {
-    /// The port's own number: an epoll instance, for that is a file which is readable when others are.
+    /// The port's fd: an epoll instance, because that is readable when other files are.
     number: RawFd,
     creator: u32,
     queue: VecDeque<PortEvent>,
@@ -84,10 +94,10 @@ struct Port {
     associated: Vec<Association>,
     alert: Option<libc::c_int>,
     /// Makes the port readable as long as the queue is not empty.
-    bell: Bell,
+    queue_signal: Signal,
     /// Ends waits for an alert.
-    siren: Bell,
-    /// The next look takes FIFOs for readable.
+    alert_signal: Signal,
+    /// Whether the next check treats FIFOs as readable.
     is_spurious: bool,
 }
 
@@ -104,7 +114,7 @@ struct Association {
 enum State {
     Armed,
     Queued,
-    /// Delivered: known to the kernel only so that associating it again is cheap.
+    /// Delivered: kept by the kernel only so that associating it again is cheap.
     Spent,
 }
 
@@ -113,14 +123,14 @@ fn fail<T>(errno: libc::c_int) -> io::Result<T> {
 }
 
 impl Fake {
-    /// A kernel whose deliveries fail as told.
+    /// Makes a kernel whose deliveries fail as given.
     pub(in crate::backend) fn with_faults(faults: Faults) -> Fake {
         let fake = Fake::default();
         fake.lock().faults = faults;
         fake
     }
 
-    /// Interrupts the next `getn`, before it has looked at anything.
+    /// Interrupts the next `getn`, before it has checked anything.
     pub(in crate::backend) fn interrupt(&self) {
         self.lock().interrupt = true;
     }
@@ -130,7 +140,7 @@ impl Fake {
         self.lock().limit = Some(limit);
     }
 
-    /// How many times `associate` was called so far.
+    /// Returns how many times `associate` was called so far.
     pub(in crate::backend) fn associations(&self) -> usize {
         self.lock().associations
     }
@@ -139,11 +149,11 @@ impl Fake {
     pub(in crate::backend) fn inject(&self, event: PortEvent) {
         for port in self.lock().ports.values_mut() {
             port.queue.push_back(event);
-            port.ring();
+            port.update_signal();
         }
     }
 
-    /// Has every FIFO that is associated for reading reported once with nothing in it.
+    /// Makes every FIFO that is associated for reading be reported once without data.
     pub(in crate::backend) fn report_fifos(&self) {
         for port in self.lock().ports.values_mut() {
             port.is_spurious = true;
@@ -173,7 +183,7 @@ impl Inner {
         Ok(port)
     }
 
-    /// Whether one more event or association is too much.
+    /// Whether one more event or association is too many.
     fn is_full(&self, number: BorrowedFd<'_>) -> bool {
         let port = &self.ports[&number.as_raw_fd()];
         let users = port.queue.iter().filter(|event| event.source != SOURCE_FD);
@@ -186,7 +196,7 @@ impl Sys for Fake {
     fn create(&self) -> io::Result<OwnedFd> {
         // SAFETY: the call takes no pointer.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
+        // SAFETY: the call has just made this fd, and no other code has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let port = Port {
             number: fd.as_raw_fd(),
@@ -194,11 +204,15 @@ impl Sys for Fake {
             queue: VecDeque::new(),
             associated: Vec::new(),
             alert: None,
-            bell: Bell::new()?,
-            siren: Bell::new()?,
+            queue_signal: Signal::new()?,
+            alert_signal: Signal::new()?,
             is_spurious: false,
         };
-        port.control(libc::EPOLL_CTL_ADD, port.bell.number(), libc::POLLIN)?;
+        port.control(
+            libc::EPOLL_CTL_ADD,
+            port.queue_signal.number(),
+            libc::POLLIN,
+        )?;
         self.lock().ports.insert(fd.as_raw_fd(), port);
         Ok(fd)
     }
@@ -223,7 +237,7 @@ impl Sys for Fake {
             None => (inner.port(number)?.associated.len(), process::id()),
         };
         let port = inner.port(number)?;
-        // Behind all others: it is the last to be looked at.
+        // Behind all others, so that it is checked last.
         if place < port.associated.len() {
             port.forget(place);
         }
@@ -236,7 +250,7 @@ impl Sys for Fake {
             state: State::Armed,
         });
         port.watch(fd, events);
-        port.settle()
+        port.queue_ready()
     }
 
     fn dissociate(&self, number: BorrowedFd<'_>, fd: RawFd) -> io::Result<()> {
@@ -277,7 +291,7 @@ impl Sys for Fake {
                 return fail(libc::EINTR);
             }
             let port = inner.port(number)?;
-            port.settle()?;
+            port.queue_ready()?;
             port.drop_closed(|known| known.state == State::Queued);
             if list.is_empty() {
                 *nget = port.queue.len() as libc::c_uint;
@@ -293,18 +307,18 @@ impl Sys for Fake {
                 return Ok(());
             }
             if port.queue.len() >= wanted || is_over {
-                let given = port.give(list);
+                let given = port.deliver(list);
                 *nget = given as libc::c_uint;
                 let is_late = given < wanted && !clock.is_zero();
                 return if is_late {
                     fail(libc::ETIME)
                 } else {
-                    inner.end(given)
+                    inner.result_of(given)
                 };
             }
             let mut fds = port.pollfds(&clock, wanted);
             drop(inner);
-            poll(&mut fds, port_slice(wanted))?;
+            poll(&mut fds, recheck_interval(wanted))?;
             is_over = fds[0].revents != 0;
         }
     }
@@ -322,7 +336,7 @@ impl Sys for Fake {
             user,
             ..PortEvent::NONE
         });
-        port.ring();
+        port.update_signal();
         Ok(())
     }
 
@@ -330,14 +344,14 @@ impl Sys for Fake {
         let mut inner = self.lock();
         let port = inner.port(number)?;
         port.alert = (events != 0).then_some(events);
-        port.siren.set(events != 0);
+        port.alert_signal.set(events != 0);
         Ok(())
     }
 }
 
 impl Inner {
-    /// The answer of a `getn` that has delivered so many.
-    fn end(&mut self, given: usize) -> io::Result<()> {
+    /// Returns the result of a `getn` that has delivered so many events.
+    fn result_of(&mut self, given: usize) -> io::Result<()> {
         if given == 0 {
             return Ok(());
         }
@@ -353,8 +367,8 @@ impl Inner {
     }
 }
 
-/// Who waits for several events is not woken by one: he looks himself.
-fn port_slice(wanted: usize) -> Option<Duration> {
+/// A caller that waits for several events is not woken by one, so it checks again after this time.
+fn recheck_interval(wanted: usize) -> Option<Duration> {
     (wanted > 1).then_some(Duration::from_millis(1))
 }
 
@@ -363,7 +377,7 @@ impl Port {
         self.associated.iter().position(|known| known.fd == fd)
     }
 
-    /// Takes an association out, with what it has in the queue.
+    /// Removes an association, with its queued event.
     fn forget(&mut self, place: usize) -> State {
         let gone = self.associated.remove(place);
         match gone.state {
@@ -373,18 +387,19 @@ impl Port {
                     event.source == SOURCE_FD && event.object == gone.fd as usize
                 };
                 self.queue.retain(|event| !is_its(event));
-                self.ring();
+                self.update_signal();
             }
             State::Spent => {}
         }
         gone.state
     }
 
-    /// What close(2) did to some of them. Asking all, at every call, takes too long.
-    fn drop_closed(&mut self, asked: impl Fn(&Association) -> bool) {
+    /// Ends the chosen associations whose number was closed, as close(2) does. Checking all at
+    /// every call would take too long.
+    fn drop_closed(&mut self, is_chosen: impl Fn(&Association) -> bool) {
         let mut place = 0;
         while let Some(known) = self.associated.get(place) {
-            if !asked(known) || FileId::of(known.fd).ok() == Some(known.file) {
+            if !is_chosen(known) || FileId::of(known.fd).ok() == Some(known.file) {
                 place += 1;
             } else {
                 self.forget(place);
@@ -392,8 +407,8 @@ impl Port {
         }
     }
 
-    /// Puts into the queue what has got ready.
-    fn settle(&mut self) -> io::Result<()> {
+    /// Queues what has become ready.
+    fn queue_ready(&mut self) -> io::Result<()> {
         let spurious = std::mem::take(&mut self.is_spurious);
         let is_armed = |known: &&Association| known.state == State::Armed;
         let armed = self.associated.iter().filter(is_armed);
@@ -422,12 +437,12 @@ impl Port {
             });
             self.unwatch(entry.fd);
         }
-        self.ring();
+        self.update_signal();
         Ok(())
     }
 
     /// Moves events from the queue to the caller.
-    fn give(&mut self, list: &mut [PortEvent]) -> usize {
+    fn deliver(&mut self, list: &mut [PortEvent]) -> usize {
         let count = list.len().min(self.queue.len());
         for (to, event) in list.iter_mut().zip(self.queue.drain(..count)) {
             if event.source == SOURCE_FD {
@@ -440,15 +455,15 @@ impl Port {
             }
             *to = event;
         }
-        self.ring();
+        self.update_signal();
         count
     }
 
-    /// What ends the wait for `wanted` events: the time first.
+    /// Returns the fds that end the wait for `wanted` events. The first is the clock's.
     fn pollfds(&self, clock: &Clock, wanted: usize) -> Vec<libc::pollfd> {
         let mut fds = vec![
             pollfd(clock.number(), libc::POLLIN),
-            pollfd(self.siren.number(), libc::POLLIN),
+            pollfd(self.alert_signal.number(), libc::POLLIN),
         ];
         if wanted == 1 {
             fds.push(pollfd(self.number, libc::POLLIN));
@@ -456,11 +471,11 @@ impl Port {
         fds
     }
 
-    fn ring(&mut self) {
-        self.bell.set(!self.queue.is_empty());
+    fn update_signal(&mut self) {
+        self.queue_signal.set(!self.queue.is_empty());
     }
 
-    /// Has the port readable when the fd gets ready. What cannot be watched is ready already.
+    /// Makes the port readable when the fd becomes ready. What cannot be watched is always ready.
     fn watch(&self, fd: RawFd, events: libc::c_short) {
         let added = self.control(libc::EPOLL_CTL_ADD, fd, events);
         if added.is_err_and(|error| error.raw_os_error() == Some(libc::EEXIST)) {
@@ -477,7 +492,8 @@ impl Port {
             events: events as u32,
             u64: 0,
         };
-        // SAFETY: the event outlives the call, which keeps no pointer to it; a number that is not open is an error.
+        // SAFETY: the event outlives the call, which keeps no pointer to it; a number that is not
+        // open is an error.
         check(unsafe { libc::epoll_ctl(self.number, what, fd, &mut event) }).map(drop)
     }
 }
@@ -494,6 +510,6 @@ fn is_fifo(fd: RawFd) -> bool {
     fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|file| file.file_type().is_fifo())
 }
 
-mod means;
+mod clock;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! The systems that have kqueue.
+//! [`Bsd`] makes the system calls of kqueue, on the systems that have it.
 
 #![allow(
     clippy::unnecessary_cast,
@@ -10,23 +10,23 @@ use super::sys::{
     Entry, Filter, NOTE_TRIGGER, Sys,
 };
 use crate::sys::fd::set_cloexec;
+use crate::sys::fork::Process;
 use crate::sys::syscall::check;
 use crate::sys::timeout::timespec;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::process;
 use std::ptr;
 use std::time::Duration;
 
-/// The real one.
+/// The kqueue of this system.
 pub(in crate::backend) struct Bsd {
     queue: ManuallyDrop<OwnedFd>,
-    /// The process that opened it: in no other does the number mean this queue.
-    owner: u32,
+    /// The process that opened it. In any other process the number does not name this queue.
+    owner: Process,
 }
 
-/// Systems whose socket filters tell out-of-band data. FreeBSD and NetBSD have none.
+/// Systems whose socket filters report out-of-band data. FreeBSD and NetBSD have none.
 #[cfg(any(
     target_vendor = "apple",
     target_os = "openbsd",
@@ -39,7 +39,7 @@ mod except {
 #[cfg(any(target_os = "freebsd", target_os = "netbsd"))]
 mod except {
     pub(super) const OOB: Option<u32> = None;
-    /// No filter has it.
+    /// No filter has this number.
     pub(super) const NUMBER: i64 = i64::MIN;
 }
 
@@ -68,12 +68,12 @@ impl Sys for Bsd {
     fn open() -> io::Result<Bsd> {
         // SAFETY: the call takes no pointer.
         let fd = check(unsafe { libc::kqueue() })?;
-        // SAFETY: the call has just made this fd, and nobody else knows it.
+        // SAFETY: the call has just made this fd, and no other code has it.
         let queue = unsafe { OwnedFd::from_raw_fd(fd) };
         set_cloexec(queue.as_fd())?;
         Ok(Bsd {
             queue: ManuallyDrop::new(queue),
-            owner: process::id(),
+            owner: Process::this(),
         })
     }
 
@@ -112,7 +112,7 @@ impl Sys for Bsd {
                 READ => Filter::Read,
                 WRITE => Filter::Write,
                 USER => Filter::User,
-                // What was not put in does not come out.
+                // Such a filter was not passed in, so it does not come back.
                 _ => Filter::Except,
             },
             flags: flags as u32,
@@ -133,8 +133,8 @@ impl Sys for Bsd {
         events.reserve(room);
         let spec = timeout.map(timespec);
         let spec = spec.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the changes are one slice; the events have room for `room` records; the timespec is null or outlives the
-        // call.
+        // SAFETY: pointer and length of the changes are those of one slice; `reserve` made room for
+        // `room` events; the timespec is null or outlives the call.
         let count = check(unsafe {
             libc::kevent(
                 self.queue.as_raw_fd(),
@@ -159,8 +159,8 @@ impl AsFd for Bsd {
 
 impl Drop for Bsd {
     fn drop(&mut self) {
-        if process::id() == self.owner {
-            // SAFETY: nobody uses it after this, and in this process the number is the queue's.
+        if self.owner.is_this() {
+            // SAFETY: it is not used after this, and in this process the number is the queue's.
             unsafe { ManuallyDrop::drop(&mut self.queue) };
         }
     }

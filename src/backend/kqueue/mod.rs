@@ -1,41 +1,46 @@
-//! kqueue(2): FreeBSD, macOS and its kin, NetBSD, OpenBSD, DragonFly.
+//! The backend over kqueue(2): FreeBSD, macOS and the other systems of Apple, NetBSD, OpenBSD,
+//! DragonFly.
 //!
-//! **What the kernel offers.** A queue of filters, each for one (number, filter) pair: data and room of an fd are two
-//! filters with an event each. Level, edge (`EV_CLEAR`) and one-shot (`EV_DISPATCH`) triggers, many changes in one call,
-//! events from other threads (`EVFILT_USER`), an fd of its own that another loop can watch.
+//! **What the kernel offers.** A queue of filters, each for one pair of number and filter: data and
+//! room of an fd are two filters with an event each. Level, edge (`EV_CLEAR`) and one-shot
+//! (`EV_DISPATCH`) triggers, many changes in one call, events from other threads (`EVFILT_USER`),
+//! and an fd that another loop can watch.
 //!
 //! **Where it is odd.**
-//! - Two filters are two events, and each has a trigger of its own: a one-shot fd has to be silenced by hand in the
-//!   direction that was not delivered.
-//! - There is nothing that reports a hang-up by itself: `EV_EOF` is said by a filter of its own side, and a number without
-//!   filters is silent. The read filter calls a half-close and a hang-up the same.
-//! - `EV_ADD` of a filter that is there looks again, but keeps its trigger flags and does not enable it; `EV_ENABLE` alone
-//!   does not look again (FreeBSD, `kqueue_register`). `EV_ONESHOT` reports what was true once and may be so no more
-//!   (`kqueue_scan`, same file).
-//! - A failed change answers with an entry of its own if there is room for one, else it ends the call, and the changes
-//!   behind it are not made.
-//! - `fflags` has the socket's error only together with `EV_EOF`. An error that ends nothing, as of UDP, makes the filters
-//!   true and has no name.
-//! - Filters go when the *number* is closed, whatever duplicates the file has. A child of a fork has no queue at all: its
-//!   number is free there, and may be another file's.
-//! - A timeout beyond 24 hours is cut to that, without a word (FreeBSD before 10, old OpenBSD), one beyond 10^8 seconds
-//!   is `EINVAL` (FreeBSD before 10).
-//! - Out-of-band data is told by `EVFILT_EXCEPT` on macOS, OpenBSD and DragonFly; FreeBSD and NetBSD have nothing for it.
+//! - Two filters are two events, and each has its own trigger: for a one-shot fd the direction that
+//!   was not delivered has to be disabled by hand.
+//! - Nothing reports a hang-up by itself: the filter of each side reports its end by `EV_EOF`, and
+//!   a number without filters is silent. The read filter reports a half-close and a hang-up alike.
+//! - `EV_ADD` of an existing filter checks the file again, but keeps its trigger flags and does not
+//!   enable it. `EV_ENABLE` alone does not check the file again (FreeBSD, `kqueue_register`).
+//!   `EV_ONESHOT` reports what was true once and may be over (`kqueue_scan`, same file).
+//! - A failed change returns an entry if there is room for one. Otherwise it ends the call, and the
+//!   changes after it are not made.
+//! - `fflags` has the socket's error only together with `EV_EOF`. An error without an end, such as
+//!   one of UDP, makes the filters true, and no field names it.
+//! - Filters are removed when the *number* is closed, whatever duplicates the file has. A child of
+//!   a fork has no queue at all: its number is free there, and may name another file.
+//! - A timeout beyond 24 hours is silently cut to that (FreeBSD before 10, old OpenBSD). One beyond
+//!   10^8 seconds is `EINVAL` (FreeBSD before 10).
+//! - `EVFILT_EXCEPT` reports out-of-band data on macOS, OpenBSD and DragonFly; FreeBSD and NetBSD
+//!   have nothing for it.
 //!
-//! **What we do about it.** A table by number holds token, trigger and filters; the two halves of an fd become one event
-//! of the batch. Changes ask for receipts (`EV_RECEIPT`), so that all are tried and the first error is known; a failed
-//! `add` takes out what went in. Every registration has at least one filter in the kernel, a disabled one if nothing is
-//! asked for: whether that is still there tells a registered number from one that was closed and given to another file.
-//! To arm afresh is `EV_ADD | EV_ENABLE`, after an `EV_DELETE` if the trigger is another. What a one-shot delivery or, with
-//! a level trigger, a hang-up leaves armed is disabled before `wait` returns. Waits are cut into days. The notifier is a
-//! user event; kernels without them get a pipe.
+//! **What we do about it.** A table by number holds token, trigger and filters; the two halves of
+//! an fd become one event of the batch. Changes request receipts (`EV_RECEIPT`), so that all are
+//! tried and the first error is known; a failed `add` removes what it has added. Every registration
+//! has at least one filter in the kernel, a disabled one if its interest is empty: if that still
+//! exists, the number was not closed and given to another file. Arming is `EV_ADD | EV_ENABLE`,
+//! after an `EV_DELETE` if the trigger changes. What a one-shot delivery leaves armed is disabled
+//! before `wait` returns. Waits are cut into days. The notifier is a user event; kernels without
+//! them get a pipe.
 //!
-//! **Versions.** `EV_RECEIPT` and `EV_DISPATCH`: FreeBSD 8.1, OpenBSD 6.2, NetBSD 10, macOS 10.6, DragonFly 2.10 or so (by
-//! memory, not tried); a kernel without receipts is refused when it is opened. OpenBSD had no user events for long.
-//! No BSD has run this file yet: the tests run it over a kernel made of the manual's words, `fake/kqueue`, and, where they
-//! are asked to, over a library that others made of them, `libkqueue`.
+//! **Versions.** `EV_RECEIPT` and `EV_DISPATCH`: FreeBSD 8.1, OpenBSD 6.2, NetBSD 10, macOS 10.6,
+//! DragonFly 2.10 or so (from memory, not tried). A kernel without receipts is refused when it is
+//! opened. OpenBSD had no user events for long. No BSD has run this file yet: the tests run it over
+//! a fake kernel written from the manual, `fake/kqueue`, and optionally over `libkqueue`, a library
+//! by other authors.
 
-// Linux compiles the rest for the tests alone.
+// Linux compiles the rest only for tests.
 #[cfg(not(target_os = "linux"))]
 mod bsd;
 #[cfg(all(test, libkqueue))]
@@ -43,15 +48,11 @@ mod libkqueue;
 mod queue;
 mod slot;
 mod sys;
-#[cfg(all(test, target_os = "linux"))]
-mod tests;
 
-use super::{
-    Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Readiness, Token, Trigger,
-};
-use crate::sys::syscall::retry;
+use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Ready, Token, Trigger};
+use crate::sys::syscall::{failure, retry};
 use queue::{Queue, WAKE};
-use slot::{Filters, NOBODY, Slot, change, difference};
+use slot::{Filters, NO_OWNER, Slot, change, difference};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -59,7 +60,7 @@ use std::sync::Arc;
 use std::time::Duration;
 pub(super) use sys::*;
 
-/// Over the system's own.
+/// The backend over this system's kqueue.
 #[cfg(not(target_os = "linux"))]
 pub(super) type Native = Kqueue<bsd::Bsd>;
 
@@ -67,22 +68,23 @@ pub(super) type Native = Kqueue<bsd::Bsd>;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Both sides have ended.
-const HANGUP: Readiness = Readiness::READ_CLOSED.or(Readiness::WRITE_CLOSED);
+const HANGUP: Ready = Ready::READ_CLOSED.union(Ready::WRITE_CLOSED);
 
 pub(super) struct Kqueue<S: Sys> {
     queue: Arc<Queue<S>>,
-    /// The notifier, where there are no user events.
+    /// The notifier, if there are no user events.
     pipe: Option<NotifyFd>,
-    /// By fd number. Stale where an fd was closed without `remove`, until the number is added again.
+    /// By fd number. Out of date if an fd was closed without `remove` or `forget`, until the number
+    /// is added again.
     slots: Vec<Slot>,
-    /// What the kernel writes into.
+    /// The kernel writes events into this.
     buffer: Vec<S::Record>,
-    /// Changes on their way, and the answers to them.
+    /// Changes on their way, and the receipts for them.
     changes: Vec<S::Record>,
     receipts: Vec<S::Record>,
-    /// Numbers of the batch whose filters may have to be disabled.
+    /// Numbers of one-shot registrations in the batch, whose filters may have to be disabled.
     spent: Vec<RawFd>,
-    /// How long one wait of the kernel may be told to last.
+    /// The longest timeout of one call.
     longest: Duration,
 }
 
@@ -102,7 +104,7 @@ impl<S: Sys> Kqueue<S> {
         Ok(kqueue)
     }
 
-    /// Puts the notifier into a new queue.
+    /// Adds the notifier to a new queue.
     fn watch_notifier(&mut self) -> io::Result<()> {
         if self.pipe.is_none() {
             let user = Entry {
@@ -129,8 +131,8 @@ impl<S: Sys> Kqueue<S> {
         }
     }
 
-    /// Makes all these changes, also behind one that fails; the first error. To delete what is not there, or what a closed
-    /// number took with it, is none.
+    /// Makes all these changes, even after one that fails. Returns the first error. Deleting a
+    /// filter that does not exist, or whose number was closed, is no error.
     fn submit(&mut self, changes: impl IntoIterator<Item = Entry>) -> io::Result<()> {
         self.changes.clear();
         let with_receipt = |change: Entry| Entry {
@@ -140,14 +142,17 @@ impl<S: Sys> Kqueue<S> {
         let records = changes.into_iter().map(with_receipt).map(S::record);
         self.changes.extend(records);
         let (sys, changes, receipts) = (self.queue.sys(), &self.changes, &mut self.receipts);
-        // An interrupted call has made its changes, but said nothing of them; to make them again does no harm.
+        // An interrupted call has made its changes, but returned no receipts. Making them again
+        // does no harm.
         retry(|| sys.kevent(changes, receipts, changes.len(), Some(Duration::ZERO)))?;
         let mut first = Ok(());
         for (at, change) in changes.iter().enumerate() {
             let receipt = receipts.get(at).map(S::entry);
             let Some(receipt) = receipt.filter(|receipt| receipt.flags & EV_ERROR != 0) else {
-                let text = "this kernel's kqueue gives no receipts (EV_RECEIPT)";
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+                return Err(failure(
+                    io::ErrorKind::Unsupported,
+                    "this kernel's kqueue gives no receipts (EV_RECEIPT): choose another backend, such as poll",
+                ));
             };
             let error = receipt.data as libc::c_int;
             let deletes = S::entry(change).flags & EV_DELETE != 0;
@@ -164,14 +169,14 @@ impl<S: Sys> Kqueue<S> {
         self.changes.clear();
         self.changes.extend(changes.into_iter().map(S::record));
         let (sys, changes, receipts) = (self.queue.sys(), &self.changes, &mut self.receipts);
-        // Without room for an answer an error ends the call.
+        // Without room for a receipt an error ends the call.
         retry(|| sys.kevent(changes, receipts, 0, Some(Duration::ZERO)))
     }
 
     fn slot(&self, fd: RawFd) -> Option<Slot> {
         let at = usize::try_from(fd).ok()?;
         let slot = self.slots.get(at)?;
-        (slot.token != NOBODY).then_some(*slot)
+        (slot.token != NO_OWNER).then_some(*slot)
     }
 
     fn find(&self, fd: RawFd, token: Token) -> io::Result<Slot> {
@@ -187,15 +192,16 @@ impl<S: Sys> Kqueue<S> {
         self.slots[at] = slot;
     }
 
-    /// Whether what the slot says is still in the kernel: filters go when their number is closed.
+    /// Whether the filters of the slot are still in the kernel: they are removed when their number
+    /// is closed.
     fn is_alive(&mut self, fd: RawFd, slot: &Slot) -> bool {
-        // Leaves the filter as it is.
+        // This leaves the filter as it is.
         let probe = |filter| change::<S>(fd, filter, slot.state_of(filter));
         let probed = self.submit_until_error(slot.filters.iter().take(1).map(probe));
         !probed.is_err_and(|error| is_gone(&error))
     }
 
-    /// Puts all filters of a slot in, or none.
+    /// Adds all filters of a slot, or none.
     fn install(&mut self, fd: RawFd, slot: &Slot) -> io::Result<()> {
         let filters = slot.filters.iter();
         let installed = self.submit(filters.map(|filter| slot.addition::<S>(fd, filter)));
@@ -207,11 +213,11 @@ impl<S: Sys> Kqueue<S> {
 
     fn uninstall(&mut self, fd: RawFd, filters: Filters) {
         let deletion = |filter| change::<S>(fd, filter, EV_DELETE);
-        // Errors: none that can be helped.
+        // Errors are ignored: nothing can be done about them.
         let _ = self.submit(filters.iter().map(deletion));
     }
 
-    /// Waits until the kernel wrote something or the time is over, a day at a time.
+    /// Waits until the kernel has written something or the time is over, a day at a time.
     fn wait_for_kernel(&mut self, room: usize, timeout: Option<Duration>) -> io::Result<()> {
         let mut left = timeout;
         loop {
@@ -222,7 +228,7 @@ impl<S: Sys> Kqueue<S> {
             if !self.buffer.is_empty() {
                 return Ok(());
             }
-            // A slice that ended without an event has lasted as long as it was told.
+            // A part that ended without an event has taken its whole timeout.
             if let Some(time) = left {
                 if time <= self.longest {
                     return Ok(());
@@ -232,20 +238,21 @@ impl<S: Sys> Kqueue<S> {
         }
     }
 
-    /// Adds what the kernel wrote to the event of its fd, or begins one.
+    /// Adds a record of the kernel to the event of its fd, or begins an event.
     #[inline]
     fn deliver(&mut self, entry: Entry, events: &mut Events) {
         let Some(slot) = self.slots.get_mut(entry.ident) else {
             return;
         };
-        if slot.token == NOBODY {
+        if slot.token == NO_OWNER {
             return;
         }
         let mut seen = readiness(&entry);
-        slot.closed |= seen & HANGUP;
-        let is_hangup = slot.closed == HANGUP;
-        if is_hangup {
-            seen |= HANGUP | Readiness::READABLE | Readiness::WRITABLE;
+        // A side that was reported as ended and has data or room again is open again, such as with
+        // the next writer of a FIFO.
+        slot.closed = (slot.closed - side(entry.filter)) | (seen & HANGUP);
+        if slot.closed == HANGUP {
+            seen |= HANGUP | Ready::READABLE | Ready::WRITABLE;
         }
         let place = slot.place as usize;
         match events.as_mut_slice().get_mut(place) {
@@ -255,19 +262,14 @@ impl<S: Sys> Kqueue<S> {
                 events.push(slot.token, seen);
             }
         }
-        match slot.trigger {
-            Trigger::Edge => {}
-            Trigger::Level if is_hangup || seen.is_error() => self.spent.push(entry.ident as RawFd),
-            Trigger::Level => {}
-            Trigger::Oneshot => {
-                // EV_DISPATCH has disabled this one.
-                slot.enabled = slot.enabled.without(entry.filter);
-                self.spent.push(entry.ident as RawFd);
-            }
+        if slot.trigger == Trigger::Oneshot {
+            // EV_DISPATCH has disabled this one.
+            slot.enabled = slot.enabled.without(entry.filter);
+            self.spent.push(entry.ident as RawFd);
         }
     }
 
-    /// Silences what has told all that it may tell until `modify`.
+    /// Disables the other filters of one-shot registrations that were delivered.
     fn disable_spent(&mut self) {
         let mut changes = Vec::new();
         while let Some(fd) = self.spent.pop() {
@@ -280,7 +282,7 @@ impl<S: Sys> Kqueue<S> {
             );
         }
         if !changes.is_empty() {
-            // Errors: the number was closed, and its filters with it.
+            // An error means that the number was closed, and its filters with it.
             let _ = self.submit(changes);
         }
     }
@@ -313,7 +315,7 @@ impl<S: Sys> Backend for Kqueue<S> {
         trigger: Trigger,
     ) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        if token == NOBODY {
+        if token == NO_OWNER {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         if let Some(old) = self.slot(fd) {
@@ -342,13 +344,14 @@ impl<S: Sys> Backend for Kqueue<S> {
                 self.set(fd, new);
                 Ok(())
             }
-            // The first change found no filter: the number was closed, and nothing was done to whose it may be now.
+            // The first change found no filter: the number was closed, and nothing was done to its
+            // new file.
             Err(error) if is_gone(&error) => {
                 self.set(fd, Slot::EMPTY);
                 Err(io::ErrorKind::NotFound.into())
             }
             Err(error) => {
-                self.uninstall(fd, new.filters.and(old.filters));
+                self.uninstall(fd, new.filters.union(old.filters));
                 match self.install(fd, &old) {
                     Ok(()) => self.set(fd, old),
                     Err(_) => self.set(fd, Slot::EMPTY),
@@ -366,6 +369,14 @@ impl<S: Sys> Backend for Kqueue<S> {
         let slot = self.find(fd, token)?;
         self.set(fd, Slot::EMPTY);
         self.uninstall(fd, slot.filters);
+        Ok(())
+    }
+
+    fn forget(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
+        self.find(fd, token)?;
+        // The close removes the filters, so the next `add` under this number need not check for
+        // them.
+        self.set(fd, Slot::EMPTY);
         Ok(())
     }
 
@@ -390,7 +401,7 @@ impl<S: Sys> Backend for Kqueue<S> {
     }
 
     fn after_fork(&mut self) -> io::Result<()> {
-        // What was registered is the parent's; here there is nothing to remove it from.
+        // What was registered belongs to the parent; here there is nothing to remove it from.
         self.queue.reopen()?;
         self.slots.clear();
         if let Some(pipe) = &self.pipe {
@@ -416,10 +427,10 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EBADF))
 }
 
-/// A filter that the file does not have is a file that cannot be watched.
+/// Explains the error for a file that does not have the filter: it cannot be watched.
 fn unwatchable(error: io::Error) -> io::Error {
     let number = error.raw_os_error().unwrap_or(0);
-    // Some are the same number on some systems.
+    // Some of these have the same number on some systems.
     if [libc::EINVAL, libc::ENODEV, libc::EOPNOTSUPP, libc::ENOTSUP].contains(&number) {
         let text = format!("kqueue cannot watch this kind of file: {error}");
         return io::Error::new(io::ErrorKind::Unsupported, text);
@@ -427,22 +438,32 @@ fn unwatchable(error: io::Error) -> io::Error {
     error
 }
 
-/// What one event says. An error sets both directions, for both calls return at once; the read filter's end of file closes
-/// the reading side alone, for it may be half a close.
+/// Returns the side whose end a filter reports.
 #[inline]
-fn readiness(entry: &Entry) -> Readiness {
+fn side(filter: Filter) -> Ready {
+    match filter {
+        Filter::Read => Ready::READ_CLOSED,
+        Filter::Write => Ready::WRITE_CLOSED,
+        Filter::Except | Filter::User => Ready::EMPTY,
+    }
+}
+
+/// Translates one event. An error sets both directions, because both calls return at once. The read
+/// filter's end of file closes only the reading side, because it may be a half-close.
+#[inline]
+fn readiness(entry: &Entry) -> Ready {
     let ended = entry.flags & EV_EOF != 0;
     let mut seen = match entry.filter {
-        Filter::Read if ended => Readiness::READABLE | Readiness::READ_CLOSED,
-        Filter::Read => Readiness::READABLE,
-        Filter::Write if ended => Readiness::WRITABLE | Readiness::WRITE_CLOSED,
-        Filter::Write => Readiness::WRITABLE,
+        Filter::Read if ended => Ready::READABLE | Ready::READ_CLOSED,
+        Filter::Read => Ready::READABLE,
+        Filter::Write if ended => Ready::WRITABLE | Ready::WRITE_CLOSED,
+        Filter::Write => Ready::WRITABLE,
         // Its `fflags` are no error.
-        _ if ended => return Readiness::READABLE | Readiness::READ_CLOSED,
-        _ => return Readiness::PRIORITY,
+        _ if ended => return Ready::READABLE | Ready::READ_CLOSED,
+        _ => return Ready::PRIORITY,
     };
     if ended && entry.fflags != 0 {
-        seen |= Readiness::ERROR | Readiness::READABLE | Readiness::WRITABLE;
+        seen |= Ready::ERROR | Ready::READABLE | Ready::WRITABLE;
     }
     seen
 }
@@ -455,3 +476,6 @@ impl<S: Sys> fmt::Debug for Kqueue<S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -1,40 +1,41 @@
-//! What is registered under one number, and the changes that make the kernel's filters so.
+//! [`Slot`] holds the registration of one number, and makes the changes that give the kernel its
+//! filters.
 
 use super::sys::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, Entry, Filter, Sys,
 };
-use crate::backend::{Interest, Readiness, Token, Trigger};
+use crate::backend::{Interest, Ready, Token, Trigger};
 use std::os::fd::RawFd;
 
-/// "Nobody" among the tokens: the reactor's slab never gets that far.
-pub(super) const NOBODY: Token = Token::from_u64(u64::MAX);
+/// The token of a free slot. No registration has it.
+pub(super) const NO_OWNER: Token = Token::from_u64(u64::MAX);
 
-/// What is registered under a number, or nothing.
+/// The registration of a number, or none.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) token: Token,
     pub(super) trigger: Trigger,
-    /// The filters that are in the kernel; never none.
+    /// The filters that are in the kernel; never empty.
     pub(super) filters: Filters,
-    /// Those of them that may report.
+    /// The enabled ones.
     pub(super) enabled: Filters,
-    /// The sides that were reported as ended since the last `modify`.
-    pub(super) closed: Readiness,
-    /// Where its event stands in the batch, if it is there.
+    /// The sides whose latest report since the last `modify` was that they have ended.
+    pub(super) closed: Ready,
+    /// The place of its event in the batch, if it has one.
     pub(super) place: u32,
 }
 
-/// Some of the filters of an fd.
+/// A set of filters of an fd.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Filters(u8);
 
 impl Slot {
     pub(super) const EMPTY: Slot = Slot {
-        token: NOBODY,
+        token: NO_OWNER,
         trigger: Trigger::Level,
         filters: Filters::NONE,
         enabled: Filters::NONE,
-        closed: Readiness::EMPTY,
+        closed: Ready::EMPTY,
         place: 0,
     };
 
@@ -43,19 +44,19 @@ impl Slot {
         Slot {
             token,
             trigger,
-            // Something has to be there that goes when the number is closed.
+            // One filter has to exist that is removed when the number is closed.
             filters: if enabled == Filters::NONE {
                 Filters::of(Filter::Read)
             } else {
                 enabled
             },
             enabled,
-            closed: Readiness::EMPTY,
+            closed: Ready::EMPTY,
             place: 0,
         }
     }
 
-    /// The change that puts one of its filters in, or arms it afresh.
+    /// Returns the change that adds one of its filters, or arms it again.
     pub(super) fn addition<S: Sys>(&self, fd: RawFd, filter: Filter) -> Entry {
         let trigger = match self.trigger {
             Trigger::Edge => EV_CLEAR,
@@ -65,6 +66,7 @@ impl Slot {
         change::<S>(fd, filter, EV_ADD | trigger | self.state_of(filter))
     }
 
+    /// Returns the flag that enables a filter or disables it, as this registration has it.
     pub(super) fn state_of(&self, filter: Filter) -> u32 {
         if self.enabled.contains(filter) {
             EV_ENABLE
@@ -86,7 +88,7 @@ impl Filters {
         }
     }
 
-    pub(super) const fn and(self, other: Filters) -> Filters {
+    pub(super) const fn union(self, other: Filters) -> Filters {
         Filters(self.0 | other.0)
     }
 
@@ -104,21 +106,23 @@ impl Filters {
     }
 }
 
-/// The filters that an interest asks for. Where the kernel does not tell out-of-band data, nothing can be asked for it.
+/// Returns the filters for an interest. If the kernel does not report out-of-band data, there is
+/// none for it.
 fn filters<S: Sys>(interest: Interest) -> Filters {
     let mut filters = Filters::NONE;
     if interest.is_readable() {
-        filters = filters.and(Filters::of(Filter::Read));
+        filters = filters.union(Filters::of(Filter::Read));
     }
     if interest.is_writable() {
-        filters = filters.and(Filters::of(Filter::Write));
+        filters = filters.union(Filters::of(Filter::Write));
     }
     if interest.is_priority() && S::OOB.is_some() {
-        filters = filters.and(Filters::of(Filter::Except));
+        filters = filters.union(Filters::of(Filter::Except));
     }
     filters
 }
 
+/// Returns a change of one filter of an fd.
 pub(super) fn change<S: Sys>(fd: RawFd, filter: Filter, flags: u32) -> Entry {
     let fflags = match (filter, S::OOB) {
         (Filter::Except, Some(oob)) => oob,
@@ -133,8 +137,9 @@ pub(super) fn change<S: Sys>(fd: RawFd, filter: Filter, flags: u32) -> Entry {
     }
 }
 
-/// What makes the kernel's filters those of `new`. The first change is one of a filter of `old`: where that is not there any
-/// more it fails, and nothing else is done.
+/// Returns the changes that turn the kernel's filters of `old` into those of `new`. The first
+/// change is one of a filter of `old`: if that no longer exists the change fails, and nothing else
+/// is done.
 pub(super) fn difference<S: Sys>(fd: RawFd, old: &Slot, new: &Slot) -> impl Iterator<Item = Entry> {
     let (old, new) = (*old, *new);
     let ends = old
@@ -142,7 +147,7 @@ pub(super) fn difference<S: Sys>(fd: RawFd, old: &Slot, new: &Slot) -> impl Iter
         .iter()
         .enumerate()
         .filter_map(move |(at, filter)| {
-            // A filter that is there keeps its trigger.
+            // A filter that exists keeps its trigger.
             let goes = old.trigger != new.trigger || !new.filters.contains(filter);
             match (goes, at) {
                 (true, _) => Some(change::<S>(fd, filter, EV_DELETE)),

@@ -1,35 +1,37 @@
-//! What the backend needs of a system that has kqueue, so that another can stand in for it in tests.
+//! [`Sys`] is what the backend needs of a system with kqueue, so that tests can put another one
+//! below it.
 //!
-//! `struct kevent` has five layouts and two signs; here it is one. The flags have the same values on every system, which
-//! `bsd.rs` has the compiler check.
+//! `struct kevent` has five layouts and two signs; [`Entry`] is one for all. The flags have the
+//! same values on every system, which `bsd.rs` makes the compiler check.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Adds a filter, or changes its parameters and looks again. (What else stays as it was is said at the backend.)
+/// Adds a filter, or changes its parameters and checks the file again. (`mod.rs` lists what stays
+/// as it was.)
 pub(in crate::backend) const EV_ADD: u32 = 0x1;
-/// Takes it out.
+/// Removes a filter.
 pub(in crate::backend) const EV_DELETE: u32 = 0x2;
-/// Lets it report.
+/// Enables a filter.
 pub(in crate::backend) const EV_ENABLE: u32 = 0x4;
-/// Keeps it from reporting.
+/// Disables a filter.
 pub(in crate::backend) const EV_DISABLE: u32 = 0x8;
-/// Told once, then silent until something new happens.
+/// Reports once, then is silent until something new happens.
 pub(in crate::backend) const EV_CLEAR: u32 = 0x20;
-/// Answers a change with an entry of its own, also if all went well.
+/// Returns an entry for a change, even if it succeeded.
 pub(in crate::backend) const EV_RECEIPT: u32 = 0x40;
-/// Told once, then disabled.
+/// Reports once, then is disabled.
 pub(in crate::backend) const EV_DISPATCH: u32 = 0x80;
-/// Out: the entry answers a change, `data` is its error or 0.
+/// Output: the entry is a receipt; `data` is the error, or 0.
 pub(in crate::backend) const EV_ERROR: u32 = 0x4000;
-/// Out: the filter's side has ended.
+/// Output: the filter's side has ended.
 pub(in crate::backend) const EV_EOF: u32 = 0x8000;
 
 /// Triggers a user event.
 pub(in crate::backend) const NOTE_TRIGGER: u32 = 0x0100_0000;
 
-/// What is watched of an `ident`.
+/// The kind of a filter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::backend) enum Filter {
     /// Data, or the end of it.
@@ -38,11 +40,11 @@ pub(in crate::backend) enum Filter {
     Write,
     /// Out-of-band data.
     Except,
-    /// What `NOTE_TRIGGER` says.
+    /// A user event, triggered by `NOTE_TRIGGER`.
     User,
 }
 
-/// A `struct kevent`: a change on the way in, an event or the answer to a change on the way out.
+/// A `struct kevent`: a change as input, an event or a receipt as output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::backend) struct Entry {
     pub(in crate::backend) ident: usize,
@@ -60,16 +62,16 @@ pub(in crate::backend) trait Sys: AsFd + Send + Sync + Sized + 'static {
     /// `NOTE_OOB` for `EVFILT_EXCEPT`, where there is that filter.
     const OOB: Option<u32>;
 
-    /// kqueue(2), close-on-exec. A value that was inherited by a fork closes nothing when it is dropped: the descriptor is
-    /// not inherited, so its number may be another file's in the child.
+    /// kqueue(2), close-on-exec. A value that was inherited by a fork closes nothing when it is
+    /// dropped: the descriptor is not inherited, so its number may be another file's in the child.
     fn open() -> io::Result<Self>;
 
     fn record(entry: Entry) -> Self::Record;
 
     fn entry(record: &Self::Record) -> Entry;
 
-    /// kevent(2): applies `changes`, then waits for at most `room` events, which it puts into `events` (cleared first).
-    /// `None` waits without limit.
+    /// kevent(2): applies `changes`, then waits for at most `room` events, which it puts into
+    /// `events` (cleared first). `None` waits without limit.
     fn kevent(
         &self,
         changes: &[Self::Record],

@@ -1,5 +1,5 @@
-//! What the loops of one thread share: which real-time signals are in use, what was blocked before, and SIGIO, which
-//! there is only one of.
+//! [`Claim`] takes a real-time signal for one loop; the loops of a thread share which signals are
+//! in use, what was blocked before, and SIGIO.
 
 use crate::sys::signal::{SignalSet, is_default, thread_id};
 use crate::sys::syscall::failure;
@@ -7,21 +7,22 @@ use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 
-/// The first real-time signal that is tried, counted from `SIGRTMIN`, which is behind those that the C library keeps for
-/// itself. The first is taken by whoever needs just one, the second by libkqueue and by lighttpd; service managers
-/// send the next few to the first process of a container.
-const FIRST: libc::c_int = 7;
+/// The first real-time signal that is tried, counted from `SIGRTMIN`, which follows those that the
+/// C library keeps for itself. Many programs that need one signal take the first; libkqueue and
+/// lighttpd take the second; service managers send the next few to the first process of a
+/// container.
+const FIRST_OFFSET: libc::c_int = 7;
 
 /// Sets of signals as bits. MIPS has 127 signals.
 type Bits = u128;
 
 #[derive(Clone, Copy)]
 struct Thread {
-    /// The signals of its loops.
+    /// The signals of the thread's loops.
     used: Bits,
-    /// Those signals, and SIGIO, that were blocked before a loop did it.
+    /// Those signals, and SIGIO, that were blocked before a loop blocked them.
     blocked_before: Bits,
-    /// How often the kernel said that it had no room for a signal.
+    /// How often the kernel had no room for a signal.
     overflows: u32,
 }
 
@@ -35,7 +36,7 @@ thread_local! {
     };
 }
 
-/// A real-time signal of one loop. It and SIGIO are blocked on this thread while the claim lives.
+/// The real-time signal of one loop. It and SIGIO are blocked on this thread while this exists.
 #[derive(Debug)]
 pub(super) struct Claim {
     pub(super) signal: libc::c_int,
@@ -48,20 +49,20 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Takes the first signal that no loop of this thread has and nobody has given a handler.
+    /// Takes the first signal that no loop of this thread has and that has no handler.
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// If there is none.
     pub(super) fn new() -> io::Result<Claim> {
         let mut state = THREAD.get();
-        let (first, last) = (libc::SIGRTMIN() + FIRST, libc::SIGRTMAX());
+        let (first, last) = (libc::SIGRTMIN() + FIRST_OFFSET, libc::SIGRTMAX());
         let signal = (first..=last)
             .find(|&signal| state.used & bit(signal) == 0 && is_default(signal))
             .ok_or_else(|| {
                 failure(
                     io::ErrorKind::Other,
-                    "no real-time signal is left on this thread",
+                    "no real-time signal is left on this thread: drop another loop that uses one, or choose another backend",
                 )
             })?;
         let before = SignalSet::of(&[signal, libc::SIGIO])?.block()?;
@@ -81,7 +82,7 @@ impl Claim {
         })
     }
 
-    /// What the loop reads.
+    /// Returns the signals that the loop reads.
     pub(super) fn signals(&self) -> io::Result<SignalSet> {
         SignalSet::of(&[self.signal, libc::SIGIO])
     }
@@ -91,7 +92,7 @@ impl Claim {
         self.thread == thread_id()
     }
 
-    /// In the child of a fork: signals are to come to this thread from now on.
+    /// Makes signals come to this thread from now on, in the child of a fork.
     pub(super) fn after_fork(&mut self) {
         self.thread = thread_id();
     }
@@ -102,7 +103,8 @@ impl Drop for Claim {
         let mut state = THREAD.get();
         state.used &= !bit(self.signal);
         if !self.unblocks {
-            // Neither may the last loop unblock it: a file that signals still sends this when there is no more room.
+            // The last loop must not unblock SIGIO either: a file that still sends signals sends it
+            // when there is no more room.
             state.blocked_before |= bit(libc::SIGIO);
         }
         let mut unblocked = Vec::new();
@@ -117,14 +119,14 @@ impl Drop for Claim {
         }
         THREAD.set(state);
         if self.unblocks {
-            // Errors: there is nobody to tell, and blocked they do no harm.
+            // Errors are ignored: blocked signals do no harm.
             let _ = SignalSet::of(&unblocked).and_then(|set| set.unblock());
         }
     }
 }
 
-/// How often a signal of this thread was lost. A loop that reads another number than the last time has to look at
-/// everything, whichever loop it was that read the SIGIO.
+/// Returns how often a signal of this thread was lost. A loop that reads another number than the
+/// last time has to poll every fd, whichever loop read the SIGIO.
 pub(super) fn overflows() -> u32 {
     THREAD.get().overflows
 }

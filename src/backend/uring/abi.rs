@@ -1,6 +1,6 @@
-//! What `io_uring` reads and writes: the structures and numbers of linux/io_uring.h that poll requests need, which
-//! the libc crate has not.
+//! The structures and numbers of linux/io_uring.h that poll requests need and the libc crate lacks.
 
+use crate::sys::timeout::KernelTimespec;
 use std::mem::{offset_of, size_of};
 
 // io_uring_setup: flags.
@@ -11,7 +11,7 @@ pub(super) const SETUP_SUBMIT_ALL: u32 = 1 << 7;
 /// Linux 5.19.
 pub(super) const SETUP_COOP_TASKRUN: u32 = 1 << 8;
 
-// io_uring_setup: what it answers.
+// io_uring_setup: features.
 pub(super) const FEATURE_SINGLE_MMAP: u32 = 1;
 pub(super) const FEATURE_NODROP: u32 = 1 << 1;
 /// Linux 5.11.
@@ -26,6 +26,14 @@ pub(super) const OFFSET_ENTRIES: u32 = 0x1000_0000;
 // io_uring_enter: flags.
 pub(super) const ENTER_GETEVENTS: u32 = 1;
 pub(super) const ENTER_EXT_ARG: u32 = 1 << 3;
+
+// io_uring_register: operations.
+/// Linux 6.0.
+pub(super) const REGISTER_SYNC_CANCEL: u32 = 24;
+
+// Flags of a cancelation: all requests of a file.
+const CANCEL_ALL: u32 = 1;
+const CANCEL_FD: u32 = 1 << 1;
 
 // Flags in the submission ring.
 pub(super) const SQ_CQ_OVERFLOW: u32 = 1 << 1;
@@ -117,7 +125,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Nothing: it is answered at once.
+    /// A request that does nothing and completes at once.
     pub(super) fn nop(user_data: u64) -> Entry {
         Entry {
             operation: OP_NOP,
@@ -134,7 +142,7 @@ impl Entry {
             operation: OP_POLL_ADD,
             fd,
             length: if multishot { POLL_ADD_MULTI } else { 0 },
-            // The halves are the other way round where the big end comes first.
+            // On big-endian machines the halves are swapped.
             poll_events: if cfg!(target_endian = "big") {
                 events.rotate_left(16)
             } else {
@@ -157,7 +165,7 @@ impl Entry {
     }
 }
 
-/// struct io_uring_cqe: one answer.
+/// struct io_uring_cqe: one completion.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(super) struct Completion {
@@ -168,7 +176,7 @@ pub(super) struct Completion {
 
 impl Completion {
     /// Whether the request stays armed.
-    pub(super) fn is_more(self) -> bool {
+    pub(super) fn stays_armed(self) -> bool {
         self.flags & COMPLETION_MORE != 0
     }
 }
@@ -182,14 +190,34 @@ pub(super) struct WaitArgument {
     pub(super) timeout: u64,
 }
 
-/// struct __kernel_timespec: 64 bits also where the C library's has 32.
+/// struct io_uring_sync_cancel_reg
 #[repr(C)]
-pub(super) struct Timespec {
-    pub(super) seconds: i64,
-    pub(super) nanoseconds: i64,
+#[derive(Default)]
+pub(super) struct SyncCancel {
+    address: u64,
+    fd: i32,
+    flags: u32,
+    timeout: KernelTimespec,
+    operation: u8,
+    padding: [u8; 7],
+    more: [u64; 3],
+}
+
+impl SyncCancel {
+    /// Describes all requests of the file that a number names. The call waits for requests that are
+    /// just finishing.
+    pub(super) fn all_of(fd: i32, timeout: KernelTimespec) -> SyncCancel {
+        SyncCancel {
+            fd,
+            flags: CANCEL_ALL | CANCEL_FD,
+            timeout,
+            ..SyncCancel::default()
+        }
+    }
 }
 
 const _: () = {
+    assert!(size_of::<SyncCancel>() == 64 && offset_of!(SyncCancel, timeout) == 16);
     assert!(size_of::<SubmissionOffsets>() == 40 && size_of::<CompletionOffsets>() == 40);
     assert!(size_of::<Params>() == 120);
     assert!(offset_of!(Params, features) == 20 && offset_of!(Params, submission) == 40);
@@ -200,5 +228,5 @@ const _: () = {
     assert!(offset_of!(Entry, more) == 48);
     assert!(size_of::<Completion>() == 16 && offset_of!(Completion, result) == 8);
     assert!(size_of::<WaitArgument>() == 24 && offset_of!(WaitArgument, timeout) == 16);
-    assert!(size_of::<Timespec>() == 16);
+    assert!(size_of::<KernelTimespec>() == 16);
 };

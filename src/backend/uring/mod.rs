@@ -1,182 +1,244 @@
-//! io_uring(7)'s poll requests: Linux and Android. On request only.
+//! The backend over io_uring(7)'s poll requests: Linux and Android, only by choice.
 //!
-//! **What the kernel offers.** Two rings in shared memory: requests go into one, answers come out of the other, and one
-//! system call hands over any number of requests and waits. A poll request answers once, with what is ready when it is
-//! armed or as soon as something is; a multishot one answers again at each wake-up of the file's wait queue, and is
-//! silent while what it told is left unread. A wait costs what is ready; the rings have an fd that another loop can watch.
+//! **What the kernel offers.** Two rings in shared memory: requests go into one, completions come
+//! out of the other, and one system call submits any number of requests and waits. A poll request
+//! completes once, with what is ready when it is armed or as soon as something is. A multishot one
+//! completes again at each wake-up of the file's wait queue, and is silent while what it reported
+//! is left unread. A wait costs what is ready, and another loop can watch the rings' fd.
 //!
-//! **Where it is odd** (tried on Linux 6.18, where nothing else is said).
-//! - A request holds its file: a closed fd gives the peer no end of file, and its number may be given to another file
-//!   while answers under it still come. Requests outlive the rings' last fd for a while, for rings are freed in the
-//!   background, and as long as a child of a fork has one.
-//! - The kernel ends a multishot request whenever it likes, and says so by the missing `F_MORE`: always when an answer
-//!   did not fit into the ring, and at once for files that have no wait queue, such as regular ones. Nothing fits while it
-//!   holds other answers that did not, however much room there is: order goes first.
-//! - `POLLRDHUP` comes, like `POLLERR` and `POLLHUP`, although nobody asked for it, so that a one-shot request for room
-//!   ends when the peer ends its side.
-//! - An answer passes on what the wake-up said, without a look at the file. TCP says `POLLIN | POLLPRI` for any data; and
-//!   a request for `POLLPRI` alone is not woken at all.
-//! - Answers are made by *task work*, which runs when the thread next enters or leaves the kernel, whatever for: there are
-//!   answers in the ring that are older than the call that waits for them, and what they tell may be over. A thread that
-//!   sleeps in another call is woken for it: poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose
-//!   task work has not run yet cannot be removed: the answer is `EALREADY`, and it may go on.
-//! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not woken, and at most 20
-//!   answers are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux 6.13 on).
+//! **Where it is odd** (tried on Linux 6.18, unless something else is said).
+//! - A request holds its file: a closed fd gives the peer no end of file, and its number may be
+//!   given to another file while completions under it still come. Requests outlive the rings' last
+//!   fd for a while, because rings are freed in the background, and as long as a child of a fork
+//!   has one.
+//! - The kernel may end a multishot request at any time, which the missing `F_MORE` shows: always
+//!   when a completion did not fit into the ring, and at once for files that have no wait queue,
+//!   such as regular ones. While the kernel holds completions that did not fit, no later one fits,
+//!   however much room there is, because it keeps their order.
+//! - `POLLRDHUP` is reported like `POLLERR` and `POLLHUP` without being requested, so a one-shot
+//!   request for room ends when the peer ends its side.
+//! - A completion passes on the bits of the wake-up, without a check of the file. TCP wakes with
+//!   `POLLIN | POLLPRI` for any data, and a request for `POLLPRI` alone is not woken at all.
+//! - Completions are made by *task work*, which runs when the thread next enters or leaves the
+//!   kernel for any reason. So the ring has completions that are older than the call that waits for
+//!   them, and what they report may be over. A thread that sleeps in another call is woken for it:
+//!   poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose task work has not
+//!   run yet cannot be removed: the result is `EALREADY`, and it may go on.
+//! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not
+//!   woken, and at most 20 completions are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux
+//!   6.13 on).
 //! - "Level-triggered" requests (`IORING_POLL_ADD_LEVEL`) with multishot are `EINVAL`.
-//! - Rings that a child of a fork inherits are the parent's, memory and all.
+//! - Rings that a child of a fork inherits belong to the parent, including their memory.
 //!
-//! **What we do about it.** Edge registrations are multishot requests, made anew when one ends. One-shot ones are one-shot
-//! requests; level ones too, and they are made anew by the next wait, so that each wait looks at the condition anew. What
-//! an answer tells that was in the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by
-//! poll(2), all of a batch by one call. Each request is numbered, and what comes under a number that is over is
-//! dropped. `remove` enters the kernel, again if it was refused, and comes back when the request is over; so does `modify`
-//! if there was one; Drop ends all of them. What only the next wait needs is handed over by it; at once, when a host may be
-//! watching the fd. `COOP_TASKRUN` is asked for, `DEFER_TASKRUN` is not.
+//! **What we do about it.** Edge registrations are multishot requests, which are renewed when they
+//! end. One-shot registrations are one-shot requests. So are level ones, and the next wait renews
+//! them, so that each wait checks the condition again. Whatever a completion reports that was in
+//! the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by poll(2),
+//! one call for the whole batch. Each request has a number, and completions of an ended request are
+//! dropped. `remove` enters the kernel, again if it was refused, and returns when the request is
+//! over; so does `modify` if there was one. Drop ends all requests. What only the next wait needs
+//! is submitted by it, or at once if a host may be watching the fd. `COOP_TASKRUN` is set,
+//! `DEFER_TASKRUN` is not.
 //!
-//! Not mended: a wait may end early, without an event, when the peer of a level or one-shot fd that does not wait for data
-//! ends its side (once), or when data comes for one that waits for PRIORITY alone.
+//! When another thread takes a file back, that thread cancels its request (`remote_cancel.rs`). A
+//! number that was closed without `remove` may be given to another file: `add` compares the two,
+//! and ends the old request (`../identity.rs`). If the kernel is short of memory (`EAGAIN`,
+//! `EBUSY`, `ENOMEM`), the call or request is repeated after a pause of a millisecond. A request
+//! that another thread or process canceled is renewed. An unknown failure is reported as an error,
+//! and the request is renewed as well.
 //!
-//! **Versions.** Multishot poll requests are Linux 5.13. `kernel.io_uring_disabled`, containers and sandboxes may forbid all
-//! of it (`EPERM`, `ENOSYS`).
+//! **Known limitation.** A wait may return early without an event in two cases: if the peer of a
+//! level or one-shot fd that does not wait for data ends its side (once), and if data comes for one
+//! that waits for PRIORITY alone.
+//!
+//! **Versions.** Multishot poll requests are Linux 5.13. `kernel.io_uring_disabled`, containers and
+//! sandboxes may forbid io_uring altogether (`EPERM`, `ENOSYS`).
 
 mod abi;
-mod answers;
+mod completions;
+mod remote_cancel;
 mod requests;
 mod ring;
-#[cfg(test)]
-mod tests;
 
+use super::identity::{FileTracker, Identity};
 use super::pollset::mask;
-use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
-use crate::sys;
+use super::{
+    Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Releaser, Token, Trigger,
+};
+use crate::sys::fork::Process;
+use crate::sys::syscall::failure;
 use abi::{Completion, Entry};
+use remote_cancel::RemoteCancel;
 use ring::Ring;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// "Nobody" among the owners of fd numbers: no registration has this token.
-const NOBODY: u64 = u64::MAX;
+/// The token of a free slot: no registration has it.
+const NO_OWNER: u64 = u64::MAX;
 
-/// What answers to the notifier's request carry.
+/// The `user_data` of the notifier's request.
 const NOTIFIER: u64 = u64::MAX;
 
-/// What the answer carries that only makes the rings' fd readable.
-const LOOK: u64 = u64::MAX - 1;
+/// The `user_data` of a request that only makes the rings' fd readable.
+const WAKE_HOST: u64 = u64::MAX - 1;
 
-/// Added to a request's `user_data`, for the answer to its removal: no fd number has this bit.
+/// Added to a request's `user_data` for the completion of its removal: no fd number has this bit.
 const REMOVAL: u64 = 1 << 31;
 
 pub(super) struct Uring {
     ring: Ring,
     notify: NotifyFd,
-    /// Answers that had to make room in the ring; they come before those in it.
+    /// Completions that were moved out of the ring to make room. They come before those in the
+    /// ring.
     moved: VecDeque<Completion>,
     /// By fd number.
     slots: Vec<Slot>,
+    files: FileTracker,
+    remote_cancel: Arc<RemoteCancel>,
     /// The number of the last request; never 0.
     last_request: u32,
-    /// Whose request the next wait makes anew.
-    again: Vec<RawFd>,
-    /// Edge registrations whose requests were made anew in this wait.
+    /// The numbers whose requests the next wait renews.
+    to_renew: Vec<RawFd>,
+    /// The registrations whose multishot requests were renewed in this wait.
     renewed: Vec<RawFd>,
-    /// What is to be confirmed before it is reported.
+    /// Entries that poll(2) has to confirm before they are reported.
     unsure: Vec<libc::pollfd>,
-    /// What the answers said, in parallel; only while it is confirmed.
-    told: Vec<libc::c_short>,
-    /// Multishot requests whose one answer was delivered.
+    /// The bits of the completions in `unsure`, while these are confirmed.
+    unsure_bits: Vec<libc::c_short>,
+    /// Multishot requests of one-shot registrations whose completion was delivered.
     spent: Vec<u64>,
-    /// Somebody else may be watching the fd: nothing may wait for the next `wait` then.
+    /// Whether the kernel has refused something in this wait for lack of memory or room.
+    needs_pause: bool,
+    /// Whether the notifier's request has ended.
+    notifier_ended: bool,
+    /// Whether a host may be watching the fd. Then nothing may be left for the next `wait`.
     hosted: Cell<bool>,
     /// The process that made the rings.
-    process: u32,
+    process: Process,
 }
 
-/// What is known of one fd number.
+/// The registration of one fd number.
 #[derive(Clone)]
 struct Slot {
-    /// The owner, or `NOBODY`.
+    /// The owner, or `NO_OWNER`.
     token: u64,
     /// The number of the request that is armed, or 0.
     request: u32,
-    /// Where in a batch it was reported last.
+    /// The place of its event in a batch.
     place: u32,
     interest: Interest,
     trigger: Trigger,
-    /// It stands in `again`.
+    /// The identity of the file that the number named when it was added.
+    file: Option<Identity>,
+    /// Whether the number is in `to_renew`.
     is_queued: bool,
-    /// A one-shot request would be answered by what nobody asked for: it is a multishot one.
-    is_deaf: bool,
-    /// Its file has no wait queue: it is ready for ever, and says so once.
-    is_constant: bool,
+    /// Whether it has a multishot request, because a one-shot request would end for bits outside
+    /// the interest.
+    uses_multishot: bool,
+    /// Whether the file has no wait queue, so that its first completion stays true.
+    has_no_wait_queue: bool,
 }
 
 const VACANT: Slot = Slot {
-    token: NOBODY,
+    token: NO_OWNER,
     request: 0,
     place: 0,
-    interest: Interest::NONE,
+    interest: Interest::EMPTY,
     trigger: Trigger::Edge,
+    file: None,
     is_queued: false,
-    is_deaf: false,
-    is_constant: false,
+    uses_multishot: false,
+    has_no_wait_queue: false,
 };
 
 impl Uring {
     pub(super) fn new(capacity: usize) -> io::Result<Uring> {
-        let answers = capacity.saturating_mul(4).clamp(128, 4096) as u32;
-        let requests = (answers / 4).min(256);
-        let ring = Ring::new(requests, answers).map_err(explain)?;
+        let completions = capacity.saturating_mul(4).clamp(128, 4096) as u32;
+        let requests = (completions / 4).min(256);
+        let ring = Ring::new(requests, completions).map_err(explain)?;
         Uring::build(ring, NotifyFd::new()?)
     }
 
     /// As `new`, with given rings and a given notifier.
     fn build(ring: Ring, notify: NotifyFd) -> io::Result<Uring> {
         let mut uring = Uring {
+            remote_cancel: RemoteCancel::new(ring.as_fd().as_raw_fd()),
             ring,
             notify,
             moved: VecDeque::new(),
             slots: Vec::new(),
+            files: FileTracker::default(),
             last_request: 0,
-            again: Vec::new(),
+            to_renew: Vec::new(),
             renewed: Vec::new(),
             unsure: Vec::new(),
-            told: Vec::new(),
+            unsure_bits: Vec::new(),
             spent: Vec::new(),
+            needs_pause: false,
+            notifier_ended: false,
             hosted: Cell::new(false),
-            process: std::process::id(),
+            process: Process::this(),
         };
         uring.watch_notifier()?;
         Ok(uring)
     }
 
     fn watch_notifier(&mut self) -> io::Result<()> {
+        self.push_notifier()?;
+        self.flush()
+    }
+
+    fn push_notifier(&self) -> io::Result<()> {
         let notify = self.notify.as_fd().as_raw_fd();
         let readable = mask(Interest::READABLE);
-        self.push(Entry::poll_add(notify, readable, true, NOTIFIER))?;
-        self.flush()
+        self.push(Entry::poll_add(notify, readable, true, NOTIFIER))
+    }
+
+    /// Renews the notifier's request if it has ended.
+    fn renew_notifier(&mut self) -> io::Result<()> {
+        if self.notifier_ended {
+            let pushed = self.push_notifier();
+            self.notifier_ended = pushed.is_err();
+            let flushed = pushed.and_then(|()| self.flush());
+            self.tolerate(flushed)?;
+        }
+        Ok(())
     }
 
     fn find(&self, fd: RawFd, token: Token) -> io::Result<usize> {
         let at = usize::try_from(fd).unwrap_or(usize::MAX);
         match self.slots.get(at) {
-            Some(slot) if slot.token != NOBODY && slot.token == token.to_u64() => Ok(at),
+            Some(slot) if slot.token != NO_OWNER && slot.token == token.to_u64() => Ok(at),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    /// Whose answer it is: the number of a registered fd, if its request is not over.
-    fn whose(&self, user_data: u64) -> Option<RawFd> {
+    /// Forgets a registration, and ends its request.
+    fn vacate(&mut self, fd: RawFd) -> io::Result<()> {
+        let gone = std::mem::replace(&mut self.slots[fd as usize], VACANT);
+        if let Some(file) = &gone.file {
+            self.files.forget(fd, file);
+        }
+        match gone.request {
+            0 => Ok(()),
+            request => self.end(user_data(fd, request)),
+        }
+    }
+
+    /// Returns the fd number of a completion, if the fd is registered and its request is not over.
+    fn fd_of(&self, user_data: u64) -> Option<RawFd> {
         let slot = self.slots.get(user_data as u32 as usize)?;
         (slot.request != 0 && slot.request == (user_data >> 32) as u32)
             .then_some(user_data as RawFd)
     }
 
-    fn is_live(&self, answer: Completion) -> bool {
-        answer.user_data == NOTIFIER || self.whose(answer.user_data).is_some()
+    fn is_live(&self, completion: Completion) -> bool {
+        completion.user_data == NOTIFIER || self.fd_of(completion.user_data).is_some()
     }
 }
 
@@ -207,32 +269,41 @@ impl Backend for Uring {
         trigger: Trigger,
     ) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        if token.to_u64() == NOBODY {
+        if token.to_u64() == NO_OWNER {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let at = fd as usize;
-        if self.slots.get(at).is_some_and(|slot| slot.token != NOBODY) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
+        let mut file = Identity::of(fd)?;
         if at >= self.slots.len() {
-            // The number may be no fd at all, and far beyond all others.
-            sys::fd::FileId::of(fd)?;
             self.slots.resize(at + 1, VACANT);
         }
+        if self.slots[at].token != NO_OWNER {
+            let is_same = |known| self.files.is_same(fd, known, &file);
+            if self.slots[at].file.as_ref().is_none_or(is_same) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            // The number was closed without `remove`. The request does not notice that, because it
+            // holds the old file.
+            let _ = self.vacate(fd);
+        }
+        self.files.note(fd, &mut file);
         self.slots[at] = Slot {
             token: token.to_u64(),
             interest,
             trigger,
+            file: Some(file),
             ..VACANT
         };
         let failed = match self.arm_now(fd) {
             Ok(()) => return Ok(()),
+            // The next wait makes the request or submits it.
+            Err(error) if is_temporary(&error) => {
+                self.queue(fd);
+                return Ok(());
+            }
             Err(error) => error,
         };
-        let request = std::mem::replace(&mut self.slots[at], VACANT).request;
-        if request != 0 {
-            let _ = self.end(user_data(fd, request));
-        }
+        let _ = self.vacate(fd);
         Err(failed)
     }
 
@@ -248,6 +319,7 @@ impl Backend for Uring {
             token: token.to_u64(),
             interest,
             trigger,
+            file: self.slots[at].file,
             ..VACANT
         };
         let before = std::mem::replace(&mut self.slots[at], fresh);
@@ -257,12 +329,19 @@ impl Backend for Uring {
         };
         let armed = ended.and_then(|()| self.arm(fd));
         if armed.is_err() {
-            // As it was: the next wait tries again.
+            // The registration is unchanged: the next wait tries again.
             self.slots[at].interest = before.interest;
             self.slots[at].trigger = before.trigger;
             self.queue(fd);
         }
-        armed.and_then(|()| self.show_to_host())
+        match armed {
+            Err(error) if is_temporary(&error) => {
+                self.slots[at].interest = interest;
+                self.slots[at].trigger = trigger;
+                Ok(())
+            }
+            armed => armed.and_then(|()| self.show_to_host()),
+        }
     }
 
     fn rearm(&mut self, _fd: RawFd, _token: Token, _interest: Interest) -> io::Result<()> {
@@ -270,40 +349,43 @@ impl Backend for Uring {
     }
 
     fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
-        let at = self.find(fd, token)?;
-        match std::mem::replace(&mut self.slots[at], VACANT).request {
-            0 => Ok(()),
-            request => {
-                self.end(user_data(fd, request))?;
-                self.show_to_host()
-            }
-        }
+        self.find(fd, token)?;
+        self.vacate(fd)?;
+        self.show_to_host()
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         events.clear();
+        let mut timeout = timeout;
         loop {
             let old = self.ready();
-            let unsubmitted = self.ring.unsubmitted() != 0 || !self.again.is_empty();
+            let unsubmitted = self.ring.unsubmitted() != 0 || !self.to_renew.is_empty();
             let entered = self.enter(old, timeout);
             let is_empty = self.ready() == 0;
             let mut is_notified = self.deliver(old, events)?;
             // What did not fit into the ring may fit into the batch.
-            while self.ring.is_overflown() && events.room() != 0 {
-                self.flush()?;
+            while self.ring.has_overflow() && events.room() != 0 && !self.needs_pause {
+                let flushed = self.flush();
+                self.tolerate(flushed)?;
                 is_notified |= self.deliver(u32::MAX, events)?;
             }
-            self.show_to_host()?;
+            let shown = self.show_to_host();
+            self.tolerate(shown)?;
+            let needs_pause = std::mem::take(&mut self.needs_pause);
             if is_notified || !events.as_slice().is_empty() {
                 return Ok(());
+            }
+            if needs_pause && timeout != Some(Duration::ZERO) {
+                self.pause(&mut timeout)?;
+                continue;
             }
             match entered {
                 Err(error) if error.raw_os_error() == Some(libc::ETIME) => return Ok(()),
                 Err(error) => return Err(error),
                 Ok(()) => {}
             }
-            // What is left: answers that are dropped, and calls that handed something over and so do not say how
-            // their wait ended.
+            // The rest: completions that are dropped, and calls that submitted something and so do
+            // not report how their wait ended.
             match timeout {
                 _ if old != 0 => {}
                 None if is_empty && unsubmitted => return Err(io::ErrorKind::Interrupted.into()),
@@ -314,14 +396,17 @@ impl Backend for Uring {
     }
 
     fn after_fork(&mut self) -> io::Result<()> {
-        let (requests, answers) = self.ring.sizes();
-        // The parent's are unmapped and closed here, and nothing in them changes.
-        self.ring = Ring::new(requests, answers).map_err(explain)?;
-        self.process = std::process::id();
+        let (requests, completions) = self.ring.sizes();
+        // This unmaps and closes the parent's rings, which does not change them.
+        self.ring = Ring::new(requests, completions).map_err(explain)?;
+        self.remote_cancel = RemoteCancel::new(self.ring.as_fd().as_raw_fd());
+        self.process = Process::this();
         self.moved.clear();
         self.slots.clear();
-        self.again.clear();
+        self.files = FileTracker::default();
+        self.to_renew.clear();
         self.renewed.clear();
+        (self.needs_pause, self.notifier_ended) = (false, false);
         self.hosted.set(false);
         self.notify.after_fork()?;
         self.watch_notifier()
@@ -331,30 +416,35 @@ impl Backend for Uring {
         self.notify.notifier()
     }
 
+    fn releaser(&self) -> Option<Releaser> {
+        Some(Releaser::new(self.remote_cancel.clone()))
+    }
+
     fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if !self.process.is_this() {
+            return Err(failure(
+                io::ErrorKind::Other,
+                "these rings belong to the parent process: call `after_fork` first",
+            ));
+        }
         self.hosted.set(true);
         self.show_to_host()?;
         Ok(self.ring.as_fd())
     }
 }
 
-impl Drop for Uring {
-    /// Ends all requests, for the rings are freed some time after they are closed, and the files with them.
-    fn drop(&mut self) {
-        // In a child of a fork they are the parent's.
-        if self.process != std::process::id() {
-            return;
-        }
-        self.end_all();
-    }
+/// Whether the kernel refused for lack of memory, or of room for completions: the same call may
+/// succeed later.
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY))
 }
 
-/// What answers to a request carry: whose it is, and its number.
+/// Returns the `user_data` of a request: the fd number and the number of the request.
 fn user_data(fd: RawFd, request: u32) -> u64 {
     u64::from(request) << 32 | u64::from(fd as u32)
 }
 
-/// Says who refuses the rings.
+/// Explains why the rings were refused.
 #[cold]
 fn explain(error: io::Error) -> io::Error {
     let why = match error.raw_os_error() {
@@ -368,6 +458,19 @@ fn explain(error: io::Error) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
+impl Drop for Uring {
+    /// Ends all requests, because the rings are freed some time after they are closed, and the
+    /// files with them.
+    fn drop(&mut self) {
+        // In a child of a fork they belong to the parent.
+        if !self.process.is_this() {
+            return;
+        }
+        self.remote_cancel.close();
+        self.end_all();
+    }
+}
+
 impl fmt::Debug for Uring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Uring")
@@ -376,3 +479,6 @@ impl fmt::Debug for Uring {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

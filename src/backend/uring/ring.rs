@@ -1,53 +1,60 @@
-//! The two rings that are shared with the kernel, and the two system calls.
+//! [`Ring`] is the pair of rings that are shared with the kernel, with their two system calls.
 //!
-//! **Who owns what.** Of the submission ring the kernel moves the head and we the tail: entries from head to tail are
-//! the kernel's to read, all others ours to write. Of the completion ring it moves the tail and we the head: entries
-//! from head to tail are ours to read (and to write: the kernel never looks at them again), all others the kernel's.
-//! Whoever moves an index does so with Release, after it is done with the entries; the other side loads it with
-//! Acquire before it touches them. There is one thread on our side, and no thread of the kernel's reads submissions
-//! behind our back (no `SQPOLL`): it reads them in `io_uring_enter` alone.
+//! **Who owns what.** In the submission ring the kernel moves the head and we move the tail: the
+//! kernel may read the entries from head to tail, and we may write all others. In the completion
+//! ring the kernel moves the tail and we move the head: we may read the entries from head to tail
+//! (and write them: the kernel never reads them again), and the kernel may write all others. Each
+//! side moves an index with Release, after it is done with the entries; the other side loads it
+//! with Acquire before it touches them. There is one thread on our side, and no kernel thread reads
+//! submissions concurrently (no `SQPOLL`): the kernel reads them only in `io_uring_enter`.
 //!
-//! **In a child of a fork** the rings are the parent's, memory and all. A `Ring` that is dropped there unmaps and
-//! closes its own copies; every other method would change the parent's indices, so nobody may call one.
+//! **In a child of a fork** the rings belong to the parent, including their memory. A `Ring` that
+//! is dropped there unmaps and closes its own copies. Every other method would change the parent's
+//! indices, so none may be called.
 
-use super::abi::{self, Completion, Entry, Params, Timespec, WaitArgument};
+use super::abi::{self, Completion, Entry, Params, SyncCancel, WaitArgument};
 use crate::sys::mmap::Mapping;
 use crate::sys::syscall::{check, failure};
+use crate::sys::timeout::KernelTimespec;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
-/// The rings of one `io_uring`. Neither `Send` nor `Sync`, for it holds pointers.
+/// The rings of one `io_uring`. Neither `Send` nor `Sync`, because it holds pointers.
 pub(super) struct Ring {
     /// Both rings: the indices, and the completions.
     rings: Mapping,
     /// The requests.
     entries: Mapping,
     params: Params,
-    /// Closed last: mappings hold the rings too.
+    /// How many calls are refused without reaching the kernel, and with which error.
+    #[cfg(test)]
+    pub(super) refusals: std::cell::Cell<(u32, i32)>,
+    /// Closed last, because the mappings hold the rings too.
     fd: OwnedFd,
 }
 
-/// What of the kernel's offers is asked for, the best first; a kernel that does not know a flag says `EINVAL`.
+/// The flags to set up with, the best first. A kernel that does not know a flag returns `EINVAL`.
 const FLAGS: [u32; 3] = [
     abi::SETUP_SUBMIT_ALL | abi::SETUP_COOP_TASKRUN,
     abi::SETUP_SUBMIT_ALL,
     0,
 ];
 
-/// What there is no way around.
+/// The features that are required.
 const NEEDED: u32 =
     abi::FEATURE_SINGLE_MMAP | abi::FEATURE_NODROP | abi::FEATURE_EXT_ARG | abi::FEATURE_RSRC_TAGS;
 
 impl Ring {
-    /// Rings with room for so many requests and answers, each rounded up to a power of two.
+    /// Makes rings with room for that many requests and completions, each rounded up to a power of
+    /// two.
     ///
     /// # Errors
     ///
-    /// What `io_uring_setup` says, and `Unsupported` on a kernel that is too old.
+    /// Those of `io_uring_setup`, and `Unsupported` on a kernel that is too old.
     pub(super) fn new(submissions: u32, completions: u32) -> io::Result<Ring> {
         Ring::with_flags(&FLAGS, submissions, completions)
     }
@@ -62,7 +69,7 @@ impl Ring {
         if params.features & NEEDED != NEEDED {
             return Err(failure(
                 io::ErrorKind::Unsupported,
-                "io_uring here has no multishot poll requests: they came with Linux 5.13",
+                "this kernel's io_uring has no multishot poll requests: they came with Linux 5.13",
             ));
         }
         let completion_end = params.completion.entries as usize
@@ -72,7 +79,8 @@ impl Ring {
         let rings = Mapping::new(fd.as_fd(), abi::OFFSET_RINGS, completion_end.max(array_end))?;
         let length = params.submission_entries as usize * size_of::<Entry>();
         let entries = Mapping::new(fd.as_fd(), abi::OFFSET_ENTRIES, length)?;
-        // The kernel reads the requests by this table of indices; ours stand in the order of the ring.
+        // The kernel finds the requests by this table of indices; ours are in the order of the
+        // ring.
         for at in 0..params.submission_entries {
             let place = params.submission.array as usize + at as usize * size_of::<u32>();
             rings.atomic(place).store(at, Relaxed);
@@ -81,11 +89,13 @@ impl Ring {
             rings,
             entries,
             params,
+            #[cfg(test)]
+            refusals: Default::default(),
             fd,
         })
     }
 
-    /// How many requests fit, and how many answers.
+    /// Returns how many requests fit, and how many completions.
     pub(super) fn sizes(&self) -> (u32, u32) {
         (
             self.params.submission_entries,
@@ -93,16 +103,16 @@ impl Ring {
         )
     }
 
-    /// How many requests the kernel has not taken yet.
+    /// Returns how many requests the kernel has not taken yet.
     #[inline]
     pub(super) fn unsubmitted(&self) -> u32 {
         let offsets = &self.params.submission;
-        // Ours: nobody else stores it.
+        // Only this side stores it.
         let tail = self.rings.atomic(offsets.tail as usize).load(Relaxed);
         tail.wrapping_sub(self.rings.atomic(offsets.head as usize).load(Acquire))
     }
 
-    /// Puts a request into the ring, for the next `enter`. False: there is no room.
+    /// Puts a request into the ring, for the next `enter`. Returns false if there is no room.
     #[inline]
     pub(super) fn push(&self, entry: Entry) -> bool {
         if self.unsubmitted() == self.params.submission_entries {
@@ -111,56 +121,56 @@ impl Ring {
         let tail = self.rings.atomic(self.params.submission.tail as usize);
         let at = tail.load(Relaxed);
         let place = (at & (self.params.submission_entries - 1)) as usize * size_of::<Entry>();
-        // SAFETY: the place is within the mapping and aligned; it is not between head and tail, so the kernel does not
-        // read it, and no reference to it exists.
+        // SAFETY: the place is within the mapping and aligned; it is not between head and tail, so
+        // the kernel does not read it, and no reference to it exists.
         unsafe { self.entries.place::<Entry>(place).write(entry) };
         tail.store(at.wrapping_add(1), Release);
         true
     }
 
-    /// How many answers are there to be taken.
+    /// Returns how many completions are in the ring.
     #[inline]
     pub(super) fn ready(&self) -> u32 {
         let (head, tail) = self.span();
         tail.wrapping_sub(head)
     }
 
-    /// Whether the kernel holds answers that did not fit; the next `enter` moves them.
+    /// Whether the kernel holds completions that did not fit. The next `enter` moves them.
     #[inline]
-    pub(super) fn is_overflown(&self) -> bool {
+    pub(super) fn has_overflow(&self) -> bool {
         let flags = self.rings.atomic(self.params.submission.flags as usize);
         flags.load(Relaxed) & abi::SQ_CQ_OVERFLOW != 0
     }
 
-    /// The first answer, which stays.
+    /// Returns the first completion, which stays.
     #[inline]
     pub(super) fn peek(&self) -> Option<Completion> {
         let (head, tail) = self.span();
         (head != tail).then(|| self.read(head))
     }
 
-    /// Gives the first answer back to the kernel.
+    /// Returns the first completion's entry to the kernel.
     #[inline]
     pub(super) fn pop(&self) {
         let (head, tail) = self.span();
-        debug_assert!(head != tail, "nothing to give back");
+        debug_assert!(head != tail, "no completion is in the ring");
         self.set_head(head.wrapping_add(1));
     }
 
-    /// Whether there is such an answer. The last ones are looked at first.
-    pub(super) fn find(&self, wanted: &mut dyn FnMut(Completion) -> bool) -> Option<Completion> {
+    /// Returns a completion that `matches`, if there is one. Searches from the end.
+    pub(super) fn find(&self, matches: &mut dyn FnMut(Completion) -> bool) -> Option<Completion> {
         let (head, mut at) = self.span();
         while at != head {
             at = at.wrapping_sub(1);
             let completion = self.read(at);
-            if wanted(completion) {
+            if matches(completion) {
                 return Some(completion);
             }
         }
         None
     }
 
-    /// Takes out the answers that nobody waits for, and closes the gaps.
+    /// Removes the completions that are not needed, and closes the gaps.
     pub(super) fn retain(&self, stays: &mut dyn FnMut(Completion) -> bool) {
         let (head, tail) = self.span();
         let (mut from, mut to) = (tail, tail);
@@ -169,26 +179,28 @@ impl Ring {
             let completion = self.read(from);
             if stays(completion) {
                 to = to.wrapping_sub(1);
-                // SAFETY: the place is within the mapping and aligned; it lies between head and tail, so the kernel does
-                // not touch it, and no reference to it exists.
+                // SAFETY: the place is within the mapping and aligned; it lies between head and
+                // tail, so the kernel does not touch it, and no reference to it exists.
                 unsafe { self.place(to).write(completion) };
             }
         }
         self.set_head(to);
     }
 
-    /// Hands over what was pushed, and waits for `least` answers: until `timeout`, or without limit. With 0 it does not
-    /// wait, but has the kernel finish what it can.
+    /// Submits the requests in the ring, and waits for `least` completions: until `timeout`, or
+    /// without limit. With 0 it does not wait, but makes the kernel finish what it can.
     ///
     /// # Errors
     ///
-    /// Of the waiting only if nothing was handed over: `ETIME` at the end of the timeout, `Interrupted`.
+    /// Errors of the waiting only if nothing was submitted: `ETIME` at the end of the timeout,
+    /// `Interrupted`.
     pub(super) fn enter(&self, least: u32, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|timeout| Timespec {
-            // A hundred years: what is much longer overflows in some kernels, and the loop waits again.
-            seconds: timeout.as_secs().min(100 * 366 * 86_400) as i64,
-            nanoseconds: i64::from(timeout.subsec_nanos()),
-        });
+        #[cfg(test)]
+        if let (left @ 1.., code) = self.refusals.get() {
+            self.refusals.set((left - 1, code));
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        let timeout = timeout.map(KernelTimespec::new);
         let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         let argument = WaitArgument {
             signal_mask: 0,
@@ -196,9 +208,10 @@ impl Ring {
             reserved: 0,
             timeout: timeout as usize as u64,
         };
-        // SAFETY: argument and timespec have the kernel's layouts and outlive the call; a null mask leaves the signal mask
-        // alone. The kernel reads requests and writes answers in the mappings, by the rules at the head of this file;
-        // no request of this module gives it another pointer.
+        // SAFETY: argument and timespec have the kernel's layouts and outlive the call; a null mask
+        // leaves the signal mask alone. The kernel reads requests and writes completions in the
+        // mappings, by the rules at the head of this file; no request of this module gives it
+        // another pointer.
         let entered = unsafe {
             libc::syscall(
                 libc::SYS_io_uring_enter,
@@ -213,11 +226,31 @@ impl Ring {
         check(entered as libc::c_int).map(drop)
     }
 
-    /// Where the answers begin and end.
+    /// Cancels all requests of the file that `fd` names. Any thread may call this. The kernel
+    /// completes each request as usual, and no longer holds the file. Kernels before Linux 6.0
+    /// refuse the call.
+    pub(super) fn cancel_all_of(rings: BorrowedFd<'_>, fd: RawFd) -> io::Result<()> {
+        let patience = KernelTimespec::new(Duration::from_millis(10));
+        let argument = SyncCancel::all_of(fd, patience);
+        // SAFETY: the argument has the kernel's layout and outlives the call, which only reads it;
+        // the rings' indices are the kernel's to move, under its own lock.
+        let cancelled = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                rings.as_raw_fd(),
+                abi::REGISTER_SYNC_CANCEL,
+                ptr::from_ref(&argument),
+                1,
+            )
+        };
+        check(cancelled as libc::c_int).map(drop)
+    }
+
+    /// Returns where the completions begin and end.
     #[inline]
     fn span(&self) -> (u32, u32) {
         let offsets = &self.params.completion;
-        // Ours: nobody else stores it.
+        // Only this side stores it.
         let head = self.rings.atomic(offsets.head as usize).load(Relaxed);
         (head, self.rings.atomic(offsets.tail as usize).load(Acquire))
     }
@@ -235,16 +268,17 @@ impl Ring {
         self.rings.place(offset)
     }
 
-    /// An answer between head and tail.
+    /// Returns a completion between head and tail.
     #[inline]
     fn read(&self, index: u32) -> Completion {
-        // SAFETY: the place is within the mapping and aligned; it lies between head and tail (the callers got it from
-        // `span`), so the kernel has written it and does not touch it; every value is a valid one.
+        // SAFETY: the place is within the mapping and aligned; it lies between head and tail (the
+        // callers got it from `span`), so the kernel has written it and does not touch it; every
+        // value is a valid one.
         unsafe { self.place(index).read() }
     }
 }
 
-/// Sets up with the first of `flags` that the kernel knows.
+/// Sets up the rings with the first of `flags` that the kernel knows.
 fn setup_first(
     flags: &[u32],
     submissions: u32,
@@ -270,7 +304,7 @@ fn setup(submissions: u32, params: &mut Params) -> io::Result<OwnedFd> {
         libc::syscall(libc::SYS_io_uring_setup, submissions, params)
     };
     let fd = check(fd as libc::c_int)?;
-    // SAFETY: the call has just made this fd (close-on-exec), and nobody else knows it.
+    // SAFETY: the call has just made this fd (close-on-exec), and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -329,7 +363,7 @@ mod tests {
             assert!(ring.push(Entry::nop(data)));
             ring.enter(0, None).unwrap();
         }
-        assert!(ring.is_overflown());
+        assert!(ring.has_overflow());
         assert_eq!(ring.ready(), 4);
         let mut seen = Vec::new();
         while seen.len() < 10 {
@@ -339,14 +373,14 @@ mod tests {
             }
             ring.enter(0, None).unwrap();
         }
-        assert!(!ring.is_overflown());
+        assert!(!ring.has_overflow());
         assert!(seen.into_iter().eq(0..10));
     }
 
     #[test]
-    fn what_nobody_waits_for_is_taken_out_of_the_middle() {
+    fn find_takes_a_completion_out_of_the_middle() {
         let Some(ring) = ring(4, 8) else { return };
-        // The ring is worked round its end as well.
+        // The indices wrap around as well.
         for _ in 0..5 {
             for data in 0..6 {
                 while !ring.push(Entry::nop(data)) {
@@ -354,9 +388,15 @@ mod tests {
                 }
             }
             ring.enter(6, None).unwrap();
-            assert!(ring.find(&mut |answer| answer.user_data == 5).is_some());
-            ring.retain(&mut |answer| answer.user_data % 3 == 1);
-            assert!(ring.find(&mut |answer| answer.user_data == 5).is_none());
+            assert!(
+                ring.find(&mut |completion| completion.user_data == 5)
+                    .is_some()
+            );
+            ring.retain(&mut |completion| completion.user_data % 3 == 1);
+            assert!(
+                ring.find(&mut |completion| completion.user_data == 5)
+                    .is_none()
+            );
             assert_eq!(ring.ready(), 2);
             for expected in [1, 4] {
                 assert_eq!(ring.peek().unwrap().user_data, expected);

@@ -1,8 +1,11 @@
-//! What the conformance cases cannot force: full rings, requests that the kernel ends, answers that are late or guess.
+//! Tests of what the conformance cases cannot force: full rings, requests that the kernel ends,
+//! completions that are late or guesses.
+
+mod failures;
 
 use super::*;
-use crate::backend::{Event, Readiness};
-use crate::sys::lab;
+use crate::backend::{Event, Ready};
+use crate::sys::{self, test_fds};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,17 +16,17 @@ use std::time::Instant;
 
 const READABLE: Interest = Interest::READABLE;
 const WRITABLE: Interest = Interest::WRITABLE;
-/// For what comes soon, on a machine that has other things to do.
+/// A timeout for what comes soon, on a machine that is busy with other things.
 const LONG: Duration = Duration::from_secs(60);
 
-fn build(flags: &[u32], requests: u32, answers: u32, notify: NotifyFd) -> io::Result<Uring> {
-    Uring::build(Ring::with_flags(flags, requests, answers)?, notify)
+fn build(flags: &[u32], requests: u32, completions: u32, notify: NotifyFd) -> io::Result<Uring> {
+    Uring::build(Ring::with_flags(flags, requests, completions)?, notify)
 }
 
-/// Rings of a size, or none where io_uring is not to be had.
-fn sized(requests: u32, answers: u32) -> Option<Uring> {
+/// Makes rings of a size. Returns `None` if io_uring is unavailable.
+fn sized(requests: u32, completions: u32) -> Option<Uring> {
     let notify = NotifyFd::new().unwrap();
-    match build(&[0], requests, answers, notify) {
+    match build(&[0], requests, completions, notify) {
         Ok(uring) => Some(uring),
         Err(error) => {
             println!("skipped: {error}");
@@ -58,12 +61,12 @@ fn wait_for(uring: &mut Uring, timeout: Duration) -> Vec<Event> {
     events.as_slice().to_vec()
 }
 
-fn look(uring: &mut Uring) -> Vec<Event> {
+fn poll_now(uring: &mut Uring) -> Vec<Event> {
     wait_for(uring, Duration::ZERO)
 }
 
-/// What a wait that may take long says of the only fd.
-fn next(uring: &mut Uring) -> Readiness {
+/// Makes a wait that may take long. Returns what it reports of the only fd.
+fn next(uring: &mut Uring) -> Ready {
     let events = wait_for(uring, LONG);
     assert_eq!(events.len(), 1, "{events:?}");
     events[0].readiness
@@ -75,7 +78,7 @@ fn conforms(make: impl Fn() -> io::Result<Uring>) {
     }
 }
 
-/// Every queue is full at once, requests end all the time, and the notifier is the other one.
+/// Every queue is full at once, requests end all the time, and the notifier is a pipe.
 #[test]
 fn conforms_in_tiny_rings_and_without_eventfd() {
     conforms(|| build(&[abi::SETUP_COOP_TASKRUN, 0], 1, 2, NotifyFd::pipe()?));
@@ -88,7 +91,7 @@ fn conforms_without_later_flags() {
 }
 
 #[test]
-fn a_multishot_request_that_the_kernel_ends_is_made_anew() {
+fn multishot_request_that_the_kernel_ends_is_renewed() {
     let Some(mut uring) = sized(4, 4) else { return };
     let pairs: Vec<_> = (0..32).map(|_| unix_pair()).collect();
     for (at, (_, theirs)) in pairs.iter().enumerate() {
@@ -103,7 +106,7 @@ fn a_multishot_request_that_the_kernel_ends_is_made_anew() {
         }
         let mut missing: Vec<Token> = (0..pairs.len()).map(token).collect();
         for _ in 0..pairs.len() {
-            for event in look(&mut uring) {
+            for event in poll_now(&mut uring) {
                 missing.retain(|token| *token != event.token);
             }
         }
@@ -111,16 +114,17 @@ fn a_multishot_request_that_the_kernel_ends_is_made_anew() {
         for (_, theirs) in &pairs {
             assert_eq!((&*theirs).read(&mut [0; 9]).unwrap(), 1);
         }
-        // Made anew, and silent.
-        let late = look(&mut uring);
+        // Renewed, and silent.
+        let late = poll_now(&mut uring);
         assert!(late.len() <= pairs.len());
-        assert!(look(&mut uring).is_empty(), "round {round}");
+        assert!(poll_now(&mut uring).is_empty(), "round {round}");
     }
 }
 
-/// It ends as that of a file does that is ready for ever, and in the same call, for the kernel keeps the order.
+/// It ends like that of a file that is always ready, and in the same call, because the kernel keeps
+/// the order.
 #[test]
-fn a_request_whose_first_answer_waits_behind_others_is_made_anew() {
+fn request_whose_completion_waits_behind_others_is_renewed() {
     let Some(mut uring) = sized(4, 4) else { return };
     let pairs: Vec<_> = (0..6).map(|_| unix_pair()).collect();
     let (last, others) = pairs.split_last().unwrap();
@@ -129,19 +133,19 @@ fn a_request_whose_first_answer_waits_behind_others_is_made_anew() {
             .add(theirs.as_fd(), token(at), READABLE, Trigger::Edge)
             .unwrap();
     }
-    // One more than there is room for; when two are taken there is room for that one and another.
+    // One more than there is room for. When two are taken there is room for it and another one.
     for (ours, _) in &pairs {
         (&*ours).write_all(b"x").unwrap();
     }
     let mut two = Events::with_capacity(2);
     uring.wait(&mut two, Some(Duration::ZERO)).unwrap();
     assert_eq!(two.as_slice().len(), 2);
-    assert!(uring.ring.is_overflown());
+    assert!(uring.ring.has_overflow());
     uring
         .add(last.1.as_fd(), token(5), READABLE, Trigger::Edge)
         .unwrap();
     for round in 0..3 {
-        let seen = (0..6).flat_map(|_| look(&mut uring));
+        let seen = (0..6).flat_map(|_| poll_now(&mut uring));
         let seen = seen.filter(|event| event.token == token(5)).count();
         assert_ne!(seen, 0, "round {round}");
         assert_eq!((&last.1).read(&mut [0; 9]).unwrap(), 1);
@@ -150,7 +154,7 @@ fn a_request_whose_first_answer_waits_behind_others_is_made_anew() {
 }
 
 #[test]
-fn a_removal_finds_its_end_behind_more_answers_than_fit() {
+fn remove_finds_its_completion_behind_more_than_fit() {
     let Some(mut uring) = sized(2, 2) else { return };
     let pairs: Vec<_> = (0..40).map(|_| unix_pair()).collect();
     for (at, (ours, theirs)) in pairs.iter().enumerate() {
@@ -162,18 +166,21 @@ fn a_removal_finds_its_end_behind_more_answers_than_fit() {
     for at in (1..pairs.len()).step_by(2) {
         uring.remove(pairs[at].1.as_raw_fd(), token(at)).unwrap();
     }
-    let mut seen: Vec<u32> = look(&mut uring).iter().map(|e| e.token.index()).collect();
+    let mut seen: Vec<u32> = poll_now(&mut uring)
+        .iter()
+        .map(|e| e.token.index())
+        .collect();
     seen.sort_unstable();
     assert!(seen.into_iter().eq((0..40).step_by(2)));
 }
 
 #[test]
-fn an_answer_to_what_was_removed_reaches_nobody() {
+fn wait_drops_completions_of_removed_registrations() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
     for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
-        // The first answer stays where it is, and so do those behind it.
+        // The first completion stays where it is, and so do those behind it.
         let (mut first_ours, first) = unix_pair();
         uring
             .add(first.as_fd(), token(9), READABLE, Trigger::Edge)
@@ -185,28 +192,31 @@ fn an_answer_to_what_was_removed_reaches_nobody() {
             .add(number.as_fd(), token(1), READABLE, trigger)
             .unwrap();
         ours.write_all(b"x").unwrap();
-        assert_eq!(uring.ready(), 2, "{trigger:?}: both answers are there");
+        assert_eq!(uring.ready(), 2, "{trigger:?}: both completions are there");
         uring.remove(number.as_raw_fd(), token(1)).unwrap();
-        assert!(uring.ready() >= 2, "{trigger:?}: both answers are there");
-        lab::replace(number.as_fd(), file.as_fd()).unwrap();
+        assert!(
+            uring.ready() >= 2,
+            "{trigger:?}: both completions are there"
+        );
+        test_fds::replace(number.as_fd(), file.as_fd()).unwrap();
         uring
             .add(number.as_fd(), token(2), READABLE, trigger)
             .unwrap();
-        let events = look(&mut uring);
+        let events = poll_now(&mut uring);
         assert_eq!(events.len(), 1, "{trigger:?}: {events:?}");
         assert_eq!(events[0].token, token(9), "{trigger:?}");
         other_ours.write_all(b"x").unwrap();
-        assert_eq!(look(&mut uring)[0].token, token(2));
+        assert_eq!(poll_now(&mut uring)[0].token, token(2));
         uring.remove(number.as_raw_fd(), token(2)).unwrap();
         uring.remove(first.as_raw_fd(), token(9)).unwrap();
-        assert_eq!(look(&mut uring), []);
+        assert_eq!(poll_now(&mut uring), []);
         assert_eq!(uring.ready(), 0);
     }
 }
 
 /// With no wait in between.
 #[test]
-fn a_removed_file_is_let_go_at_once() {
+fn remove_releases_the_file_at_once() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -216,7 +226,7 @@ fn a_removed_file_is_let_go_at_once() {
             .add(theirs.as_fd(), token(1), READABLE, trigger)
             .unwrap();
         uring
-            .modify(theirs.as_raw_fd(), token(1), Interest::NONE, trigger)
+            .modify(theirs.as_raw_fd(), token(1), Interest::EMPTY, trigger)
             .unwrap();
         uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
         drop(theirs);
@@ -224,8 +234,8 @@ fn a_removed_file_is_let_go_at_once() {
     }
 }
 
-/// Another thread writes to the next of `peers` each time `run` calls what it is given, which is in no system call meanwhile:
-/// that would run the task work of the wake-up.
+/// Another thread writes to the next of `peers` each time `run` calls its argument, which makes no
+/// system call meanwhile: that would run the task work of the wake-up.
 fn while_another_writes(peers: &[&UnixStream], run: impl FnOnce(&dyn Fn())) {
     struct Enough<'a>(&'a AtomicUsize);
     impl Drop for Enough<'_> {
@@ -258,7 +268,7 @@ fn while_another_writes(peers: &[&UnixStream], run: impl FnOnce(&dyn Fn())) {
 
 /// A wake-up whose task work has not run yet owns the request, and the kernel refuses to remove it.
 #[test]
-fn a_removal_that_meets_a_wake_up_ends_the_request_all_the_same() {
+fn remove_ends_a_request_in_spite_of_a_wake_up() {
     let mut uring = match Uring::new(8) {
         Ok(uring) => uring,
         Err(error) => return println!("skipped: {error}"),
@@ -281,7 +291,7 @@ fn a_removal_that_meets_a_wake_up_ends_the_request_all_the_same() {
 }
 
 #[test]
-fn what_was_read_before_the_wait_is_not_reported() {
+fn wait_does_not_report_what_was_read_before_it() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -293,16 +303,16 @@ fn what_was_read_before_the_wait_is_not_reported() {
         ours.write_all(b"x").unwrap();
         assert_ne!(uring.ready(), 0, "{trigger:?}");
         theirs.read_exact(&mut [0]).unwrap();
-        assert_eq!(look(&mut uring), [], "{trigger:?}");
+        assert_eq!(poll_now(&mut uring), [], "{trigger:?}");
         // It is waited for again.
         ours.write_all(b"x").unwrap();
-        assert_eq!(next(&mut uring), Readiness::READABLE, "{trigger:?}");
+        assert_eq!(next(&mut uring), Ready::READABLE, "{trigger:?}");
         uring.remove(theirs.as_raw_fd(), token(1)).unwrap();
     }
 }
 
 #[test]
-fn data_is_no_priority_and_a_byte_out_of_band_is() {
+fn priority_is_an_out_of_band_byte_and_not_data() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -315,40 +325,40 @@ fn data_is_no_priority_and_a_byte_out_of_band_is() {
                 .unwrap();
             for _ in 0..10 {
                 ours.write_all(b"x").unwrap();
-                // Under way, it would take the place of what is asked for below.
+                // While it is on its way, it would replace what is requested below.
                 theirs.set_nonblocking(false).unwrap();
                 assert_eq!(theirs.peek(&mut [0]).unwrap(), 1);
                 theirs.set_nonblocking(true).unwrap();
                 for event in wait_for(&mut uring, Duration::from_millis(1)) {
-                    assert_eq!(event.readiness, Readiness::READABLE, "{trigger:?}");
+                    assert_eq!(event.readiness, Ready::READABLE, "{trigger:?}");
                     assert!(interest.is_readable(), "{trigger:?}");
                 }
                 while theirs.read(&mut [0; 9]).is_ok() {}
                 uring.modify(fd, token(1), interest, trigger).unwrap();
             }
-            lab::send_oob(ours.as_fd()).unwrap();
+            test_fds::send_oob(ours.as_fd()).unwrap();
             let started = Instant::now();
-            let mut seen = Readiness::EMPTY;
+            let mut seen = Ready::EMPTY;
             while !seen.is_priority() {
                 assert!(started.elapsed() < LONG, "{trigger:?}");
                 for event in wait_for(&mut uring, LONG) {
                     seen |= event.readiness;
                 }
             }
-            assert_eq!(seen - Readiness::READABLE, Readiness::PRIORITY);
+            assert_eq!(seen - Ready::READABLE, Ready::PRIORITY);
             uring.remove(fd, token(1)).unwrap();
         }
     }
 }
 
-/// The kernel tells of the peer's end although nobody asked.
+/// The kernel reports the end of the peer's side without being asked to.
 #[test]
-fn who_waits_for_room_is_not_kept_awake_by_the_end_of_the_peer() {
+fn wait_for_room_does_not_spin_at_the_end_of_the_peer() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
     for trigger in [Trigger::Level, Trigger::Oneshot] {
-        // TCP gets room by and by, as what is under way arrives.
+        // TCP gets room bit by bit, as data on its way arrives.
         let (mut ours, mut theirs) = unix_pair();
         while theirs.write(&[0; 4096]).is_ok() {}
         uring
@@ -365,14 +375,14 @@ fn who_waits_for_room_is_not_kept_awake_by_the_end_of_the_peer() {
         let (mut read, started) = (0, Instant::now());
         let events = loop {
             read += ours.read(&mut [0; 65536]).unwrap_or(0);
-            let events = look(&mut uring);
+            let events = poll_now(&mut uring);
             if !events.is_empty() {
                 break events;
             }
             assert!(started.elapsed() < LONG, "{read} read");
         };
         assert!(events[0].readiness.is_writable(), "{trigger:?}: {events:?}");
-        let again = look(&mut uring);
+        let again = poll_now(&mut uring);
         assert_eq!(again.len(), usize::from(trigger == Trigger::Level));
         for event in events.iter().chain(&again) {
             assert!(!event.readiness.is_readable(), "{trigger:?}: {event:?}");
@@ -383,7 +393,8 @@ fn who_waits_for_room_is_not_kept_awake_by_the_end_of_the_peer() {
     }
 }
 
-/// Reads to the end of file, which comes as soon as no child that another test forks has a copy of the other side.
+/// Reads to the end of file, which comes as soon as no child that another test forks has a copy of
+/// the other side.
 fn ends(peer: impl Into<OwnedFd>) {
     // The calls are those of any socket.
     let mut peer = UnixStream::from(peer.into());
@@ -393,7 +404,7 @@ fn ends(peer: impl Into<OwnedFd>) {
 }
 
 #[test]
-fn the_end_of_the_peer_is_readable_for_who_wants_to_read() {
+fn end_of_the_peer_is_readable_with_readable_in_the_interest() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -401,11 +412,11 @@ fn the_end_of_the_peer_is_readable_for_who_wants_to_read() {
     ours.shutdown(Shutdown::Write).unwrap();
     theirs.set_nonblocking(false).unwrap();
     assert_eq!(theirs.peek(&mut [0]).unwrap(), 0, "it has arrived");
-    let ended = Readiness::WRITABLE | Readiness::READ_CLOSED;
+    let ended = Ready::WRITABLE | Ready::READ_CLOSED;
     for (interest, expected) in [
         (WRITABLE, ended),
-        (WRITABLE | READABLE, ended | Readiness::READABLE),
-        (Interest::NONE, Readiness::READ_CLOSED),
+        (WRITABLE | READABLE, ended | Ready::READABLE),
+        (Interest::EMPTY, Ready::READ_CLOSED),
     ] {
         uring
             .add(theirs.as_fd(), token(1), interest, Trigger::Edge)
@@ -416,7 +427,7 @@ fn the_end_of_the_peer_is_readable_for_who_wants_to_read() {
 }
 
 #[test]
-fn the_notifier_goes_on_when_its_answers_did_not_fit() {
+fn notifier_goes_on_after_completions_that_did_not_fit() {
     for notify in [NotifyFd::new().unwrap(), NotifyFd::pipe().unwrap()] {
         let Ok(mut uring) = build(&[0], 2, 4, notify) else {
             return;
@@ -429,15 +440,15 @@ fn the_notifier_goes_on_when_its_answers_did_not_fit() {
             assert_eq!(wait_for(&mut uring, LONG), []);
             assert!(started.elapsed() < LONG, "it is lost");
             assert_eq!(uring.ready(), 0, "consumed");
-            // Or it would be full one day, and then silent.
-            let is_left = lab::is_readable(uring.notify.as_fd()).unwrap();
+            // Otherwise it would be full one day, and then silent.
+            let is_left = test_fds::is_readable(uring.notify.as_fd()).unwrap();
             assert!(uring.notify.edge_repeats() || !is_left);
         }
     }
 }
 
 #[test]
-fn a_file_without_a_wait_queue_is_ready_once_for_an_edge() {
+fn file_without_a_wait_queue_is_ready_once_for_an_edge() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -445,22 +456,161 @@ fn a_file_without_a_wait_queue_is_ready_once_for_an_edge() {
     uring
         .add(file.as_fd(), token(1), READABLE, Trigger::Edge)
         .unwrap();
-    assert_eq!(next(&mut uring), Readiness::READABLE);
-    assert_eq!(look(&mut uring), [], "it would be ready for ever");
+    assert_eq!(next(&mut uring), Ready::READABLE);
+    assert_eq!(poll_now(&mut uring), [], "it would be ready forever");
     let modified = uring.modify(file.as_raw_fd(), token(1), READABLE, Trigger::Level);
     modified.unwrap();
     for _ in 0..3 {
-        assert_eq!(next(&mut uring), Readiness::READABLE);
+        assert_eq!(next(&mut uring), Ready::READABLE);
     }
     uring.remove(file.as_raw_fd(), token(1)).unwrap();
-    // Nothing that could ever be reported.
-    let refused = uring.add(file.as_fd(), token(1), Interest::NONE, Trigger::Edge);
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    // Nothing can be reported until the interest changes, as for a file of /proc that is first
+    // watched for room.
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        uring
+            .add(file.as_fd(), token(1), Interest::EMPTY, trigger)
+            .unwrap();
+        assert_eq!(poll_now(&mut uring), [], "{trigger:?}");
+        let modified = uring.modify(file.as_raw_fd(), token(1), WRITABLE, trigger);
+        modified.unwrap();
+        assert_eq!(next(&mut uring), Ready::WRITABLE, "{trigger:?}");
+        uring.remove(file.as_raw_fd(), token(1)).unwrap();
+    }
 }
 
-/// What only the next wait does must show in the fd, or the host never makes that wait.
+/// The interest is never ready, and each request ends at once.
 #[test]
-fn a_host_sees_what_the_next_wait_would_report() {
+fn file_without_a_wait_queue_and_priority_lets_the_loop_sleep() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let file = File::open("/dev/null").unwrap();
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        uring
+            .add(file.as_fd(), token(1), Interest::PRIORITY, trigger)
+            .unwrap();
+        let timeout = Duration::from_millis(3);
+        let early = (0..10).filter(|_| {
+            let started = Instant::now();
+            assert_eq!(wait_for(&mut uring, timeout), [], "{trigger:?}");
+            started.elapsed() < timeout
+        });
+        assert!(early.count() <= 2, "{trigger:?}: it spins");
+        uring.remove(file.as_raw_fd(), token(1)).unwrap();
+    }
+}
+
+/// A number is closed without `remove` and given to another file, while the request holds the first
+/// file.
+#[test]
+fn add_of_a_reused_number_ends_the_old_request() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let (number, peer) = unix_pair();
+        let (mut ours, file) = unix_pair();
+        uring
+            .add(number.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        assert_eq!(poll_now(&mut uring), []);
+        let again = uring.add(number.as_fd(), token(2), READABLE, trigger);
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        test_fds::replace(number.as_fd(), file.as_fd()).unwrap();
+        uring
+            .add(number.as_fd(), token(3), READABLE, trigger)
+            .unwrap();
+        // The kernel no longer holds the first file.
+        drop(file);
+        ends(peer);
+        assert_eq!(poll_now(&mut uring), [], "{trigger:?}");
+        ours.write_all(b"x").unwrap();
+        assert_eq!(wait_for(&mut uring, LONG)[0].token, token(3), "{trigger:?}");
+        let gone = uring.remove(number.as_raw_fd(), token(1)).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound);
+        uring.remove(number.as_raw_fd(), token(3)).unwrap();
+    }
+}
+
+/// The rings belong to the parent: requests that a child submits would be made for the parent.
+#[test]
+fn as_fd_in_a_child_does_not_enter_its_parents_rings() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let (mut ours, theirs) = unix_pair();
+    uring
+        .add(theirs.as_fd(), token(1), READABLE, Trigger::Level)
+        .unwrap();
+    ours.write_all(b"x").unwrap();
+    assert_eq!(next(&mut uring), Ready::READABLE);
+    assert!(!uring.to_renew.is_empty(), "there is something to submit");
+    let result = sys::fork::in_child(|| match uring.as_fd() {
+        Ok(_) => Err("the child got it".to_owned()),
+        Err(_) if uring.ring.unsubmitted() != 0 => Err("a request was made".to_owned()),
+        Err(_) => Ok(()),
+    });
+    assert_eq!(result.unwrap(), Ok(()));
+    assert!(uring.as_fd().is_ok());
+}
+
+/// A file that another thread took back is released, and its other registrations go on.
+#[test]
+fn release_keeps_the_other_registrations_of_the_file() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
+        let (mut ours, theirs) = unix_pair();
+        let twin = theirs.try_clone().unwrap();
+        uring
+            .add(theirs.as_fd(), token(1), READABLE, trigger)
+            .unwrap();
+        uring
+            .add(twin.as_fd(), token(2), READABLE, trigger)
+            .unwrap();
+        let releaser = uring.releaser().unwrap();
+        let number = theirs.as_raw_fd();
+        let other = std::thread::spawn(move || releaser.release(number, token(1)));
+        other.join().unwrap();
+        uring.remove(number, token(1)).unwrap();
+        assert_eq!(poll_now(&mut uring), [], "{trigger:?}");
+        ours.write_all(b"x").unwrap();
+        let events = wait_for(&mut uring, LONG);
+        assert_eq!(events.len(), 1, "{trigger:?}: {events:?}");
+        assert_eq!(events[0].token, token(2));
+        uring.remove(twin.as_raw_fd(), token(2)).unwrap();
+    }
+}
+
+#[test]
+fn release_in_a_child_does_nothing() {
+    let Some(mut uring) = sized(8, 64) else {
+        return;
+    };
+    let (_ours, theirs) = unix_pair();
+    uring
+        .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
+        .unwrap();
+    let releaser = uring.releaser().unwrap();
+    let result = sys::fork::in_child(|| {
+        releaser.release(theirs.as_raw_fd(), token(1));
+        Ok(())
+    });
+    assert_eq!(result.unwrap(), Ok(()));
+    uring.flush().unwrap();
+    assert_eq!(uring.ready(), 0, "a request was cancelled");
+    releaser.release(theirs.as_raw_fd(), token(1));
+    uring.flush().unwrap();
+    // From Linux 6.0 on; afterwards the rings are closed, and the number may be another file's.
+    assert!(uring.ready() <= 1);
+    drop(uring);
+    releaser.release(theirs.as_raw_fd(), token(1));
+}
+
+/// The fd must show what only the next wait does, or the host never makes that wait.
+#[test]
+fn host_sees_what_the_next_wait_would_report() {
     let Some(mut uring) = sized(8, 64) else {
         return;
     };
@@ -469,11 +619,11 @@ fn a_host_sees_what_the_next_wait_would_report() {
     uring
         .add(theirs.as_fd(), token(1), READABLE, Trigger::Level)
         .unwrap();
-    let is_readable = |uring: &Uring| lab::is_readable(uring.as_fd().unwrap()).unwrap();
+    let is_readable = |uring: &Uring| test_fds::is_readable(uring.as_fd().unwrap()).unwrap();
     ours.write_all(b"x").unwrap();
     for _ in 0..3 {
         assert!(is_readable(&uring), "there is unread data");
-        assert_eq!(look(&mut uring).len(), 1);
+        assert_eq!(poll_now(&mut uring).len(), 1);
     }
     (&theirs).read_exact(&mut [0]).unwrap();
     // What made the fd readable is no event.
@@ -487,17 +637,17 @@ fn a_host_sees_what_the_next_wait_would_report() {
         .unwrap();
     ours.write_all(b"x").unwrap();
     assert!(is_readable(&uring), "it was armed again");
-    assert_eq!(look(&mut uring).len(), 1);
-    assert!(!is_readable(&uring), "it was told once");
+    assert_eq!(poll_now(&mut uring).len(), 1);
+    assert!(!is_readable(&uring), "it was reported once");
     uring
         .modify(fd, token(1), READABLE, Trigger::Oneshot)
         .unwrap();
     assert!(is_readable(&uring), "it was armed again");
 }
 
-/// The rings live on in a duplicate of their fd, so what ends the requests is the drop alone.
+/// The rings live on in a duplicate of their fd, so only the drop ends the requests.
 #[test]
-fn a_drop_lets_go_of_all_files() {
+fn drop_releases_all_files() {
     let Some(mut uring) = sized(2, 4) else { return };
     let kept = uring.as_fd().unwrap().try_clone_to_owned().unwrap();
     let pairs: Vec<_> = (0..20).map(|_| tcp_pair()).collect();
@@ -518,14 +668,14 @@ fn a_drop_lets_go_of_all_files() {
     drop(kept);
 }
 
-/// As the drop does, which asks for the process first, and so meets none that came before it.
+/// As the drop does, which first lets the kernel run, and so meets no earlier wake-up.
 #[test]
-fn an_end_of_all_requests_that_meets_a_wake_up_lets_go_of_the_file() {
+fn end_of_all_requests_releases_the_file_in_spite_of_a_wake_up() {
     let mut uring = match Uring::new(8) {
         Ok(uring) => uring,
         Err(error) => return println!("skipped: {error}"),
     };
-    // Not all at once: other tests need descriptors too.
+    // Not all at once, because other tests need descriptors too.
     for _ in 0..15 {
         let (ours, theirs): (Vec<_>, Vec<_>) = (0..20).map(|_| unix_pair()).unzip();
         let peers: Vec<_> = ours.iter().collect();
@@ -546,7 +696,7 @@ fn an_end_of_all_requests_that_meets_a_wake_up_lets_go_of_the_file() {
 }
 
 #[test]
-fn a_drop_in_a_child_takes_nothing_from_the_parent() {
+fn drop_in_a_child_takes_nothing_from_the_parent() {
     let Some(uring) = sized(2, 4) else { return };
     let mut held = Some(uring);
     let (mut ours, theirs) = unix_pair();
@@ -554,25 +704,25 @@ fn a_drop_in_a_child_takes_nothing_from_the_parent() {
     parents
         .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
         .unwrap();
-    let told = sys::fork::in_child(|| {
+    let result = sys::fork::in_child(|| {
         drop(held.take());
         Ok(())
     });
-    told.unwrap().unwrap();
+    result.unwrap().unwrap();
     let parents = held.as_mut().unwrap();
     ours.write_all(b"x").unwrap();
-    assert_eq!(next(parents), Readiness::READABLE);
+    assert_eq!(next(parents), Ready::READABLE);
     assert_eq!(parents.ring.unsubmitted(), 0);
 }
 
 #[test]
-fn a_child_works_in_rings_of_its_own() {
+fn after_fork_the_child_has_its_own_rings() {
     let Some(mut uring) = sized(2, 4) else { return };
     let (mut ours, theirs) = unix_pair();
     uring
         .add(theirs.as_fd(), token(1), READABLE, Trigger::Edge)
         .unwrap();
-    let told = sys::fork::in_child(|| {
+    let result = sys::fork::in_child(|| {
         let (mut childs, number) = unix_pair();
         childs.write_all(b"x").unwrap();
         uring.after_fork().unwrap();
@@ -580,17 +730,17 @@ fn a_child_works_in_rings_of_its_own() {
         added.unwrap();
         match uring.ready() {
             1 => Ok(()),
-            ready => Err(format!("{ready} answers")),
+            ready => Err(format!("{ready} completions")),
         }
     });
-    told.unwrap().unwrap();
-    assert_eq!(uring.ready(), 0, "the child's answer");
+    result.unwrap().unwrap();
+    assert_eq!(uring.ready(), 0, "the child's completion");
     ours.write_all(b"x").unwrap();
-    assert_eq!(next(&mut uring), Readiness::READABLE);
+    assert_eq!(next(&mut uring), Ready::READABLE);
 }
 
 #[test]
-fn a_refusal_names_who_may_have_refused() {
+fn open_error_names_what_may_have_refused() {
     for (code, word) in [(libc::EPERM, "sysctl"), (libc::ENOSYS, "kernel")] {
         let error = explain(io::Error::from_raw_os_error(code));
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -1,35 +1,16 @@
-//! [`TcpListener`].
+//! [`TcpListener`]: binding, options, conversions.
 
-use super::TcpStream;
-use super::backoff::Backoff;
-use super::incoming::Incoming;
-use crate::budget;
-use crate::interest::Interest;
-use crate::net::registered::Registered;
-use crate::net::{ToSocketAddrs, check_nonblocking, no_address};
+use super::Tcp;
+use crate::net::check_nonblocking;
+use crate::net::listener::{BACKLOG, Listener};
+use crate::net::lookup::{ToSocketAddrs, no_address, resolve};
 use crate::reactor::Watch;
-use crate::reactor::io_state::Direction;
-use crate::reactor::registration::check_runtime;
-use crate::sync::Mutex;
-use crate::sys::socket::{self, Socket};
-use std::fmt;
-use std::future::poll_fn;
+use crate::sys::socket::Socket;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::task::{Context, Poll, ready};
+use std::os::fd::AsFd;
 
-/// How many connections may wait to be accepted; the kernel lowers it to its own limit (`somaxconn`).
-const BACKLOG: u32 = 1024;
-
-/// A TCP socket that listens for connections.
-///
-/// # Running out of descriptors
-///
-/// A server that cannot open another descriptor (`EMFILE`, `ENFILE`) or lacks memory for one cannot accept, and
-/// the connection goes on waiting. [`accept`](TcpListener::accept) then pauses (1 ms at first, doubling up to a second) and tries again until it
-/// succeeds: it neither spins nor loses the listener. Connections that ended before they were accepted, and errors that
-/// `accept(2)` reports of one connection's network, are skipped.
+/// A TCP socket that listens for connections. [`Listener`] has the methods that all listeners have.
 ///
 /// # Examples
 ///
@@ -50,26 +31,24 @@ const BACKLOG: u32 = 1024;
 /// })
 /// # }
 /// ```
-pub struct TcpListener {
-    io: Registered,
-    /// The pause of `poll_accept`, which has no future to keep it in.
-    backoff: Mutex<Backoff>,
-}
+pub type TcpListener = Listener<Tcp>;
 
 impl TcpListener {
-    /// Makes a listener on the first of the addresses that can be bound.
+    /// Listens on an address. If there are several, they are tried in order until one can be bound.
     ///
-    /// `SO_REUSEADDR` is set, so that a server can be started again while connections of the last run linger. Port 0
-    /// lets the kernel choose one, which [`local_addr`](TcpListener::local_addr) tells.
+    /// `SO_REUSEADDR` is set, so that a server can be restarted while old connections are in
+    /// TIME-WAIT. With port 0 the kernel chooses a port, which
+    /// [`local_addr`](TcpListener::local_addr) returns. A host name is looked up on another thread;
+    /// see [`ToSocketAddrs`].
     ///
     /// # Errors
     ///
-    /// The error of the last address that was tried; also when there is no address, or no runtime on this thread.
-    /// A host name is looked up by the system's resolver, which blocks the thread.
+    /// Returns the error of the last address that was tried. Returns an error if there is no
+    /// address, or if no runtime runs on this thread.
     ///
     /// # Cancel safety
     ///
-    /// Does not wait today, so there is nothing to cancel; dropped before the first poll, it has done nothing.
+    /// Cancel safe. Unless a host name is looked up, the first poll is ready.
     ///
     /// # Examples
     ///
@@ -84,7 +63,7 @@ impl TcpListener {
     /// ```
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let mut last = None;
-        for addr in addr.to_socket_addrs()? {
+        for addr in resolve(&addr).await? {
             match TcpListener::bind_one(addr) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
@@ -98,161 +77,51 @@ impl TcpListener {
         socket.set_reuse_addr(true)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)?;
-        TcpListener::register(socket, Watch::Listener { sole: true })
+        TcpListener::register(socket, Watch::Listener { owned: true })
     }
 
-    fn register(socket: Socket, watch: Watch) -> io::Result<TcpListener> {
-        Ok(TcpListener {
-            io: Registered::new(socket, watch)?,
-            backoff: Mutex::new(Backoff::default()),
-        })
-    }
-
-    /// Accepts a connection and says where it comes from.
-    ///
-    /// The stream belongs to the runtime of the thread that polls this.
+    /// Returns the number of routers that a packet of an accepted connection may pass (`IP_TTL`).
     ///
     /// # Errors
     ///
-    /// When the accepted connection cannot be registered with the runtime; it is closed then. When no runtime runs on
-    /// this thread. Otherwise only what says that the listener itself is unusable: see [above](TcpListener#running-out-of-descriptors) for what
-    /// is waited out.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: a connection is taken off the queue only by the poll that returns it.
-    ///
-    /// # Examples
-    ///
-    /// A server that spawns a task for each connection:
-    ///
-    /// ```
-    /// use reveille::net::TcpListener;
-    ///
-    /// async fn serve(listener: TcpListener) -> std::io::Result<()> {
-    ///     loop {
-    ///         let (stream, _addr) = listener.accept().await?;
-    ///         reveille::spawn(async move { stream.write_all(b"hello\n").await });
-    ///     }
-    /// }
-    /// ```
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut backoff = Backoff::default();
-        poll_fn(|cx| self.poll_accept_with(&mut backoff, cx)).await
+    /// Returns an error if the system call fails.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket().ttl()
     }
 
-    /// As [`accept`](TcpListener::accept), for a future of one's own. While descriptors are short, only the last waker is woken.
+    /// Sets the number of routers that a packet of an accepted connection may pass (`IP_TTL`).
     ///
     /// # Errors
     ///
-    /// As [`accept`](TcpListener::accept).
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        // Taken out, not held: polling may clone a waker, which is foreign code.
-        let mut backoff = std::mem::take(&mut *self.backoff.lock());
-        let polled = self.poll_accept_with(&mut backoff, cx);
-        *self.backoff.lock() = backoff;
-        polled
-    }
-
-    /// The connections as a [`Stream`](futures_core::Stream), for the combinators of `futures-util`.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`accept`](TcpListener::accept): a connection is taken only by the poll that returns it.
+    /// Returns an error if the system call fails.
     ///
     /// # Examples
     ///
     /// ```
-    /// use reveille::net::{TcpListener, TcpStream};
-    /// use std::future::poll_fn;
-    /// use std::pin::pin;
-    /// use futures_core::Stream;
-    ///
+    /// # use reveille::net::TcpListener;
     /// # fn main() -> std::io::Result<()> {
-    /// reveille::block_on(async {
-    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    ///     let client = TcpStream::connect(listener.local_addr()?).await?;
-    ///     let mut incoming = pin!(listener.incoming());
-    ///     let stream = poll_fn(|cx| incoming.as_mut().poll_next(cx)).await.expect("never ends")?;
-    ///     assert_eq!(stream.peer_addr()?, client.local_addr()?);
-    ///     Ok(())
-    /// })
+    /// # reveille::block_on(async {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// listener.set_ttl(5)?;
+    /// assert_eq!(listener.ttl()?, 5);
+    /// let listener: std::net::TcpListener = listener.into_std()?;
+    /// # Ok(())
+    /// # })
     /// # }
     /// ```
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self }
-    }
-
-    fn poll_accept_with(
-        &self,
-        backoff: &mut Backoff,
-        cx: &Context<'_>,
-    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        // Asked first: a connection that was accepted and cannot be registered is lost.
-        check_runtime()?;
-        loop {
-            ready!(backoff.poll(cx));
-            match ready!(self.io.poll_call(Direction::Read, cx, Socket::accept)) {
-                Ok((socket, addr)) => {
-                    backoff.reset();
-                    let stream = TcpStream::register(socket, true);
-                    return Poll::Ready(stream.map(|stream| (stream, addr)));
-                }
-                Err(error) if socket::is_exhausted(&error) => backoff.begin(),
-                Err(error) if socket::is_of_one_connection(&error) => ready!(budget::charge(cx)),
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// Accepts a connection that is already there.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when there is none, and whatever else `accept(2)` reports: nothing is waited out or skipped here.
-    /// Also as [`accept`](TcpListener::accept).
-    pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        check_runtime()?;
-        let (socket, addr) = self
-            .io
-            .try_io(Interest::READABLE, || self.io.socket().accept())?;
-        Ok((TcpStream::register(socket, true)?, addr))
-    }
-
-    /// The address it listens on.
-    ///
-    /// # Errors
-    ///
-    /// When the system call fails.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.socket().local_addr()
-    }
-
-    /// How many routers a packet of an accepted connection may pass (`IP_TTL`).
-    ///
-    /// # Errors
-    ///
-    /// When the system call fails.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.io.socket().ttl()
-    }
-
-    /// Sets what [`ttl`](TcpListener::ttl) returns.
-    ///
-    /// # Errors
-    ///
-    /// When the system call fails.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.io.socket().set_ttl(ttl)
+        self.socket().set_ttl(ttl)
     }
 
-    /// Takes over a listener of the standard library, which must be non-blocking already: that is a property of the
-    /// socket, which others may share, so it is not changed behind their back.
+    /// Converts a listener of the standard library, which must be in non-blocking mode.
+    ///
+    /// The mode is not changed here, because it belongs to the socket, which other code may share.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` when it is blocking. When no runtime runs on this thread, or the socket cannot be registered. It
-    /// is closed in each case.
+    /// Returns `InvalidInput` if the socket is in blocking mode. Returns an error if no runtime
+    /// runs on this thread, or if the socket cannot be registered. The socket is closed on every
+    /// error.
     ///
     /// # Examples
     ///
@@ -272,21 +141,27 @@ impl TcpListener {
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         check_nonblocking(listener.as_fd())?;
         let socket = Socket::adopt(listener.into())?;
-        TcpListener::register(socket, Watch::Listener { sole: false })
+        TcpListener::register(socket, Watch::Listener { owned: false })
     }
 
-    /// As [`from_std`](TcpListener::from_std), for a socket that several runtimes accept from, each with a
-    /// [`try_clone`](std::net::TcpListener::try_clone) of it: of those that wait, a connection wakes one (now and then a
-    /// few), where listeners by `from_std` would all be woken and all but one find nothing.
+    /// Converts one of several clones of a listener, so that a connection does not wake all of
+    /// their runtimes.
     ///
-    /// The kernel chooses: a runtime that is busy is passed over, and nothing promises equal shares. Each of them has
-    /// to go on calling [`accept`](TcpListener::accept): a connection whose news went to one that does not, or that has gone
-    /// meanwhile, waits until the next one comes. A listener for each runtime, with `SO_REUSEPORT`, shares by the addresses of the peers instead.
+    /// Give each runtime a [`try_clone`](std::net::TcpListener::try_clone) of the same socket. With
+    /// [`from_std`](TcpListener::from_std) a connection would wake all waiting runtimes, and all
+    /// but one would find nothing. Here it wakes one of them, and sometimes a few.
+    ///
+    /// The kernel chooses the runtime. It passes over busy ones and does not promise equal shares.
+    /// Every runtime must keep calling [`accept`](TcpListener::accept): if the chosen runtime does
+    /// not, or has ended meanwhile, the connection waits until the next one arrives. The
+    /// alternative is a listener for each runtime with `SO_REUSEPORT`, which chooses by the address
+    /// of the peer.
     ///
     /// # Errors
     ///
-    /// `Unsupported` when the runtime's mechanism cannot do this: only epoll can (`EPOLLEXCLUSIVE`). Else as
-    /// [`from_std`](TcpListener::from_std). The socket is closed in each case; the other clones are as before.
+    /// Returns `Unsupported` if the runtime's backend cannot do this. Only epoll can
+    /// (`EPOLLEXCLUSIVE`). Otherwise the same as [`from_std`](TcpListener::from_std). The clone is
+    /// closed on every error; the other clones are not affected.
     ///
     /// # Examples
     ///
@@ -320,33 +195,12 @@ impl TcpListener {
         TcpListener::register(socket, Watch::ExclusiveListener)
     }
 
-    /// Gives the socket to the standard library; it stays non-blocking.
+    /// Converts into a listener of the standard library. It stays in non-blocking mode.
     ///
     /// # Errors
     ///
-    /// None today.
+    /// It cannot fail in this version.
     pub fn into_std(self) -> io::Result<std::net::TcpListener> {
-        Ok(self.io.into_fd().into())
-    }
-}
-
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener")
-            .field("addr", &self.local_addr().ok())
-            .field("fd", &self.as_raw_fd())
-            .finish()
+        Ok(self.into_io().into_fd().into())
     }
 }

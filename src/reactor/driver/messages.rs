@@ -1,34 +1,25 @@
-//! What other threads ask of the driver; see `remote.rs` for how it gets here.
+//! Handles the messages of other threads to the driver. `remote.rs` sends them.
 
 #![forbid(unsafe_code)]
 
-use super::super::io_state::{Direction, answers};
+use super::super::direction::{Direction, ending_bits};
+use super::super::recheck_list::MAX_INTERVAL;
 use super::super::remote::Message;
 use super::super::wake_list::WakeList;
 use super::Driver;
 use crate::backend;
 use crate::token::Token;
-use std::cell::Cell;
 use std::task::Waker;
+use std::time::Duration;
 
 impl Driver {
-    /// Does what other threads have asked for, in the order they asked, also when it is called by a waker that one of
-    /// the messages wakes.
-    ///
-    /// When such a waker panics the rest is left for the next call, which is owed then.
+    /// Handles the messages of other threads in the order of their arrival, even if a waker that
+    /// runs meanwhile calls this function again. Never panics: panics of wakers are reported.
     pub(crate) fn handle_messages(&self) {
-        struct Owed<'a>(&'a Cell<bool>);
-        impl Drop for Owed<'_> {
-            fn drop(&mut self) {
-                self.0.set(true);
-            }
-        }
         self.remote.drain(&mut self.messages.borrow_mut());
-        let owed = Owed(&self.notified);
         while let Some(message) = self.next_message() {
             self.handle(message);
         }
-        std::mem::forget(owed);
     }
 
     fn next_message(&self) -> Option<Message> {
@@ -41,47 +32,60 @@ impl Driver {
                 token,
                 direction,
                 waker,
-            } => self.arm_for(token, direction, waker),
-            Message::LookAgain { token } => self.look_again(token),
-            Message::Deregister { token, fd } => {
-                // An error means that the number was closed already; there is nobody left to tell.
-                let _ = self.deregister(token, fd);
+                again,
+            } => {
+                self.arm_for(token, direction, waker, again.is_some());
+                // Known to it is a hang-up or an error: poll(2) does not distinguish that from
+                // another one that came before the waiter was stored, and `arm_for` has cleared the
+                // bits of both. So it tries its call once more.
+                if let Some(again) = again {
+                    self.wake_after(MAX_INTERVAL, again);
+                }
+            }
+            Message::Recheck { token } => self.recheck(token),
+            Message::Urgent { token } => self.note_urgent(token),
+            Message::ShortReadHint { token, on } => self.set_short_read_hint(token, on),
+            Message::Deregister { token, closing } => {
+                // An error means that the number was closed before. No caller waits for the result.
+                let _ = self.deregister(token, closing);
             }
             Message::Timer {
                 key,
                 deadline,
                 waker,
             } => self.wait_timer(key, deadline, waker),
+            Message::WakeAfter { pause, waker, .. } => self.wake_after(pause, waker),
             Message::Reset { key, deadline } => {
-                let key = self.stand_ins.get(key).unwrap_or(key);
-                let tick = self.deadline_tick(deadline);
-                self.timers.borrow_mut().reset(key, tick);
+                self.reset_timer(key, deadline);
             }
             Message::Cancel { key } => self.cancel_timer(key),
         }
     }
 
-    /// Stores a foreign thread's waker, then looks at the fd once: what happened before is not lost, and what happens
-    /// from now on comes as an event.
-    fn arm_for(&self, token: Token, direction: Direction, waker: Waker) {
+    /// Stores the waker of another thread, then polls the fd once: a change that came before is
+    /// found by the poll, and a later one comes as an event.
+    ///
+    /// `knows_hang_up`: the waiter knows that a hang-up or an error lasts. If the poll finds
+    /// nothing else, the waiter is not woken.
+    fn arm_for(&self, token: Token, direction: Direction, waker: Waker, knows_hang_up: bool) {
         let interest = direction.interest();
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
-        let fd = reactor.fd(token);
+        let fd = reactor.table.peek(token).map(|entry| entry.fd);
         let (Some(fd), Some(state)) = (fd, reactor.get(token)) else {
             drop(reactor);
-            // So that the waiter finds out.
-            return waker.wake();
+            // The waiter polls again and finds that the registration has ended.
+            return self.wakers.guard(|| waker.wake());
         };
         if direction == Direction::Priority {
-            // The cached bit is cleared below, and reads stop at the mark all the same.
-            state.distrust_short();
+            // The waiter may read the urgent byte before an event reports it here.
+            state.note_urgent();
         }
         let round = state.round;
-        let mut known = None;
+        let mut unused = None;
         if state.waits(direction, &self.wakers, &waker) {
-            known = Some(waker);
+            unused = Some(waker);
         } else {
             let slot = self.wakers.store_owned(waker);
             let replaced = state.store(0, interest, slot, &self.wakers, &mut list);
@@ -89,14 +93,27 @@ impl Driver {
         }
         let seen = watched
             .and_then(|()| reactor.clear(token, round, direction.bit()))
-            .and_then(|()| backend::look(fd, interest))
-            // What cannot be asked is found out by trying.
-            .unwrap_or(answers(interest));
-        if !seen.is_empty() {
+            .and_then(|()| backend::poll_now(fd, interest))
+            // If poll(2) fails, the waiter tries its call.
+            .unwrap_or(ending_bits(interest));
+        let is_known = knows_hang_up
+            && backend::poll_revents(fd, interest)
+                .is_ok_and(backend::Revents::is_only_hangup_or_error);
+        if !seen.is_empty() && !is_known {
             reactor.merge_one(token, seen, &self.wakers, &mut list);
         }
         drop(reactor);
-        drop(known);
-        list.wake_all();
+        if let Some(waker) = unused {
+            self.wakers.guard(|| drop(waker));
+        }
+        list.wake_all(&self.wakers);
+    }
+
+    /// Wakes a waiter after a pause. No handle can cancel that.
+    #[cold]
+    pub(crate) fn wake_after(&self, pause: Duration, waker: Waker) {
+        let slot = self.wakers.store_owned(waker);
+        let tick = self.deadline_tick(self.clock.now().plus(pause));
+        self.timers.borrow_mut().insert(tick, slot);
     }
 }

@@ -1,35 +1,39 @@
-//! The [`Driver`]: a reactor and timers side by side, and one turn over both.
+//! The [`Driver`]: a reactor and timers side by side, and one turn of both.
 //!
 //! ```text
-//! turn:  due timers -> wait (until the next deadline, or not at all) -> merge events -> timers that came due meanwhile
-//!        -> release what was deregistered before -> wake foreign wakers (our own are woken as they are found)
+//! turn:  free the places of registrations that have ended -> due timers
+//!        -> wait (until the next deadline, or not at all) -> merge events
+//!        -> timers that came due during the wait
+//!        -> wake foreign wakers (the runtime's own tasks are woken as they are found)
 //! ```
 //!
-//! The clock is read once before the wait if a timer is armed, and after it only when the wait ran out: what comes due
-//! while tasks run is found by the next turn's reading.
+//! The clock is read once before the wait if a timer is armed, unless the caller has just read it.
+//! It is read again only after a wait that found no event. Timers that come due while tasks run are
+//! found by the next turn.
 //!
-//! The driver is owned by one thread, which publishes it in [`CURRENT`] while it runs the loop. Its parts are separate
-//! cells, so that nobody has to hold more than he needs, and none is borrowed while foreign code runs.
+//! One thread owns the driver, and publishes it in [`CURRENT`] while it runs the loop. The parts
+//! are in separate cells, so that a function borrows only what it needs. None is borrowed while
+//! foreign code runs.
 //!
-//! Here: what it is made of, a turn, and its end. Next: `waiting.rs` for registrations, `timing.rs` for timers,
-//! `messages.rs` for what other threads ask.
+//! This file has the parts, a turn, and the end. `waiting.rs` has registrations, `timing.rs`
+//! timers, `messages.rs` the messages of other threads, and `pausing.rs` the clock of tests.
 
 mod messages;
+#[cfg(feature = "test-util")]
+mod pausing;
 mod timing;
 mod waiting;
 
 use super::Reactor;
 use super::alarm::Alarm;
-use super::clock::{Clock, Moment, NEVER_TICK};
-use super::parker::Unparker;
-use super::remote::{Message, Remote};
-use super::spin::Spin;
-use super::stand_ins::StandIns;
-use super::wake_list::{FirstPanic, WakeList};
+use super::clock::{Clock, Moment};
+use super::parker::Parker;
+use super::remote::{Message, REMOTES, Remote};
+use super::replaced_timers::ReplacedTimers;
+use super::slack::{Slack, first_wait};
+use super::wake_list::WakeList;
 use super::waker_slot::{KeyWakers, WakerSlot, Wakers};
 use crate::backend::Backend;
-use crate::interest::Readiness;
-use crate::registry::Registry;
 use crate::sync::Arc;
 use crate::sys::scoped::{Published, scoped};
 use crate::timer::Timers;
@@ -47,32 +51,16 @@ scoped! {
     pub(crate) const CURRENT: Driver
 }
 
-/// The queues of all live drivers, for threads that own none of them.
-pub(super) static REMOTES: Registry<Remote> = Registry::new();
-
-/// What a look at cached readiness saw: shown again to clear it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) round: u32,
-    pub(crate) readiness: Readiness,
-}
-
-impl Seen {
-    /// The round of what was seen off the owner's thread: no turn has this number, so it clears nothing, wherever it is
-    /// shown.
-    pub(crate) const ELSEWHERE: u32 = 0;
-}
-
-/// What a driver is made of and set to.
+/// The parts and settings of a new driver.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) id: RuntimeId,
     pub(crate) backend: Box<dyn Backend>,
-    pub(crate) unparker: std::sync::Arc<Unparker>,
+    pub(crate) parker: Parker,
     pub(crate) event_capacity: usize,
-    pub(crate) timer_tick: Duration,
+    pub(crate) clock: Clock,
     pub(crate) precise_timers: bool,
-    pub(crate) spin: Duration,
+    pub(crate) timer_slack: Option<Duration>,
     pub(crate) keys: KeyWakers,
 }
 
@@ -84,23 +72,20 @@ pub(crate) struct Driver {
     last_reading: Cell<Moment>,
     reactor: RefCell<Reactor>,
     timers: RefCell<Timers<WakerSlot>>,
-    stand_ins: StandIns,
-    /// Ends waits for timers in place of their timeouts, if precise timers are wanted.
+    replaced_timers: ReplacedTimers,
+    /// Ends waits for timers in place of a timeout, if precise timers were chosen.
     alarm: Option<RefCell<Alarm>>,
+    /// The timer slack of this thread while it runs the loop, if one was chosen.
+    slack: Option<Slack>,
     wakers: Wakers,
-    /// The turn's list, kept for its room; taken out while a turn fills and wakes it.
-    list: Cell<WakeList>,
-    /// Names the futures that wait for readiness; never 0.
-    next_waiter: Cell<u32>,
-    unparker: std::sync::Arc<Unparker>,
-    spin: Spin,
+    /// The latest name of a future that waits for readiness.
+    last_waiter: Cell<u64>,
+    parker: Parker,
     remote: Arc<Remote>,
-    /// Messages that have been taken and not handled.
+    /// Messages that were taken from `remote` and not handled yet.
     messages: RefCell<VecDeque<Message>>,
-    /// Something was sent to this thread that it has not looked at.
-    notified: Cell<bool>,
-    /// A notification may have been written that no wait has consumed: a host would take the loop for ready.
-    unconsumed: Cell<bool>,
+    /// Whether a host has the mechanism's descriptor and makes turns while it is readable.
+    hosted: Cell<bool>,
 }
 
 /// Handles find the driver by the runtime's id.
@@ -112,10 +97,11 @@ impl Published for Driver {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> io::Result<Driver> {
-        let unparker = parts.unparker;
-        let remote = Remote::new(Waker::from(unparker.clone()));
-        let clock = Clock::new(parts.timer_tick);
+        let parker = parts.parker;
+        let clock = parts.clock;
         let mut backend = parts.backend;
+        let unpark = Waker::from(parker.unparker().clone());
+        let remote = Remote::new(unpark, clock.source().clone(), backend.releaser());
         let alarm = if parts.precise_timers {
             Alarm::new(&mut *backend)?
         } else {
@@ -123,7 +109,7 @@ impl Driver {
         };
         let reactor = Reactor::new(backend, parts.event_capacity);
         let (timers, wakers) = (Timers::new(), Wakers::new(parts.keys));
-        // Last: what failed or panicked before is known to nobody.
+        // Last, so that no other thread finds a driver whose creation fails.
         REMOTES.insert(parts.id, remote.clone());
         Ok(Driver {
             id: parts.id,
@@ -131,127 +117,177 @@ impl Driver {
             clock,
             reactor: RefCell::new(reactor),
             timers: RefCell::new(timers),
-            stand_ins: StandIns::default(),
+            replaced_timers: ReplacedTimers::default(),
             alarm: alarm.map(RefCell::new),
+            slack: parts.timer_slack.map(Slack::new),
             wakers,
-            list: Cell::default(),
-            next_waiter: Cell::new(0),
-            unparker,
-            spin: Spin::new(parts.spin),
+            last_waiter: Cell::new(0),
+            parker,
             remote,
             messages: RefCell::default(),
-            notified: Cell::new(false),
-            unconsumed: Cell::new(false),
+            hosted: Cell::new(false),
         })
     }
 
-    /// Whose driver this is.
+    /// Returns the id of the runtime.
     #[inline]
     pub(crate) fn id(&self) -> RuntimeId {
         self.id
     }
 
-    /// The name of the mechanism in use.
+    /// Returns the name of the mechanism.
     pub(crate) fn backend_name(&self) -> String {
-        self.reactor.borrow().backend().name().to_owned()
+        self.reactor.borrow().table.backend().name().to_owned()
     }
 
-    /// Whether errors end a wait for nothing else.
-    pub(crate) fn tells_errors(&self) -> bool {
-        self.reactor.borrow().tells_errors()
+    /// Returns whether an error alone ends a wait.
+    pub(crate) fn reports_errors(&self) -> bool {
+        self.reactor.borrow().table.capabilities().errors
     }
 
-    /// A descriptor of the mechanism's kernel object, for a host loop.
+    /// Returns whether the end of the peer's side is reported while data is unread.
+    pub(crate) fn reports_end(&self) -> bool {
+        self.reactor.borrow().table.capabilities().read_closed
+    }
+
+    /// Returns an error in the child of a fork, where the mechanism's kernel object is the
+    /// parent's.
+    pub(crate) fn check_forked(&self) -> io::Result<()> {
+        self.reactor.borrow().table.check_forked()
+    }
+
+    /// Returns whether the mechanism refuses to register files that cannot be polled.
+    pub(crate) fn refuses_files(&self) -> bool {
+        self.reactor.borrow().table.capabilities().refuses_files
+    }
+
+    /// Returns a descriptor of the mechanism's kernel object, for a host loop. From now on each
+    /// turn polls that object.
     pub(crate) fn try_clone_fd(&self) -> io::Result<OwnedFd> {
-        self.reactor
-            .borrow()
-            .backend()
-            .as_fd()?
-            .try_clone_to_owned()
+        let reactor = self.reactor.borrow();
+        let fd = reactor.table.backend().as_fd()?.try_clone_to_owned()?;
+        self.hosted.set(true);
+        Ok(fd)
     }
 
-    /// One turn: waits for at most `limit` (`None`: without limit, `ZERO`: not at all), merges, expires and wakes.
-    ///
-    /// When someone else's wake panics, all others are woken first.
+    /// Makes one turn, which waits for at most `limit` (`None`: without limit).
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
-        let mut list = self.list.take();
-        let collected = self.collect(limit, &mut list);
-        self.reactor.borrow_mut().release();
-        if !list.is_idle() {
-            list.wake_all();
-        }
-        self.list.set(list);
+        self.turn_at(None, limit)
+    }
+
+    /// Makes one turn: fires timers, waits for at most `limit` (`None`: without limit), merges
+    /// events and wakes. `now` is the present of the monotonic clock, if the caller knows it.
+    #[inline]
+    pub(crate) fn turn_at(&self, now: Option<Moment>, limit: Option<Duration>) -> io::Result<()> {
+        let mut turn = Turn {
+            list: WakeList::default(),
+            driver: self,
+        };
+        let collected = self.collect(now, limit, &mut turn.list);
+        turn.wake();
+        std::mem::forget(turn);
         collected
     }
 
-    fn collect(&self, limit: Option<Duration>, list: &mut WakeList) -> io::Result<()> {
-        let next = self.expire(list);
-        let mut timeout = if list.is_idle() {
-            limit
-        } else {
-            Some(Duration::ZERO)
-        };
-        if timeout != Some(Duration::ZERO) {
-            timeout = self.until(next, timeout)?;
-        }
-        let mut parked = timeout != Some(Duration::ZERO);
-        if parked {
-            timeout = self.spin.before_sleep(&self.unparker, timeout, next);
-        }
-        if parked && !self.unparker.park() {
-            (parked, timeout) = (false, Some(Duration::ZERO));
-        }
+    fn collect(
+        &self,
+        now: Option<Moment>,
+        limit: Option<Duration>,
+        list: &mut WakeList,
+    ) -> io::Result<()> {
         let mut reactor = self.reactor.borrow_mut();
-        // Nothing is registered, so a look without waiting cannot bring anything.
-        let idle = reactor.len() == 0 && self.alarm.is_none() && !self.unconsumed.get();
-        let waited = if !parked && idle {
-            Ok(false)
-        } else {
-            self.unconsumed.set(false);
-            reactor.turn(timeout, &self.wakers, list)
+        reactor.table.release();
+        let next = self.expire(now, list);
+        let timeout = match limit {
+            _ if !list.is_idle() => Some(Duration::ZERO),
+            Some(Duration::ZERO) => limit,
+            _ => self.timeout(next, limit, &reactor)?,
         };
-        let waited = match (waited, &self.alarm) {
-            (Ok(true), Some(alarm)) => alarm.borrow_mut().gone_off(reactor.backend_mut()),
-            (waited, _) => waited.map(drop),
-        };
+        let wait = |timeout| self.wait(timeout, &mut reactor, list);
+        let (waited, slept) = self.parker.sleep(timeout, next, wait);
         drop(reactor);
-        if parked {
-            self.spin.after_sleep(self.resume());
-            if list.is_idle() {
-                self.expire(list);
-            }
+        if slept && list.is_idle() {
+            self.expire(None, list);
         }
         waited
     }
 
-    /// How long to wait: until the next deadline, or `limit` if that is earlier. With an alarm the timer fd ends the wait.
-    fn until(
+    /// Waits in the mechanism and merges its events.
+    #[inline]
+    fn wait(
+        &self,
+        timeout: Option<Duration>,
+        reactor: &mut Reactor,
+        list: &mut WakeList,
+    ) -> io::Result<()> {
+        // If nothing is registered, a wait of zero length reports nothing. Only a host needs it: it
+        // consumes events that keep the kernel object readable, of files that were closed here and
+        // still have another descriptor.
+        let is_needed = self.parker.take_unconsumed()
+            || reactor.table.len() != 0
+            || timeout != Some(Duration::ZERO)
+            || self.alarm.is_some()
+            || self.hosted.get();
+        if is_needed && reactor.turn(timeout, &self.wakers, list)? {
+            if let Some(alarm) = &self.alarm {
+                return alarm.borrow_mut().expired(reactor.table.backend_mut());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how long to wait: until the next deadline, the next recheck, or `limit`, whichever
+    /// is earliest. With an alarm the timer fd ends the wait for the deadline.
+    #[inline]
+    fn timeout(
         &self,
         next: Option<Duration>,
         limit: Option<Duration>,
+        reactor: &Reactor,
     ) -> io::Result<Option<Duration>> {
+        let recheck = reactor.table.until_next_recheck();
+        let limit = recheck.into_iter().chain(limit).min();
         let Some(next) = next else { return Ok(limit) };
         if let Some(alarm) = &self.alarm {
             if !next.is_zero() {
                 // The timer fd of a fork's child is its parent's.
-                self.reactor.borrow().check_forked()?;
+                reactor.table.check_forked()?;
                 let deadline = self.last_reading.get().plus(next);
+                // The timer fd counts real time.
+                let deadline = self.clock.source().to_monotonic(deadline);
+                let deadline = deadline.unwrap_or(Moment::NEVER);
                 alarm.borrow_mut().set(deadline, next)?;
                 return Ok(limit);
             }
         }
+        let next = match self.slack {
+            Some(_) => first_wait(next),
+            None => next,
+        };
         Ok(Some(limit.map_or(next, |limit| limit.min(next))))
     }
 
-    /// Moves the wakers of due timers to `list`; returns how long it is until the next deadline, if there is one.
-    fn expire(&self, list: &mut WakeList) -> Option<Duration> {
+    /// Moves the wakers of due timers to `list`. Returns how long it is until the next deadline, if
+    /// there is one and the clock runs. `now` is the present of the monotonic clock, if the caller
+    /// knows it.
+    #[inline]
+    fn expire(&self, now: Option<Moment>, list: &mut WakeList) -> Option<Duration> {
+        if self.timers.borrow().is_empty() {
+            return None;
+        }
+        self.expire_due(now, list)
+    }
+
+    // Inlined it would cost a turn without timers 32 of 656 instructions, for registers to save.
+    #[inline(never)]
+    fn expire_due(&self, now: Option<Moment>, list: &mut WakeList) -> Option<Duration> {
         let mut timers = self.timers.borrow_mut();
-        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
-        let now = Moment::now();
+        let next = self.clock.moment_at(timers.next_deadline()?)?;
+        let now = self.clock.now_or_at(now);
         self.last_reading.set(now);
-        let next = self.clock.moment_at(next);
         if next > now {
-            return Some(next.since(now));
+            return self.clock.source().wait_until(next, now);
         }
         timers.begin_expiry(self.clock.tick_before(now));
         for _ in 0..EXPIRIES_PER_TURN {
@@ -260,81 +296,108 @@ impl Driver {
                 None => break,
             }
         }
-        let next = timers.next_deadline().filter(|next| *next != NEVER_TICK)?;
-        Some(self.clock.moment_at(next).since(now))
+        let next = self.clock.moment_at(timers.next_deadline()?)?;
+        self.clock.source().wait_until(next, now)
     }
 
-    /// Whether something was sent to this thread since the last call. The caller looks at every queue afterwards.
+    /// As [`Parker::take_notified`].
     #[inline]
     pub(crate) fn take_notified(&self) -> bool {
-        self.notified.replace(false) | self.unparker.take()
+        self.parker.take_notified()
     }
 
-    /// Whether a look at the queues is owed.
+    /// As [`Parker::is_notified`].
     pub(crate) fn is_notified(&self) -> bool {
-        self.notified.get() || self.unparker.is_notified()
+        self.parker.is_notified()
     }
 
-    /// The loop's thread is about to run it: who publishes from now on need not end a sleep. True if somebody has published
-    /// something since it was left.
-    pub(crate) fn resume(&self) -> bool {
-        let notified = self.unparker.wake_up();
-        if notified {
-            self.notified.set(true);
-            self.unconsumed.set(true);
+    /// As [`Parker::resume`]; also sets the timer slack that was chosen.
+    pub(crate) fn resume(&self) {
+        if let Some(slack) = &self.slack {
+            slack.enter();
         }
-        notified
+        self.parker.resume();
     }
 
-    /// The loop's thread leaves it for something else: who publishes from now on notifies, so that a host hears of it.
-    /// False when something is there already.
+    /// As [`Parker::suspend`]; also restores the thread's own timer slack.
     pub(crate) fn suspend(&self) -> bool {
-        !self.notified.get() && self.unparker.park()
+        if let Some(slack) = &self.slack {
+            slack.leave();
+        }
+        self.parker.suspend()
     }
 
-    /// When the next timer is due.
+    /// Returns when the next timer or the next recheck is due, on the monotonic clock.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tick = self.timers.borrow().next_deadline();
-        let tick = tick.filter(|tick| *tick != NEVER_TICK)?;
-        Some(self.clock.moment_at(tick).instant())
+        let timer = tick.and_then(|tick| self.clock.moment_at(tick));
+        let timer = timer.and_then(|timer| self.clock.source().to_monotonic(timer));
+        let recheck = self.reactor.borrow().table.next_recheck();
+        let next = timer.into_iter().chain(recheck).min()?;
+        Some(next.instant())
     }
 
-    /// How many fds and timers there are.
+    /// Returns the numbers of fds and timers.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.reactor.borrow().len(), self.timers.borrow().len())
+        (
+            self.reactor.borrow().table.len(),
+            self.timers.borrow().len(),
+        )
     }
 
-    /// How many foreign wakers are stored.
+    /// Returns the number of stored foreign wakers.
     #[cfg(all(test, not(loom)))]
     pub(super) fn foreign_wakers(&self) -> usize {
         self.wakers.foreign_len()
     }
 
-    /// Refuses messages, handles those that are queued, wakes everyone who waits and forgets every fd and timer.
-    /// Called once, by the runtime's drop, after the tasks are gone.
-    ///
-    /// When someone else's wake panics, all this is done first.
+    /// Refuses new messages, handles the queued ones, deregisters all fds, cancels all timers and
+    /// wakes all waiters. Called once, by the drop of the runtime, after the tasks are gone.
     pub(crate) fn shutdown(&self) {
         REMOTES.remove(self.id);
         self.remote.close();
-        let mut panics = FirstPanic::default();
-        // Each call goes on behind the message that panicked.
-        while !panics.guard(|| self.handle_messages()) {}
+        self.handle_messages();
         let mut list = WakeList::default();
-        let tokens = self.reactor.borrow().tokens();
+        let tokens = self.reactor.borrow().table.tokens();
         for token in tokens {
-            // The fd may have been closed; the mechanism goes away in a moment.
-            let _ = self
-                .reactor
-                .borrow_mut()
-                .deregister(token, false, &self.wakers, &mut list);
+            let removed =
+                self.reactor
+                    .borrow_mut()
+                    .deregister(token, false, &self.wakers, &mut list);
+            // On an error the fd was closed before; the mechanism is dropped soon.
+            if let Err(panic) = removed {
+                self.wakers.report_panic(panic);
+            }
         }
         let slots = self.timers.borrow_mut().drain();
         for slot in slots {
             list.take(&self.wakers, slot);
         }
-        panics.guard(|| list.wake_all());
-        panics.resume();
+        list.wake_all(&self.wakers);
+    }
+}
+
+/// A turn that has not ended. If the mechanism panics, the drop wakes the wakers that the turn has
+/// collected.
+struct Turn<'a> {
+    driver: &'a Driver,
+    list: WakeList,
+}
+
+impl Turn<'_> {
+    /// Wakes the collected wakers.
+    #[inline]
+    fn wake(&mut self) {
+        self.list.wake_all(&self.driver.wakers);
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Runs only after a panic of the mechanism. The wakers are in no other place. The reactor may
+    /// be borrowed, if a method of the mechanism has called `turn_at`.
+    #[cold]
+    fn drop(&mut self) {
+        self.wake();
     }
 }
 
@@ -347,5 +410,6 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// Timers that one turn fires at most: a burst of a million does not keep the fds waiting.
+/// The largest number of timers that one turn fires, so that a burst of a million does not keep the
+/// fds waiting.
 const EXPIRIES_PER_TURN: usize = 1024;

@@ -1,48 +1,62 @@
-//! Registrations: making and ending them, waiting for readiness, and the reads and writes that it lets try.
+//! Registers and deregisters fds, stores the waiters for readiness, and makes the reads and writes
+//! of streams.
 
 #![forbid(unsafe_code)]
 
-use super::super::io_state::{Direction, answers};
+use super::super::Closing;
+use super::super::direction::{Direction, Seen, ending_bits, visible_bits};
+use super::super::io_state::{ANY_INTEREST, IoState};
 use super::super::wake_list::WakeList;
 use super::super::{Watch, deregistered};
-use super::{Driver, Seen};
+use super::Driver;
 use crate::budget;
-use crate::interest::{Interest, Readiness};
+use crate::interest::{Interest, Ready};
 use crate::sys::syscall::Answer;
 use crate::token::Token;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, Waker};
 
 impl Driver {
-    /// Registers an fd. When it is taken for registered still, a foreign drop may wait in the queue: look, and try again.
+    /// Registers an fd. If the mechanism has its number already, another thread may have sent the
+    /// deregistration, so the messages are handled and the fd is registered again.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let first = self.reactor.borrow_mut().register(fd, watch);
         match first {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.handle_messages();
-                self.reactor.borrow_mut().register(fd, watch)
+                // The call above has noted any fork since the fd was made, so a child may have a
+                // copy of the fd.
+                self.reactor.borrow_mut().register(fd, watch.shared())
             }
             result => result,
         }
     }
 
-    /// Ends a registration and closes `fd` if one is given. Its waiters are woken.
-    pub(crate) fn deregister(&self, token: Token, fd: Option<OwnedFd>) -> io::Result<()> {
+    /// Ends a registration, closes the fd if there is one in `closing`, and wakes the waiters.
+    /// Panics of wakers are reported, because a handle is being dropped.
+    pub(crate) fn deregister(&self, token: Token, closing: Option<Closing>) -> io::Result<()> {
         let mut list = WakeList::default();
-        let closing = fd.is_some();
-        let result = self
+        let (fd, only) = match closing {
+            Some(Closing { fd, lent }) => (Some(fd), !lent),
+            None => (None, false),
+        };
+        let removed = self
             .reactor
             .borrow_mut()
-            .deregister(token, closing, &self.wakers, &mut list);
+            .deregister(token, only, &self.wakers, &mut list);
         drop(fd);
         if !list.is_idle() {
-            list.wake_all();
+            list.wake_all(&self.wakers);
         }
-        result
+        removed.unwrap_or_else(|panic| {
+            self.wakers.report_panic(panic);
+            Ok(())
+        })
     }
 
-    /// Whether the registration is ready in one direction; stores the waker if not.
+    /// Returns the readiness if the registration is ready in one direction. Otherwise stores the
+    /// waker.
     #[inline]
     pub(crate) fn poll_ready(
         &self,
@@ -51,26 +65,21 @@ impl Driver {
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let mut reactor = self.reactor.borrow_mut();
-        let Some(state) = reactor.get(token) else {
-            return Poll::Ready(Err(deregistered()));
-        };
-        if state.cached.intersects(answers(direction.interest())) {
-            return Poll::Ready(Ok(Seen {
-                round: state.round,
-                readiness: state.readiness(),
-            }));
+        let interest = direction.interest();
+        if let Some(seen) = reactor.seen(token, ending_bits(interest))? {
+            return Poll::Ready(Ok(seen));
         }
-        if state.waits(direction, &self.wakers, cx.waker()) {
+        let state = reactor.get(token);
+        if state.is_some_and(|state| state.waits(direction, &self.wakers, cx.waker())) {
             return Poll::Pending;
         }
         drop(reactor);
-        self.store_waiter(token, 0, direction.interest(), cx.waker())
+        self.store_waiter(token, 0, interest, ending_bits(interest), cx.waker())
             .map_or(Poll::Pending, |e| Poll::Ready(Err(e)))
     }
 
-    /// Stores the waker of a direction that was just seen not ready, the long way.
+    /// As `poll_ready`, for a direction that was not ready just now.
     #[cold]
-    #[inline(never)]
     fn wait_ready(
         &self,
         token: Token,
@@ -80,7 +89,7 @@ impl Driver {
         match self.poll_ready(token, direction, cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // It got ready while a foreign waker was cloned: come again.
+            // It became ready while a foreign waker was cloned.
             Poll::Ready(Ok(_)) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -88,52 +97,100 @@ impl Driver {
         }
     }
 
-    /// As `poll_ready` for a future, which waits for any of `interest` and is named by `id` (0: not named yet).
+    /// As `poll_ready`, for a future. It waits with `interest` until one of `ends` is set, and
+    /// keeps its `name` (0: no name yet).
     pub(crate) fn poll_ready_named(
         &self,
         token: Token,
-        id: &mut u32,
+        name: &mut u64,
         interest: Interest,
+        ends: Ready,
         cx: &Context<'_>,
     ) -> Poll<io::Result<Seen>> {
         let mut reactor = self.reactor.borrow_mut();
-        let Some(state) = reactor.get(token) else {
-            return Poll::Ready(Err(deregistered()));
-        };
-        if state.cached.intersects(answers(interest)) {
-            return Poll::Ready(Ok(Seen {
-                round: state.round,
-                readiness: state.readiness(),
-            }));
+        if let Some(seen) = reactor.seen(token, ends)? {
+            return Poll::Ready(Ok(seen));
         }
-        if *id != 0 && state.holds(*id, &self.wakers, cx.waker()) {
+        let mut id = self.id_of(*name);
+        let state = reactor.get(token).filter(|_| id != 0);
+        if state.is_some_and(|state| state.holds(id, &self.wakers, cx.waker())) {
             return Poll::Pending;
         }
         drop(reactor);
-        if *id == 0 {
-            *id = self.next_waiter.get().wrapping_add(1).max(1);
-            self.next_waiter.set(*id);
+        if id == 0 {
+            *name = self.name_waiter();
+            id = *name as u32;
         }
-        self.store_waiter(token, *id, interest, cx.waker())
+        self.store_waiter(token, id, interest, ends, cx.waker())
             .map_or(Poll::Pending, |e| Poll::Ready(Err(e)))
     }
 
-    /// Stores a waker that is not stored yet. Some: why the wait cannot be.
+    /// Returns a unique name for a waiting future. The low 32 bits are its id within this round of
+    /// 2^32 names. Only the id is stored with the waker, because it is half as large.
+    #[inline]
+    fn name_waiter(&self) -> u64 {
+        let name = self.last_waiter.get() + 1;
+        self.last_waiter.set(name);
+        if name as u32 == 0 {
+            return self.begin_round_of_waiters(name);
+        }
+        name
+    }
+
+    /// Returns the id under which a future is stored: 0 if it has no name, or one of an earlier
+    /// round.
+    #[inline]
+    fn id_of(&self, name: u64) -> u32 {
+        if name >> 32 == self.last_waiter.get() >> 32 {
+            name as u32
+        } else {
+            0
+        }
+    }
+
+    /// Begins the next round of ids. Wakes every waiter, so that none is stored under an id of the
+    /// previous round: those that still wait get new names.
+    #[cold]
+    fn begin_round_of_waiters(&self, round: u64) -> u64 {
+        let name = round + 1;
+        self.last_waiter.set(name);
+        let mut list = WakeList::default();
+        {
+            let mut reactor = self.reactor.borrow_mut();
+            for token in reactor.table.tokens() {
+                if let Some(state) = reactor.get(token) {
+                    state.wake(ANY_INTEREST, &self.wakers, &mut list);
+                }
+            }
+        }
+        list.wake_all(&self.wakers);
+        name
+    }
+
+    /// Makes the names of waiters begin their next round after `left` more.
+    #[cfg(all(test, not(loom)))]
+    pub(in crate::reactor) fn use_up_waiters(&self, left: u32) {
+        self.last_waiter.set(u64::from(u32::MAX - left));
+    }
+
+    /// Stores a waker that is not stored yet. Returns an error if waiting is impossible.
     fn store_waiter(
         &self,
         token: Token,
         id: u32,
         interest: Interest,
+        ends: Ready,
         waker: &Waker,
     ) -> Option<io::Error> {
-        // A foreign waker is cloned here, with nothing borrowed; the registration may be gone afterwards.
+        // Nothing is borrowed while a foreign waker is cloned. The registration may be gone
+        // afterwards.
         let slot = self.wakers.store(waker);
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
         let (unused, error) = match (watched, reactor.get(token)) {
-            // The clone has looked at messages, and one of them at the fd.
-            (Ok(()), Some(state)) if state.cached.intersects(answers(interest)) => {
+            // The clone has handled messages, one of which has polled the fd.
+            (Ok(()), Some(state)) if state.cached.intersects(ends) => {
                 list.take(&self.wakers, slot);
                 (None, None)
             }
@@ -145,57 +202,90 @@ impl Driver {
             (_, None) => (self.wakers.take(slot), Some(deregistered())),
         };
         drop(reactor);
-        drop(unused);
+        if let Some(waker) = unused {
+            self.wakers.guard(|| drop(waker));
+        }
         if !list.is_idle() {
-            list.wake_all();
+            list.wake_all(&self.wakers);
         }
         error
     }
 
-    /// Takes a future's waiter off.
-    pub(crate) fn forget_waiter(&self, token: Token, id: u32) {
+    /// Removes a future's waiter. Panics of its waker are reported, because the future is being
+    /// dropped.
+    pub(crate) fn forget_waiter(&self, token: Token, name: u64) {
+        let id = self.id_of(name);
+        if id == 0 {
+            return;
+        }
         let taken = {
             let mut reactor = self.reactor.borrow_mut();
             reactor
                 .get(token)
                 .and_then(|state| state.remove(id, &self.wakers))
         };
-        drop(taken);
+        if let Some(waker) = taken {
+            self.wakers.guard(|| drop(waker));
+        }
     }
 
-    /// The cached readiness, whatever it is.
+    /// Returns the cached readiness, or `None` if the registration has ended.
     pub(crate) fn cached(&self, token: Token) -> Option<Seen> {
         let mut reactor = self.reactor.borrow_mut();
-        reactor.get(token).map(|state| Seen {
-            round: state.round,
-            readiness: state.readiness(),
-        })
+        reactor.get(token).map(|state| state.seen())
     }
 
-    /// Clears cached bits, unless something was merged since they were seen.
+    /// Clears cached bits, unless an event was merged since they were seen.
     #[inline]
-    pub(crate) fn clear(&self, token: Token, round: u32, bits: Readiness) -> io::Result<()> {
+    pub(crate) fn clear(&self, token: Token, round: u32, bits: Ready) -> io::Result<()> {
         self.reactor.borrow_mut().clear(token, round, bits)
     }
 
-    /// Has the mechanism look again for data and room.
-    pub(crate) fn look_again(&self, token: Token) {
-        self.reactor.borrow_mut().look_again(token);
+    /// Takes WRITABLE out of the interest, if the fd counts as writable.
+    pub(crate) fn unwatch_writable(&self, token: Token) {
+        self.reactor.borrow_mut().unwatch_writable(token);
     }
 
-    /// Takes back that a short read proves something: the caller has reason to think that it does not.
+    /// Makes the mechanism report again what is ready.
+    pub(crate) fn recheck(&self, token: Token) {
+        self.reactor.borrow_mut().recheck(token);
+    }
+
+    /// Notes that there is urgent data, because an event may never report it.
+    pub(crate) fn note_urgent(&self, token: Token) {
+        if let Some(state) = self.reactor.borrow_mut().get(token) {
+            state.note_urgent();
+        }
+    }
+
+    /// Marks a pending error as shown. Returns whether it was not shown as readiness before.
+    pub(crate) fn show_error(&self, token: Token) -> bool {
+        let mut reactor = self.reactor.borrow_mut();
+        reactor.get(token).is_none_or(IoState::show_error)
+    }
+
+    /// Notes that a short read of this registration does not prove that nothing is left.
     pub(crate) fn distrust_short(&self, token: Token) {
         if let Some(state) = self.reactor.borrow_mut().get(token) {
             state.distrust_short();
         }
     }
 
-    /// Runs a read or write of at most `len` bytes when the direction is ready, and clears what it proves; the heart of
-    /// every stream's `poll_`.
+    /// Sets the user's choice whether a short read or write of this stream proves that nothing is
+    /// left.
+    pub(crate) fn set_short_read_hint(&self, token: Token, on: bool) {
+        if let Some(state) = self.reactor.borrow_mut().get(token) {
+            state.set_short_read_hint(on);
+        }
+    }
+
+    /// Makes a read or write of at most `len` bytes if the direction is ready, and clears the bit
+    /// if the result proves that nothing is left. All `poll_` functions of streams end here.
     ///
-    /// `call` is one of `sys`, which runs no foreign code: it is made with the reactor borrowed, so nothing can be
-    /// merged meanwhile and the round needs no look.
-    // Three ways out, each on its own: a value in which they meet costs each of them.
+    /// `call` is a function of `sys`, which runs no foreign code. The reactor stays borrowed during
+    /// the call, so no event is merged meanwhile, and the round need not be compared.
+    // Each result has a return of its own, because a common variable would cost each of them
+    // instructions.
     #[inline]
     pub(crate) fn poll_io<A: Answer>(
         &self,
@@ -206,7 +296,7 @@ impl Driver {
         mut call: impl FnMut() -> A,
     ) -> Poll<io::Result<usize>> {
         let mut reactor = self.reactor.borrow_mut();
-        let Some(entry) = reactor.entry(token) else {
+        let Some(entry) = reactor.table.get(token) else {
             return Poll::Ready(Err(deregistered()));
         };
         let bit = direction.bit();
@@ -220,28 +310,29 @@ impl Driver {
             drop(reactor);
             return self.wait_ready(token, direction, cx);
         }
-        // Asked only now: who has to wait needs no unit.
+        // Only here, because a wait takes no unit.
         if !budget::take() {
             drop(reactor);
             return budget::used_up(cx);
         }
         let answer = call();
-        // How most writes end and how most reads end, by a comparison each.
+        // Most writes end here, and most reads in the next branch: one comparison each.
         if direction == Direction::Write && answer.is_all(len) {
             return Poll::Ready(Ok(len));
         }
         if answer.is_short(len) {
             if entry.state.short_proves() {
                 entry.state.cached = entry.state.cached - bit;
-            } else if entry.state.rearm {
-                // On failure the bit stays: the next call will find that nothing is left, and the same failure.
+            } else if entry.state.rearms_after_short() {
+                // If that fails the bit stays, and the next call finds that nothing is left and
+                // fails the same way.
                 let token = entry.token();
                 let _ = reactor.clear_and_rearm(token, bit);
             }
             return Poll::Ready(Ok(answer.count()));
         }
         match answer.result() {
-            // Also the end of the stream, which stays true.
+            // At the end of the stream the bit stays, because reads do not block there.
             Ok(done) => Poll::Ready(Ok(done)),
             Err(error) => {
                 let token = entry.token();
@@ -251,9 +342,9 @@ impl Driver {
         }
     }
 
-    /// A call has failed: if it would have had to wait, the bit was out of date.
+    /// Handles a failed call. If it would have blocked, the bit was out of date, and the waker is
+    /// stored.
     #[cold]
-    #[inline(never)]
     fn failed(
         &self,
         token: Token,
@@ -264,51 +355,21 @@ impl Driver {
         match error.kind() {
             io::ErrorKind::WouldBlock => budget::put_back(),
             io::ErrorKind::Interrupted => {
-                // Made again by the next poll: to keep the call for this place would cost every call.
+                // The next poll makes the call again: to keep the call until here would cost every
+                // call.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             _ => return Poll::Ready(Err(error)),
         }
-        // Nothing has been merged since the call, so that what is cached now is what the call has seen.
+        // No event was merged since the call, so the cached bits are those that the call has seen.
         let cleared = match self.cached(token) {
-            Some(seen) => self.clear(token, seen.round, direction.bit()),
+            Some(seen) => self.clear(token, seen.round, visible_bits(direction.interest())),
             None => Ok(()),
         };
         match cleared {
             Ok(()) => self.wait_ready(token, direction, cx),
             Err(error) => Poll::Ready(Err(error)),
-        }
-    }
-
-    /// Runs any call when the direction is ready, with nothing borrowed.
-    pub(crate) fn poll_call<R>(
-        &self,
-        token: Token,
-        direction: Direction,
-        cx: &Context<'_>,
-        mut call: impl FnMut() -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        if budget::check(cx).is_pending() {
-            return Poll::Pending;
-        }
-        loop {
-            let seen = match self.poll_ready(token, direction, cx) {
-                Poll::Ready(Ok(seen)) => seen,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            };
-            match call() {
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => self.clear(token, seen.round, direction.bit())?,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Poll::Ready(Err(error)),
-                },
-                done => {
-                    budget::spend();
-                    return Poll::Ready(done);
-                }
-            }
         }
     }
 }

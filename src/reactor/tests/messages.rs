@@ -1,49 +1,49 @@
-//! What other threads send, and when it arrives: too late, twice, for what is gone, after the end.
+//! Tests of messages of remote threads: late, twice, for what is gone, after the end.
 
 use super::*;
 use crate::sys::fake_waker::{Use, foreign, hooked, key, woken};
+use crate::sys::fork;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::AsRawFd;
 
 #[test]
-fn arming_after_the_fd_got_ready_wakes() {
+fn arm_wakes_if_the_fd_is_ready() {
     for capabilities in [edge(), rearming()] {
         for delivered in [false, true] {
             let rig = Rig::new(capabilities);
             let token = rig.register(CUSTOM);
             (&rig.there).write_all(b"x").unwrap();
             if delivered {
-                // The event came and was cached before anyone waited: no other will come.
-                rig.deliver(&[(token, Readiness::READABLE)]);
+                // The event came and was cached before any task waited: no other will come.
+                rig.deliver(&[(token, Ready::READABLE)]);
             }
             rig.send(rig.arm(token, Direction::Read, foreign(1)));
             assert_eq!(woken(), [1]);
-            assert_eq!(rig.cached(token), Readiness::READABLE);
+            assert_eq!(rig.cached(token), Ready::READABLE);
             assert_eq!(rig.driver.foreign_wakers(), 0);
         }
     }
 }
 
 #[test]
-fn arming_what_is_not_ready_waits_for_an_event() {
+fn arm_waits_for_an_event_if_the_fd_is_not_ready() {
     for capabilities in [edge(), rearming()] {
         let rig = Rig::new(capabilities);
         let token = rig.register(CUSTOM);
-        // What is cached is out of date: the other thread has read it all.
-        rig.deliver(&[(token, Readiness::READABLE)]);
+        // What is cached is out of date, because the other thread has read everything.
+        rig.deliver(&[(token, Ready::READABLE)]);
         rig.calls();
         rig.send(rig.arm(token, Direction::Read, foreign(1)));
         let rearmed = [Call::Rearm(token, Interest::READABLE)].repeat(capabilities.rearm.into());
         assert_eq!(rig.calls(), rearmed);
-        assert_eq!((rig.cached(token), woken()), (Readiness::EMPTY, vec![]));
-        rig.deliver(&[(token, Readiness::READABLE)]);
+        assert_eq!((rig.cached(token), woken()), (Ready::EMPTY, vec![]));
+        rig.deliver(&[(token, Ready::READABLE)]);
         assert_eq!(woken(), [1]);
     }
 }
 
 #[test]
-fn arming_for_writing_adds_it_to_what_is_watched() {
+fn arm_for_writing_adds_it_to_the_interest() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.calls();
@@ -54,10 +54,10 @@ fn arming_for_writing_adds_it_to_what_is_watched() {
 }
 
 #[test]
-fn arming_what_cannot_be_armed_wakes() {
+fn arm_wakes_if_arming_fails() {
     let rig = Rig::new(rearming());
     let token = rig.register(CUSTOM);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     rig.script.borrow_mut().rearm_fails = true;
     rig.send(rig.arm(token, Direction::Read, foreign(1)));
     assert_eq!(woken(), [1]);
@@ -67,7 +67,7 @@ fn arming_what_cannot_be_armed_wakes() {
 }
 
 #[test]
-fn arming_what_is_gone_wakes() {
+fn arm_wakes_if_the_registration_is_gone() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.end(token);
@@ -81,11 +81,11 @@ fn arming_what_is_gone_wakes() {
 }
 
 #[test]
-fn urgent_data_that_cannot_come_any_more_is_not_waited_for() {
+fn arm_for_urgent_data_wakes_if_none_can_come() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.there.shutdown(std::net::Shutdown::Write).unwrap();
-    let closed = Readiness::READABLE | Readiness::READ_CLOSED;
+    let closed = Ready::READABLE | Ready::READ_CLOSED;
     rig.deliver(&[(token, closed)]);
     assert!(rig.poll(token, Direction::Priority, &key(1)).is_ready());
     rig.send(rig.arm(token, Direction::Priority, foreign(2)));
@@ -93,11 +93,11 @@ fn urgent_data_that_cannot_come_any_more_is_not_waited_for() {
 }
 
 #[test]
-fn who_waits_for_urgent_data_elsewhere_makes_short_reads_prove_nothing() {
+fn arm_for_urgent_data_makes_short_reads_prove_nothing() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.send(rig.arm(token, Direction::Priority, foreign(1)));
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let cx = Context::from_waker(Waker::noop());
     let read = rig.driver.poll_io(token, Direction::Read, &cx, 9, || Ok(3));
     assert!(matches!(read, Poll::Ready(Ok(3))), "{read:?}");
@@ -108,7 +108,7 @@ fn who_waits_for_urgent_data_elsewhere_makes_short_reads_prove_nothing() {
 }
 
 #[test]
-fn a_panic_in_one_message_does_not_lose_the_others() {
+fn panic_in_one_message_loses_no_other() {
     let rig = Rig::new(edge());
     let (one, two) = (rig.register(CUSTOM), rig.register(CUSTOM));
     (&rig.there).write_all(b"x").unwrap();
@@ -125,16 +125,17 @@ fn a_panic_in_one_message_does_not_lose_the_others() {
         rig.arm(one, Direction::Read, foreign(1)),
         Message::Deregister {
             token: two,
-            fd: Some(fd.into()),
+            closing: Some(Closing {
+                fd: fd.into(),
+                lent: false,
+            }),
         },
     ] {
         assert!(remote.push(message).is_ok());
     }
     assert!(rig.driver.take_notified());
-    let handled = catch_unwind(AssertUnwindSafe(|| rig.driver.handle_messages()));
-    assert_eq!(handled.unwrap_err().downcast_ref(), Some(&"a wake"));
-    assert!(rig.driver.is_notified(), "what is left must be looked at");
     rig.driver.handle_messages();
+    assert_eq!(reported(), ["a wake"]);
     assert_eq!(woken(), [1]);
     assert!(
         rig.driver.cached(two).is_none(),
@@ -144,11 +145,11 @@ fn a_panic_in_one_message_does_not_lose_the_others() {
 }
 
 #[test]
-fn messages_are_done_in_the_order_they_were_sent() {
+fn messages_are_handled_in_the_order_they_were_sent() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let remote = rig.remote();
-    // The wake looks at the queue itself: what was sent before comes first all the same.
+    // The wake handles the queue itself: what was sent before comes first all the same.
     let looks = hooked(|used| {
         if used == Use::Wake {
             CURRENT.with(|driver| driver.unwrap().handle_messages());
@@ -159,15 +160,22 @@ fn messages_are_done_in_the_order_they_were_sent() {
         let gone = Token::new(7, 7);
         assert!(remote.push(rig.arm(gone, Direction::Read, waker)).is_ok());
     }
-    assert!(remote.push(Message::Deregister { token, fd: None }).is_ok());
+    assert!(
+        remote
+            .push(Message::Deregister {
+                token,
+                closing: None
+            })
+            .is_ok()
+    );
     CURRENT.enter(&rig.driver, || rig.driver.handle_messages());
     assert_eq!(woken(), [2, 3, 1]);
     assert_eq!(rig.driver.counts().0, 0);
 }
 
-/// Another handle of the rig's socket, which is then the last but the rig's own.
-fn fd(rig: &Rig) -> Option<OwnedFd> {
-    Some(rig.here.try_clone().unwrap().into())
+/// Returns another handle of the rig's socket, which is then the last except the rig's own.
+fn closing(rig: &Rig) -> Option<Closing> {
+    Some(rig.closing(false))
 }
 
 /// Whether the peer sees no end when the rig's own handle is closed, as it is here.
@@ -176,8 +184,8 @@ fn is_held(rig: &mut Rig) -> bool {
     matches!((&rig.there).read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Whether the peer sees the end then. It may come late: a child that another test forks has a copy of every handle
-/// while it lives.
+/// Whether the peer then sees the end. It may come late: a child that another test forks has a copy
+/// of every handle while it lives.
 fn peer_sees_the_end(rig: &mut Rig) -> bool {
     rig.here = UnixStream::pair().unwrap().0;
     rig.there.set_nonblocking(false).unwrap();
@@ -187,26 +195,34 @@ fn peer_sees_the_end(rig: &mut Rig) -> bool {
 }
 
 #[test]
-fn a_drop_elsewhere_closes_when_it_is_heard_of() {
+fn deregister_message_closes_the_fd_when_it_is_handled() {
+    let _no_child = fork::no_child();
     let mut rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.calls();
-    let fd = fd(&rig);
-    assert!(rig.remote().push(Message::Deregister { token, fd }).is_ok());
+    let closing = closing(&rig);
+    assert!(
+        rig.remote()
+            .push(Message::Deregister { token, closing })
+            .is_ok()
+    );
     assert!(is_held(&mut rig));
     rig.driver.handle_messages();
     assert!(peer_sees_the_end(&mut rig));
-    assert_eq!(rig.calls(), [], "the close removes it");
+    assert_eq!(rig.calls(), [Call::Forget(token)], "the close removes it");
     assert_eq!(rig.driver.counts().0, 0);
 }
 
 #[test]
-fn a_drop_that_is_queued_makes_room_for_the_next_registration() {
+fn register_handles_a_queued_deregister_first() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     assert!(
         rig.remote()
-            .push(Message::Deregister { token, fd: None })
+            .push(Message::Deregister {
+                token,
+                closing: None
+            })
             .is_ok()
     );
     let refusal = io::ErrorKind::AlreadyExists;
@@ -218,12 +234,19 @@ fn a_drop_that_is_queued_makes_room_for_the_next_registration() {
 }
 
 #[test]
-fn what_is_queued_at_the_end_is_done() {
+fn shutdown_handles_queued_messages() {
     let mut rig = Rig::new(edge());
     let (one, two) = (rig.register(TCP), rig.register(TCP));
-    let fd = fd(&rig);
+    let closing = closing(&rig);
     let remote = rig.remote();
-    assert!(remote.push(Message::Deregister { token: one, fd }).is_ok());
+    assert!(
+        remote
+            .push(Message::Deregister {
+                token: one,
+                closing
+            })
+            .is_ok()
+    );
     assert!(
         remote
             .push(rig.arm(two, Direction::Read, foreign(1)))
@@ -236,16 +259,19 @@ fn what_is_queued_at_the_end_is_done() {
 }
 
 #[test]
-fn after_the_end_messages_come_back_and_their_fds_are_closed() {
+fn push_after_the_end_returns_the_message() {
     let mut rig = Rig::new(edge());
     let token = rig.register(TCP);
-    let (fd, remote) = (fd(&rig), rig.remote());
+    let (closing, remote) = (closing(&rig), rig.remote());
     rig.driver.shutdown();
     assert!(REMOTES.get(rig.driver.id()).is_none());
-    let back = remote.push(Message::Deregister { token, fd });
+    let back = remote.push(Message::Deregister { token, closing });
     assert!(matches!(
         &back,
-        Err(Message::Deregister { fd: Some(_), .. })
+        Err(Message::Deregister {
+            closing: Some(_),
+            ..
+        })
     ));
     assert!(is_held(&mut rig));
     drop(back);
@@ -258,7 +284,7 @@ fn after_the_end_messages_come_back_and_their_fds_are_closed() {
 }
 
 #[test]
-fn a_panic_at_the_end_keeps_nobody_waiting() {
+fn panic_at_the_end_keeps_no_task_waiting() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let panics = || {
@@ -275,8 +301,8 @@ fn a_panic_at_the_end_keeps_nobody_waiting() {
         let gone = Token::new(7, 7);
         assert!(remote.push(rig.arm(gone, Direction::Read, waker)).is_ok());
     }
-    let ended = catch_unwind(AssertUnwindSafe(|| rig.driver.shutdown()));
-    assert_eq!(ended.unwrap_err().downcast_ref(), Some(&"a wake"));
+    rig.driver.shutdown();
+    assert_eq!(reported(), ["a wake"]);
     let mut all = woken();
     all.sort_unstable();
     assert_eq!(all, [1, 2, 3]);
@@ -284,7 +310,7 @@ fn a_panic_at_the_end_keeps_nobody_waiting() {
 }
 
 #[test]
-fn timers_obey_other_threads() {
+fn timer_messages_arm_reset_and_cancel() {
     let rig = Rig::new(edge());
     let deadline = later();
     let waiting = rig.driver.arm_timer(deadline, &foreign(1)).unwrap();
@@ -301,7 +327,7 @@ fn timers_obey_other_threads() {
     });
     rig.turn();
     assert_eq!(woken(), [2]);
-    // Fired, and moved before the other thread knew.
+    // Fired, and reset before the other thread knew.
     let waker = foreign(3);
     rig.send(Message::Timer {
         key: waiting,
@@ -316,7 +342,7 @@ fn timers_obey_other_threads() {
 }
 
 #[test]
-fn a_timer_that_was_moved_after_it_fired_is_one_timer() {
+fn reset_of_a_fired_timer_makes_one_timer() {
     let rig = Rig::new(edge());
     let key = rig.driver.arm_timer(now(), &foreign(1)).unwrap();
     rig.turn();

@@ -1,12 +1,23 @@
-//! Cached bits: what sets and clears them, what is asked of the mechanism for it, and whose events count.
+//! Tests of cached bits: what sets and clears them, and which calls the backend gets for that.
 
 use super::*;
 use crate::sys::fake_waker::{key, woken};
+use crate::sys::fork;
 
-const BITS: Readiness = Readiness::READABLE.or(Readiness::WRITABLE);
+const READER: Watch = Watch::Pipe {
+    writes: false,
+    owned: true,
+};
+
+const WRITER: Watch = Watch::Pipe {
+    writes: true,
+    owned: true,
+};
+
+const BITS: Ready = Ready::READABLE.union(Ready::WRITABLE);
 
 #[test]
-fn an_event_of_a_former_registration_is_dropped() {
+fn turn_drops_an_event_of_a_former_registration() {
     let rig = Rig::new(edge());
     let old = rig.register(CUSTOM);
     rig.end(old);
@@ -18,28 +29,28 @@ fn an_event_of_a_former_registration_is_dropped() {
         "the test needs the same index again"
     );
     rig.wait(new, Direction::Read, &key(1));
-    rig.deliver(&[(old, Readiness::ALL)]);
-    assert_eq!((rig.cached(new), woken()), (Readiness::EMPTY, vec![]));
+    rig.deliver(&[(old, Ready::ALL)]);
+    assert_eq!((rig.cached(new), woken()), (Ready::EMPTY, vec![]));
     assert!(rig.driver.cached(old).is_none());
-    rig.deliver(&[(new, Readiness::READABLE)]);
+    rig.deliver(&[(new, Ready::READABLE)]);
     assert_eq!(woken(), [1]);
 }
 
 #[test]
-fn an_event_after_the_end_in_the_same_turn_is_dropped() {
+fn turn_drops_an_event_after_the_end_of_its_registration() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.wait(token, Direction::Read, &key(1));
     rig.end(token);
-    assert_eq!(woken(), [1], "who waits is told");
-    rig.deliver(&[(token, Readiness::ALL)]);
+    assert_eq!(woken(), [1], "the waiter is woken");
+    rig.deliver(&[(token, Ready::ALL)]);
     assert_eq!(woken(), [0; 0]);
     let polled = rig.poll(token, Direction::Read, &key(1));
     assert!(matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
 }
 
 #[test]
-fn an_index_is_used_again_from_the_next_turn_on() {
+fn register_reuses_an_index_from_the_next_turn_on() {
     let rig = Rig::new(edge());
     let first = rig.register(CUSTOM);
     rig.end(first);
@@ -54,25 +65,25 @@ fn an_index_is_used_again_from_the_next_turn_on() {
     assert_eq!(
         rig.driver.counts().0,
         2,
-        "an old token ends nobody else's registration"
+        "an old token ends no other registration"
     );
 }
 
 #[test]
-fn an_event_that_names_no_registration_finds_none() {
+fn turn_drops_events_of_unknown_tokens() {
     let rig = Rig::new(edge());
     let ended = rig.register(CUSTOM);
     rig.wait(ended, Direction::Read, &key(0));
     rig.next(Step::Events(vec![]));
-    let told = |index, generation| {
-        rig.deliver(&[(Token::new(index, generation), Readiness::ALL)]);
+    let reported = |index, generation| {
+        rig.deliver(&[(Token::new(index, generation), Ready::ALL)]);
         woken()
     };
     let generations = [0, 1, u32::MAX];
     for index in [0, 1, u32::MAX] {
         for generation in generations {
             if Token::new(index, generation) != ended {
-                assert_eq!(told(index, generation), [0; 0], "{index} {generation}");
+                assert_eq!(reported(index, generation), [0; 0], "{index} {generation}");
             }
         }
     }
@@ -80,7 +91,7 @@ fn an_event_that_names_no_registration_finds_none() {
     assert_eq!(woken(), [0]);
     for generation in generations {
         // Dead in the first turn, free in the others.
-        assert_eq!(told(ended.index(), generation), [0; 0], "{generation}");
+        assert_eq!(reported(ended.index(), generation), [0; 0], "{generation}");
     }
     let next = rig.register(CUSTOM);
     assert_eq!(next.index(), ended.index());
@@ -88,7 +99,7 @@ fn an_event_that_names_no_registration_finds_none() {
 }
 
 #[test]
-fn places_are_used_again_before_new_ones() {
+fn register_reuses_places_before_new_ones() {
     let rig = Rig::new(rearming());
     let tokens: Vec<Token> = (0..4).map(|_| rig.register(CUSTOM)).collect();
     assert_eq!(rig.driver.counts().0, 4);
@@ -105,72 +116,123 @@ fn places_are_used_again_before_new_ones() {
 }
 
 #[test]
-fn the_backend_is_not_told_of_a_file_that_the_close_removes() {
-    for (capabilities, sole, told) in [
-        (edge(), true, false),
-        (edge(), false, true),
-        (rearming(), true, true),
+fn deregister_calls_forget_only_if_the_close_removes() {
+    let _no_child = fork::no_child();
+    // Whether the fd is closed, and was lent before.
+    let (closed, lent, kept) = (Some(false), Some(true), None);
+    for (capabilities, owned, lent, forgets) in [
+        (edge(), true, closed, true),
+        (edge(), true, lent, false),
+        (edge(), true, kept, false),
+        (edge(), false, closed, false),
+        (rearming(), true, closed, false),
     ] {
         let rig = Rig::new(capabilities);
         let connected = true;
-        let token = rig.register(Watch::Tcp { connected, sole });
+        let token = rig.register(Watch::Tcp { connected, owned });
         rig.calls();
-        let fd = rig.here.try_clone().unwrap().into();
-        rig.driver.deregister(token, Some(fd)).unwrap();
-        assert_eq!(rig.calls(), [Call::Remove(token)].repeat(told.into()));
+        let closing = lent.map(|lent| rig.closing(lent));
+        rig.driver.deregister(token, closing).unwrap();
+        let expected = match forgets {
+            true => Call::Forget(token),
+            false => Call::Remove(token),
+        };
+        assert_eq!(rig.calls(), [expected]);
     }
 }
 
+/// A child of a fork has a copy of every fd that was open at the fork, whenever it was registered,
+/// and of none that is made later.
 #[test]
-fn what_was_merged_since_is_not_cleared() {
+fn deregister_calls_remove_for_fds_that_a_child_has() {
+    let rig = Rig::new(edge());
+    let close = |token| {
+        rig.calls();
+        let closing = Some(rig.closing(false));
+        rig.driver.deregister(token, closing).unwrap();
+        rig.calls()
+    };
+    let before: Vec<Token> = (0..3).map(|_| rig.register(TCP)).collect();
+    fork::in_child(|| Ok(())).unwrap().unwrap();
+    assert_eq!(close(before[0]), [Call::Remove(before[0])]);
+    // Registered only now; as far as the table knows, it was made before the fork.
+    fork::in_child(|| Ok(())).unwrap().unwrap();
+    let meanwhile = rig.register(TCP);
+    let _no_child = fork::no_child();
+    // Notices forks that other tests have made meanwhile.
+    rig.register(TCP);
+    let later = rig.register(TCP);
+    for token in [before[1], before[2], meanwhile] {
+        assert_eq!(close(token), [Call::Remove(token)]);
+    }
+    assert_eq!(close(later), [Call::Forget(later)]);
+}
+
+/// An fd is refused, then accepted after the messages of other threads were handled: it may have
+/// been copied in between.
+#[test]
+fn deregister_calls_remove_after_a_second_try() {
+    let rig = Rig::new(edge());
+    rig.script.borrow_mut().add_fails = [io::ErrorKind::AlreadyExists].into();
+    let token = rig.register(TCP);
+    rig.calls();
+    let closing = Some(rig.closing(false));
+    rig.driver.deregister(token, closing).unwrap();
+    assert_eq!(rig.calls(), [Call::Remove(token)]);
+}
+
+#[test]
+fn clear_keeps_what_was_merged_since() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let seen = rig.seen(token);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     rig.driver
-        .clear(token, seen.round, Readiness::READABLE)
+        .clear(token, seen.round, Ready::READABLE)
         .unwrap();
-    assert_eq!(rig.cached(token), Readiness::READABLE);
+    assert_eq!(rig.cached(token), Ready::READABLE);
     let seen = rig.seen(token);
     rig.turn();
     rig.driver
-        .clear(token, seen.round, Readiness::READABLE)
+        .clear(token, seen.round, Ready::READABLE)
         .unwrap();
     assert_eq!(
         rig.cached(token),
-        Readiness::EMPTY,
+        Ready::EMPTY,
         "a turn without an event of it does not count"
     );
 }
 
 #[test]
-fn what_another_thread_saw_clears_nothing() {
+fn clear_ignores_readings_of_other_threads() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.deliver(&[(token, BITS)]);
-    rig.driver.clear(token, Seen::ELSEWHERE, BITS).unwrap();
+    rig.driver
+        .clear(token, Seen::remote(BITS).round, BITS)
+        .unwrap();
     assert_eq!(rig.cached(token), BITS);
 }
 
 #[test]
-fn a_look_for_another_thread_counts_as_a_merge() {
+fn poll_for_another_thread_counts_as_a_merge() {
     use std::io::Write;
     let mut rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let seen = rig.seen(token);
     rig.there.write_all(b"x").unwrap();
     rig.send(rig.arm(token, Direction::Read, key(1)));
     assert_eq!(woken(), [1]);
     rig.driver
-        .clear(token, seen.round, Readiness::READABLE)
+        .clear(token, seen.round, Ready::READABLE)
         .unwrap();
-    assert_eq!(rig.cached(token), Readiness::READABLE);
+    assert_eq!(rig.cached(token), Ready::READABLE);
 }
 
-/// Reads or writes `done` of 10 bytes and says what is cached afterwards.
-fn after_io(rig: &Rig, token: Token, direction: Direction, done: io::Result<usize>) -> Readiness {
+/// Reads or writes `done` of 10 bytes, and returns what is cached afterwards.
+fn after_io(rig: &Rig, token: Token, direction: Direction, done: io::Result<usize>) -> Ready {
     let mut results = vec![Err(io::ErrorKind::WouldBlock.into()), done];
     let waker = key(0);
     let cx = Context::from_waker(&waker);
@@ -181,11 +243,11 @@ fn after_io(rig: &Rig, token: Token, direction: Direction, done: io::Result<usiz
 }
 
 #[test]
-fn a_short_read_proves_something_only_where_it_may() {
-    use Readiness as R;
+fn short_read_clears_only_where_it_proves_something() {
+    use Ready as R;
     let known = Watch::Tcp {
         connected: false,
-        sole: false,
+        owned: false,
     };
     let cases = [
         // capabilities, what, seen, cleared
@@ -196,9 +258,15 @@ fn a_short_read_proves_something_only_where_it_may() {
         (edge(), TCP, R::ERROR, false),
         (edge(), TCP, R::PRIORITY, false),
         (edge(), CUSTOM, R::EMPTY, false),
-        (edge(), Watch::Listener { sole: true }, R::EMPTY, false),
+        (edge(), Watch::Listener { owned: true }, R::EMPTY, false),
         (rearming(), TCP, R::EMPTY, true),
+        (edge(), READER, R::EMPTY, false),
+        (edge(), WRITER, R::EMPTY, false),
         (rearming(), TCP, R::READ_CLOSED, true),
+        (rearming(), TCP, R::READ_CLOSED | R::WRITE_CLOSED, false),
+        (rearming(), READER, R::EMPTY, true),
+        (rearming(), READER, R::READ_CLOSED | R::WRITE_CLOSED, false),
+        (rearming(), WRITER, R::EMPTY, true),
         (rearming(), TCP, R::PRIORITY, true),
         (rearming(), CUSTOM, R::EMPTY, true),
     ];
@@ -220,29 +288,71 @@ fn a_short_read_proves_something_only_where_it_may() {
 }
 
 #[test]
-fn a_stream_can_be_distrusted() {
+fn short_read_hint_can_be_switched_off_and_on() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
-    rig.deliver(&[(token, BITS)]);
-    rig.driver.distrust_short(token);
-    let after = after_io(&rig, token, Direction::Read, Ok(1));
-    assert_eq!(after, BITS);
+    let short = |rig: &Rig| {
+        rig.deliver(&[(token, BITS)]);
+        after_io(rig, token, Direction::Read, Ok(1))
+    };
+    rig.driver.set_short_read_hint(token, false);
+    assert_eq!(short(&rig), BITS);
+    rig.driver.set_short_read_hint(token, true);
+    assert_eq!(short(&rig), Ready::WRITABLE);
 }
 
 #[test]
-fn would_block_clears_one_direction_and_leaves_the_facts() {
+fn short_read_hint_can_be_switched_on_for_readers_of_pipes() {
+    for (watch, clears) in [(READER, true), (WRITER, false), (CUSTOM, false)] {
+        for seen in [Ready::EMPTY, Ready::READ_CLOSED | Ready::WRITE_CLOSED] {
+            let rig = Rig::new(edge());
+            let token = rig.register(watch);
+            rig.driver.set_short_read_hint(token, true);
+            rig.deliver(&[(token, BITS | seen)]);
+            let after = after_io(&rig, token, Direction::Read, Ok(1));
+            let clears = clears && seen.is_empty();
+            assert_eq!(!after.is_readable(), clears, "{watch:?} after {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn short_read_hint_does_not_undo_another_distrust() {
+    for off_first in [true, false] {
+        let rig = Rig::new(edge());
+        let token = rig.register(TCP);
+        rig.deliver(&[(token, BITS)]);
+        rig.driver.set_short_read_hint(token, !off_first);
+        rig.driver.distrust_short(token);
+        rig.driver.set_short_read_hint(token, false);
+        rig.driver.set_short_read_hint(token, true);
+        assert_eq!(after_io(&rig, token, Direction::Read, Ok(1)), BITS);
+    }
+}
+
+#[test]
+fn short_read_hint_comes_from_another_thread() {
+    let rig = Rig::new(edge());
+    let token = rig.register(TCP);
+    rig.deliver(&[(token, BITS)]);
+    rig.send(Message::ShortReadHint { token, on: false });
+    assert_eq!(after_io(&rig, token, Direction::Read, Ok(1)), BITS);
+}
+
+#[test]
+fn would_block_clears_one_direction_and_keeps_closed_sides() {
     for capabilities in [edge(), rearming()] {
         let rig = Rig::new(capabilities);
         let token = rig.register(TCP);
-        let facts = Readiness::READ_CLOSED | Readiness::ERROR;
+        let facts = Ready::READ_CLOSED | Ready::ERROR;
         rig.deliver(&[(token, BITS | facts)]);
         rig.calls();
         let blocked = Err(io::ErrorKind::WouldBlock.into());
         let after = after_io(&rig, token, Direction::Read, blocked);
-        assert_eq!(after, facts | Readiness::WRITABLE);
+        assert_eq!(after, facts | Ready::WRITABLE);
         let rearmed = [Call::Rearm(token, Interest::READABLE)].repeat(capabilities.rearm.into());
         assert_eq!(rig.calls(), rearmed);
-        rig.deliver(&[(token, Readiness::READABLE)]);
+        rig.deliver(&[(token, Ready::READABLE)]);
         assert_eq!(
             woken(),
             [0],
@@ -251,8 +361,54 @@ fn would_block_clears_one_direction_and_leaves_the_facts() {
     }
 }
 
+/// How a registration learns that there is urgent data.
+type Tell = fn(&mut Rig, Token);
+
 #[test]
-fn an_interrupted_call_is_made_again_by_the_next_poll() {
+fn would_block_is_checked_after_urgent_data() {
+    use std::io::{Read, Write};
+    let ways: [(&str, Tell); 4] = [
+        ("nothing", |_, _| {}),
+        ("an event", |rig, token| {
+            rig.deliver(&[(token, Ready::PRIORITY)]);
+            let seen = rig.seen(token);
+            let bit = Ready::PRIORITY;
+            rig.driver.clear(token, seen.round, bit).unwrap();
+        }),
+        ("a waiter elsewhere", |rig, token| {
+            rig.send(rig.arm(token, Direction::Priority, key(9)));
+        }),
+        ("another thread that takes it", |rig, token| {
+            rig.send(Message::Urgent { token });
+        }),
+    ];
+    for capabilities in [edge(), rearming()] {
+        for (about, tell) in ways {
+            let mut rig = Rig::new(capabilities);
+            let token = rig.register(TCP);
+            tell(&mut rig, token);
+            rig.deliver(&[(token, BITS)]);
+            rig.there.write_all(b"x").unwrap();
+            woken();
+            let blocked = || Err(io::ErrorKind::WouldBlock.into());
+            let after = after_io(&rig, token, Direction::Read, blocked());
+            // A mechanism that has to be armed finds the data itself.
+            let is_asked = about != "nothing" && !capabilities.rearm;
+            assert_eq!(after.is_readable(), is_asked, "{about}");
+            let again = [0].repeat(is_asked.into());
+            assert_eq!(woken(), again, "{about}: the task tries again");
+            if is_asked {
+                rig.here.read_exact(&mut [0]).unwrap();
+                let after = after_io(&rig, token, Direction::Read, blocked());
+                assert!(!after.is_readable(), "{about}");
+                assert_eq!(woken(), [0; 0], "{about}");
+            }
+        }
+    }
+}
+
+#[test]
+fn poll_io_repeats_an_interrupted_call_in_the_next_poll() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.deliver(&[(token, BITS)]);
@@ -269,7 +425,7 @@ fn an_interrupted_call_is_made_again_by_the_next_poll() {
     assert!(matches!(polled, Poll::Ready(Ok(10))), "{polled:?}");
 }
 
-/// Runs `f` with so many units, and says how many it left.
+/// Runs `f` with that many units, and returns how many it left.
 fn with_budget(units: i64, f: impl FnOnce()) -> i64 {
     let before = budget::refill(units);
     f();
@@ -277,7 +433,7 @@ fn with_budget(units: i64, f: impl FnOnce()) -> i64 {
 }
 
 #[test]
-fn a_unit_is_taken_by_what_was_done_and_not_by_who_has_to_wait() {
+fn budget_is_spent_by_success_and_not_by_waiting() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     let waker = key(0);
@@ -304,18 +460,18 @@ fn a_unit_is_taken_by_what_was_done_and_not_by_who_has_to_wait() {
 }
 
 #[test]
-fn rearm_is_called_for_what_was_cleared_and_for_nothing_else() {
+fn rearm_is_called_only_for_cleared_bits() {
     let rig = Rig::new(rearming());
     let token = rig.register(TCP);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let seen = rig.seen(token);
     rig.calls();
     let clear = |bits| rig.driver.clear(token, seen.round, bits).unwrap();
-    clear(Readiness::PRIORITY);
+    clear(Ready::PRIORITY);
     assert_eq!(rig.calls(), [], "it was not set");
     rig.driver.clear(token, seen.round - 1, BITS).unwrap();
     assert_eq!(rig.calls(), [], "not of this round");
-    clear(Readiness::READABLE);
+    clear(Ready::READABLE);
     assert_eq!(rig.calls(), [Call::Rearm(token, Interest::READABLE)]);
     clear(BITS);
     assert_eq!(rig.calls(), [Call::Rearm(token, Interest::WRITABLE)]);
@@ -324,7 +480,7 @@ fn rearm_is_called_for_what_was_cleared_and_for_nothing_else() {
 }
 
 #[test]
-fn a_backend_that_arms_itself_is_not_called() {
+fn rearm_is_not_called_for_a_backend_without_rearm() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     rig.deliver(&[(token, BITS)]);
@@ -335,7 +491,7 @@ fn a_backend_that_arms_itself_is_not_called() {
 }
 
 #[test]
-fn a_direction_that_is_not_watched_is_not_armed() {
+fn rearm_is_not_called_for_a_direction_outside_the_interest() {
     let rig = Rig::new(rearming());
     let token = rig.register(CUSTOM);
     rig.deliver(&[(token, BITS)]);
@@ -346,44 +502,42 @@ fn a_direction_that_is_not_watched_is_not_armed() {
 }
 
 #[test]
-fn a_bit_that_could_not_be_armed_again_stays() {
+fn clear_restores_the_bit_if_rearm_fails() {
     let rig = Rig::new(rearming());
     let token = rig.register(CUSTOM);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let seen = rig.seen(token);
     rig.script.borrow_mut().rearm_fails = true;
-    let failed = rig.driver.clear(token, seen.round, Readiness::READABLE);
+    let failed = rig.driver.clear(token, seen.round, Ready::READABLE);
     assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
-    assert_eq!(rig.cached(token), Readiness::READABLE);
+    assert_eq!(rig.cached(token), Ready::READABLE);
 }
 
 #[test]
-fn each_kind_of_fd_is_watched_for_what_it_needs() {
+fn register_uses_the_interest_of_each_kind() {
     use Interest as I;
     for (watch, asked, cached) in [
         (
             TCP,
             I::READABLE | I::WRITABLE | I::PRIORITY,
-            Readiness::WRITABLE,
+            Ready::WRITABLE,
         ),
         (
             Watch::Tcp {
                 connected: false,
-                sole: true,
+                owned: true,
             },
             I::READABLE | I::WRITABLE | I::PRIORITY,
-            Readiness::EMPTY,
+            Ready::EMPTY,
         ),
-        (
-            Watch::Listener { sole: true },
-            I::READABLE,
-            Readiness::EMPTY,
-        ),
-        (CUSTOM, I::READABLE, Readiness::EMPTY),
+        (Watch::Listener { owned: true }, I::READABLE, Ready::EMPTY),
+        (READER, I::READABLE, Ready::EMPTY),
+        (WRITER, I::EMPTY, Ready::WRITABLE),
+        (CUSTOM, I::READABLE, Ready::EMPTY),
         (
             Watch::Custom(I::WRITABLE | I::PRIORITY),
             I::PRIORITY,
-            Readiness::EMPTY,
+            Ready::EMPTY,
         ),
     ] {
         let rig = Rig::new(edge());
@@ -394,7 +548,7 @@ fn each_kind_of_fd_is_watched_for_what_it_needs() {
 }
 
 #[test]
-fn writability_is_asked_for_by_the_first_wait_for_it() {
+fn first_wait_for_writing_adds_it_to_the_interest() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.calls();
@@ -410,7 +564,7 @@ fn writability_is_asked_for_by_the_first_wait_for_it() {
 }
 
 #[test]
-fn a_wait_that_cannot_be_asked_for_is_an_error_and_no_waiter() {
+fn failed_modify_is_an_error_and_stores_no_waiter() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     rig.script.borrow_mut().modify_fails = true;
@@ -421,13 +575,13 @@ fn a_wait_that_cannot_be_asked_for_is_an_error_and_no_waiter() {
 }
 
 #[test]
-fn a_failed_registration_leaves_nothing_behind() {
+fn failed_register_leaves_nothing_behind() {
     let rig = Rig::new(edge());
     let refuse = |kind| rig.script.borrow_mut().add_fails.push_back(kind);
     refuse(io::ErrorKind::Unsupported);
     assert!(rig.driver.register(rig.here.as_fd(), CUSTOM).is_err());
     assert_eq!(rig.driver.counts().0, 0);
-    // Twice: it is tried again once what others have sent is done.
+    // Twice: it is tried again after the messages of other threads were handled.
     refuse(io::ErrorKind::AlreadyExists);
     refuse(io::ErrorKind::AlreadyExists);
     let twice = rig.driver.register(rig.here.as_fd(), CUSTOM).unwrap_err();
@@ -438,7 +592,7 @@ fn a_failed_registration_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_read_that_could_not_be_armed_again_gives_its_bytes_and_stays_ready() {
+fn poll_io_returns_its_bytes_if_rearm_fails() {
     let rig = Rig::new(rearming());
     let token = rig.register(TCP);
     rig.deliver(&[(token, BITS)]);
@@ -455,5 +609,14 @@ fn a_read_that_could_not_be_armed_again_gives_its_bytes_and_stays_ready() {
     assert_eq!(rig.cached(token), BITS);
     let blocked = read(Err(io::ErrorKind::WouldBlock.into()));
     assert!(matches!(blocked, Poll::Ready(Err(_))), "{blocked:?}");
-    assert_eq!(rig.cached(token), BITS, "it would wait for ever");
+    assert_eq!(rig.cached(token), BITS, "it would wait forever");
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn registration_has_its_expected_size() {
+    use super::super::io_state::IoState;
+    use super::super::registrations::Entry;
+    assert!(size_of::<IoState>() <= 40);
+    assert!(size_of::<Entry<IoState>>() <= 56);
 }

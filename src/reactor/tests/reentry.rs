@@ -1,15 +1,16 @@
-//! Foreign wakers that use the driver from inside their clone, wake and drop: nothing may be borrowed then.
+//! Tests of foreign wakers that use the driver from inside their clone, wake and drop: nothing may
+//! be borrowed then.
 
 use super::*;
 use crate::sys::fake_waker::{Use, foreign, hooked, key, woken};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-/// What a re-entrant waker may use. Held by nobody while it does.
+/// What a re-entrant waker may use. Not borrowed while it does.
 #[derive(Clone, Copy)]
 struct Prey {
     token: Token,
-    id: u32,
+    id: u64,
     timer: crate::timer::TimerKey,
 }
 
@@ -39,7 +40,7 @@ impl Reentrant {
         self.uses[used as usize].load(Ordering::Relaxed)
     }
 
-    /// Everything that code inside a runtime can come to.
+    /// Uses everything that code inside a runtime can use.
     fn use_all(&self) {
         let prey = *self.prey.lock().unwrap();
         CURRENT.with(|driver| {
@@ -53,7 +54,7 @@ impl Reentrant {
             }
             let mut id = 0;
             let wide = Interest::READABLE | Interest::ERROR;
-            let _ = driver.poll_ready_named(other, &mut id, wide, &cx);
+            let _ = driver.poll_ready_named(other, &mut id, wide, ending_bits(wide), &cx);
             driver.forget_waiter(other, id);
             let timer = driver.arm_timer(later(), &mine).unwrap();
             let _ = driver.poll_timer(timer, &foreign(78));
@@ -64,7 +65,7 @@ impl Reentrant {
             if let Some(prey) = prey {
                 let seen = driver.cached(prey.token);
                 if let Some(seen) = seen {
-                    let _ = driver.clear(prey.token, seen.round, Readiness::READABLE);
+                    let _ = driver.clear(prey.token, seen.round, Ready::READABLE);
                 }
                 let _ = driver.poll_ready(prey.token, Direction::Read, &cx);
                 let call = || Err(io::ErrorKind::WouldBlock.into());
@@ -82,7 +83,8 @@ impl Reentrant {
     }
 }
 
-/// Runs `f` with a driver, a re-entrant waker, and something that it may use; then checks that nothing is left.
+/// Runs `f` with a driver, a re-entrant waker, and something that it may use. Then checks that
+/// nothing is left.
 fn with_prey(ends: bool, f: impl Fn(&Rig, Prey, &Waker)) {
     let rig = Rig::new(rearming());
     let reentrant = std::sync::Arc::new(Reentrant::default());
@@ -111,7 +113,7 @@ fn with_prey(ends: bool, f: impl Fn(&Rig, Prey, &Waker)) {
 }
 
 #[test]
-fn a_waker_may_use_the_driver_while_it_is_stored_and_replaced() {
+fn waker_may_use_the_driver_while_it_is_stored_and_replaced() {
     for ends in [false, true] {
         with_prey(ends, |rig, prey, waker| {
             for direction in Direction::ALL {
@@ -131,10 +133,10 @@ fn a_waker_may_use_the_driver_while_it_is_stored_and_replaced() {
 }
 
 #[test]
-fn a_waker_may_use_the_driver_while_it_is_told_that_the_budget_is_used_up() {
+fn waker_may_use_the_driver_when_the_budget_is_used_up() {
     with_prey(false, |rig, prey, waker| {
         let _ = rig.poll(prey.token, Direction::Write, waker);
-        rig.deliver(&[(prey.token, Readiness::READABLE)]);
+        rig.deliver(&[(prey.token, Ready::READABLE)]);
         let cx = Context::from_waker(waker);
         let before = budget::refill(0);
         let call = || -> io::Result<usize> { panic!("nothing is left for this") };
@@ -147,14 +149,14 @@ fn a_waker_may_use_the_driver_while_it_is_told_that_the_budget_is_used_up() {
 }
 
 #[test]
-fn a_waker_may_use_the_driver_while_it_is_woken() {
+fn waker_may_use_the_driver_while_it_is_woken() {
     for ends in [false, true] {
         with_prey(ends, |rig, prey, waker| {
             let token = rig.register(CUSTOM);
             for direction in Direction::ALL {
                 let _ = rig.poll(token, direction, waker);
             }
-            rig.deliver(&[(token, Readiness::READABLE), (prey.token, Readiness::ALL)]);
+            rig.deliver(&[(token, Ready::READABLE), (prey.token, Ready::ALL)]);
             let _ = rig.poll(token, Direction::Write, waker);
             rig.end(token);
         });
@@ -162,7 +164,7 @@ fn a_waker_may_use_the_driver_while_it_is_woken() {
 }
 
 #[test]
-fn a_waker_may_use_the_driver_while_its_timer_is_handled() {
+fn waker_may_use_the_driver_while_its_timer_is_handled() {
     for ends in [false, true] {
         with_prey(ends, |rig, prey, waker| {
             let timer = rig.driver.arm_timer(later(), waker).unwrap();
@@ -177,7 +179,7 @@ fn a_waker_may_use_the_driver_while_its_timer_is_handled() {
 }
 
 #[test]
-fn a_waker_may_use_the_driver_while_a_message_is_handled() {
+fn waker_may_use_the_driver_while_a_message_is_handled() {
     for ends in [false, true] {
         with_prey(ends, |rig, prey, waker| {
             let (token, timer) = (prey.token, prey.timer);
@@ -196,13 +198,16 @@ fn a_waker_may_use_the_driver_while_a_message_is_handled() {
                 deadline: now(),
             });
             rig.send(Message::Cancel { key: timer });
-            rig.send(Message::Deregister { token, fd: None });
+            rig.send(Message::Deregister {
+                token,
+                closing: None,
+            });
         });
     }
 }
 
 #[test]
-fn a_waker_may_use_the_driver_at_its_end() {
+fn waker_may_use_the_driver_at_its_end() {
     with_prey(false, |rig, prey, waker| {
         rig.wait(prey.token, Direction::Read, waker);
         let _ = rig.driver.poll_timer(prey.timer, waker);
@@ -212,7 +217,7 @@ fn a_waker_may_use_the_driver_at_its_end() {
 }
 
 #[test]
-fn the_one_who_is_woken_first_may_end_the_registration() {
+fn first_woken_waker_may_end_the_registration() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let other = rig.register(CUSTOM);
@@ -230,10 +235,10 @@ fn the_one_who_is_woken_first_may_end_the_registration() {
     rig.wait(token, Direction::Error, &foreign(2));
     rig.wait(other, Direction::Error, &foreign(3));
     CURRENT.enter(&rig.driver, || {
-        let both = Readiness::READABLE | Readiness::WRITABLE;
+        let both = Ready::READABLE | Ready::WRITABLE;
         rig.deliver(&[(token, both), (other, both), (token, both)]);
     });
-    // The second half was in the batch; the others hear of the end.
+    // The second half was in the batch; the others are woken at the end.
     let mut all = woken();
     all.sort_unstable();
     assert_eq!(all, [1, 2, 3]);
@@ -242,7 +247,7 @@ fn the_one_who_is_woken_first_may_end_the_registration() {
 }
 
 #[test]
-fn what_gets_ready_while_a_waker_is_cloned_is_not_slept_over() {
+fn readiness_during_a_clone_is_not_lost() {
     use std::io::Write;
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
@@ -261,7 +266,7 @@ fn what_gets_ready_while_a_waker_is_cloned_is_not_slept_over() {
     assert!(rig.remote().push(arm).is_ok());
     CURRENT.enter(&rig.driver, || {
         let polled = rig.poll(token, Direction::Read, &waker);
-        assert_eq!(rig.cached(token), Readiness::READABLE);
+        assert_eq!(rig.cached(token), Ready::READABLE);
         assert!(
             polled.is_ready() || woken().contains(&1),
             "it waits for an event that came while it was stored"

@@ -1,4 +1,5 @@
-//! Who waits: the slots, the list beside them, who is woken by what, and that nothing stays behind.
+//! Tests of waiters: the slots, the list beside them, which events wake which waiter, and that
+//! nothing stays behind.
 
 use super::*;
 use crate::sys::fake_waker::{foreign, key, woken};
@@ -11,8 +12,8 @@ fn all_four(rig: &Rig, token: Token) {
 }
 
 #[test]
-fn each_bit_wakes_those_whom_it_answers() {
-    use Readiness as R;
+fn each_bit_wakes_the_waiters_that_it_answers() {
+    use Ready as R;
     for (seen, expected) in [
         (R::READABLE, &[0][..]),
         (R::WRITABLE, &[1]),
@@ -29,32 +30,32 @@ fn each_bit_wakes_those_whom_it_answers() {
     ] {
         let rig = Rig::new(edge());
         let connected = false;
-        let sole = true;
-        let token = rig.register(Watch::Tcp { connected, sole });
+        let owned = true;
+        let token = rig.register(Watch::Tcp { connected, owned });
         all_four(&rig, token);
         rig.deliver(&[(token, seen)]);
         assert_eq!(woken(), expected, "{seen:?}");
         rig.deliver(&[(token, seen)]);
         assert_eq!(woken(), [0; 0], "{seen:?} a second time");
         rig.end(token);
-        // Those whom it did not wake.
+        // Those that it did not wake.
         assert_eq!(woken().len(), 4 - expected.len());
     }
 }
 
 #[test]
-fn who_waits_in_several_directions_is_woken_once() {
+fn waiter_in_several_directions_is_woken_once() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let mut id = 0;
     let both = Interest::READABLE | Interest::WRITABLE;
     assert!(rig.poll_named(token, &mut id, both, &key(5)).is_pending());
-    rig.deliver(&[(token, Readiness::READABLE | Readiness::WRITABLE)]);
+    rig.deliver(&[(token, Ready::READABLE | Ready::WRITABLE)]);
     assert_eq!(woken(), [5]);
 }
 
 #[test]
-fn two_tasks_that_read_one_stream_are_both_woken() {
+fn both_readers_of_one_stream_are_woken() {
     let rig = Rig::new(edge());
     let token = rig.register(TCP);
     for number in [1, 2, 2, 1] {
@@ -64,12 +65,12 @@ fn two_tasks_that_read_one_stream_are_both_woken() {
         let polled = rig.driver.poll_io(token, Direction::Read, &cx, 10, call);
         assert!(polled.is_pending());
     }
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken(), [1, 2]);
 }
 
 #[test]
-fn a_future_that_was_woken_and_finds_nothing_waits_again() {
+fn woken_future_that_finds_nothing_waits_again() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     for waker in [key(1), foreign(1)] {
@@ -77,49 +78,49 @@ fn a_future_that_was_woken_and_finds_nothing_waits_again() {
         for _ in 0..3 {
             let polled = rig.poll_named(token, &mut id, Interest::READABLE, &waker);
             assert!(polled.is_pending());
-            rig.deliver(&[(token, Readiness::READABLE)]);
+            rig.deliver(&[(token, Ready::READABLE)]);
             assert_eq!(woken(), [1]);
             let seen = rig.seen(token);
             rig.driver
-                .clear(token, seen.round, Readiness::READABLE)
+                .clear(token, seen.round, Ready::READABLE)
                 .unwrap();
         }
     }
 }
 
 #[test]
-fn a_future_that_was_woken_takes_nobody_off() {
+fn woken_future_removes_no_other_waiter() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let mut id = 0;
     let polled = rig.poll_named(token, &mut id, Interest::READABLE, &foreign(1));
     assert!(polled.is_pending());
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken(), [1]);
-    // It may get the room that the other's waker had.
+    // It may get the slot that the other waker had.
     rig.wait(token, Direction::Write, &foreign(2));
     rig.driver.forget_waiter(token, id);
-    rig.deliver(&[(token, Readiness::WRITABLE)]);
+    rig.deliver(&[(token, Ready::WRITABLE)]);
     assert_eq!(woken(), [2]);
 }
 
 #[test]
-fn the_slot_and_the_list_behind_it_are_all_woken() {
+fn event_wakes_the_slot_and_the_whole_list() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     for number in 0..5 {
         rig.wait(token, Direction::Read, &key(number));
         rig.wait(token, Direction::Write, &foreign(10 + number));
     }
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken(), [0, 1, 2, 3, 4]);
-    rig.deliver(&[(token, Readiness::WRITABLE)]);
+    rig.deliver(&[(token, Ready::WRITABLE)]);
     assert_eq!(woken(), [10, 11, 12, 13, 14]);
     assert_eq!(rig.driver.foreign_wakers(), 0);
 }
 
 #[test]
-fn the_same_waker_is_stored_once() {
+fn same_waker_is_stored_once() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let (one, two, three) = (foreign(1), key(2), foreign(3));
@@ -127,12 +128,12 @@ fn the_same_waker_is_stored_once() {
         rig.wait(token, Direction::Read, waker);
     }
     assert_eq!(rig.driver.foreign_wakers(), 2);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken(), [2, 1, 3], "keys first");
 }
 
 #[test]
-fn the_same_waker_of_another_thread_is_stored_once() {
+fn same_waker_of_another_thread_is_stored_once() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let waker = foreign(1);
@@ -140,12 +141,12 @@ fn the_same_waker_of_another_thread_is_stored_once() {
         rig.send(rig.arm(token, Direction::Read, waker.clone()));
     }
     assert_eq!(rig.driver.foreign_wakers(), 1);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken(), [1]);
 }
 
 #[test]
-fn a_future_is_woken_by_the_waker_it_showed_last() {
+fn future_is_woken_by_its_last_waker() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     for wide in [false, true] {
@@ -160,17 +161,17 @@ fn a_future_is_woken_by_the_waker_it_showed_last() {
             assert!(polled.is_pending());
             assert_eq!(rig.driver.foreign_wakers(), 1, "what was replaced is gone");
         }
-        rig.deliver(&[(token, Readiness::READABLE)]);
+        rig.deliver(&[(token, Ready::READABLE)]);
         assert_eq!(woken(), [2]);
         let seen = rig.seen(token);
         rig.driver
-            .clear(token, seen.round, Readiness::READABLE)
+            .clear(token, seen.round, Ready::READABLE)
             .unwrap();
     }
 }
 
 #[test]
-fn a_future_that_is_dropped_takes_its_waiter_off_and_no_other() {
+fn dropped_future_removes_only_its_waiter() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
     let mut ids = [0; 4];
@@ -185,10 +186,10 @@ fn a_future_that_is_dropped_takes_its_waiter_off_and_no_other() {
     rig.driver.forget_waiter(token, ids[2]);
     rig.driver.forget_waiter(token, ids[2]);
     assert_eq!(rig.driver.foreign_wakers(), 2);
-    // The slot is free again, and its former owner has nothing to do with who sits there now.
+    // The slot is free again, and its former owner must not affect the waiter that has it now.
     rig.wait(token, Direction::Read, &foreign(9));
     rig.driver.forget_waiter(token, ids[0]);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     let mut woken = woken();
     woken.sort_unstable();
     assert_eq!(woken, [1, 3, 9]);
@@ -197,7 +198,7 @@ fn a_future_that_is_dropped_takes_its_waiter_off_and_no_other() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_leaves_nothing_behind() {
+fn dropped_wait_leaves_nothing_behind() {
     use super::super::registration::Registration;
     use std::pin::pin;
     let rig = Rig::new(edge());
@@ -213,13 +214,13 @@ fn a_wait_that_is_given_up_leaves_nothing_behind() {
             }
             assert_eq!(rig.driver.foreign_wakers(), 0);
         }
-        registration.end();
+        registration.end(std::os::fd::AsRawFd::as_raw_fd(&rig.here));
     });
     assert_eq!(woken(), [0; 0]);
 }
 
 #[test]
-fn too_many_foreign_wakers_are_woken_instead_of_kept() {
+fn too_many_foreign_wakers_are_woken_instead_of_stored() {
     const MOST: usize = 4096;
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
@@ -230,12 +231,41 @@ fn too_many_foreign_wakers_are_woken_instead_of_kept() {
     rig.wait(token, Direction::Read, &foreign(0));
     assert_eq!(woken().len(), MOST, "all but the one in the slot");
     assert_eq!(rig.driver.foreign_wakers(), 2);
-    rig.deliver(&[(token, Readiness::READABLE)]);
+    rig.deliver(&[(token, Ready::READABLE)]);
     assert_eq!(woken().len(), 2);
 }
 
+/// If they were woken, they would wait again, and wake each other forever.
 #[test]
-fn all_who_wait_are_told_of_the_end() {
+fn waiting_futures_are_all_stored() {
+    const MANY: usize = 9000;
+    let rig = Rig::new(edge());
+    let token = rig.register(CUSTOM);
+    let mut ids = vec![0; MANY];
+    for (number, id) in ids.iter_mut().enumerate() {
+        let waker = if number % 2 == 0 {
+            key(number)
+        } else {
+            foreign(number)
+        };
+        let polled = rig.poll_named(token, id, Interest::READABLE, &waker);
+        assert!(polled.is_pending());
+    }
+    // With waiters of `poll_` methods among them, one more than are kept.
+    for number in 0..=4096 {
+        rig.wait(token, Direction::Read, &foreign(MANY + number));
+    }
+    let woken_early = woken();
+    assert_eq!(woken_early.len(), 4096);
+    assert!(woken_early.iter().all(|number| *number >= MANY));
+    rig.driver.forget_waiter(token, ids[MANY - 1]);
+    rig.deliver(&[(token, Ready::READABLE)]);
+    assert_eq!(woken().len(), MANY - 1 + 1);
+    assert_eq!(rig.driver.foreign_wakers(), 0);
+}
+
+#[test]
+fn shutdown_wakes_all_waiters() {
     let rig = Rig::new(edge());
     let (one, two) = (rig.register(CUSTOM), rig.register(CUSTOM));
     all_four(&rig, one);
@@ -253,11 +283,12 @@ fn all_who_wait_are_told_of_the_end() {
     assert_eq!(rig.driver.counts(), (0, 0));
 }
 
-/// A mechanism that tells a hang-up only with data or room is asked for them by whoever waits for one.
+/// On a mechanism that reports a hang-up only with data or room, each wait for one adds these to
+/// the interest.
 #[test]
-fn who_waits_for_errors_alone_hears_of_a_hang_up() {
+fn wait_for_errors_alone_ends_with_a_hangup() {
     let either = Interest::READABLE | Interest::WRITABLE;
-    for (unasked, asked) in [(true, Interest::NONE), (false, either)] {
+    for (unasked, asked) in [(true, Interest::EMPTY), (false, either)] {
         let capabilities = Capabilities { unasked, ..edge() };
         for direction in [Direction::Error, Direction::Priority] {
             let rig = Rig::new(capabilities);
@@ -271,7 +302,7 @@ fn who_waits_for_errors_alone_hears_of_a_hang_up() {
 
             let rig = Rig::new(capabilities);
             let token = rig.register(Watch::Custom(Interest::WRITABLE | urgent));
-            let added = if urgent.is_none() {
+            let added = if urgent.is_empty() {
                 urgent
             } else {
                 urgent | asked
@@ -279,11 +310,11 @@ fn who_waits_for_errors_alone_hears_of_a_hang_up() {
             assert_eq!(rig.calls(), [Call::Add(token, added)]);
             rig.wait(token, direction, &key(1));
             let modified = asked - added;
-            let modified = (!modified.is_none()).then_some(Call::Modify(token, modified));
+            let modified = (!modified.is_empty()).then_some(Call::Modify(token, modified));
             assert_eq!(rig.calls(), Vec::from_iter(modified));
             rig.end(token);
         }
-        // Who is asked for data hears of its end already.
+        // A registration for data reports its end already.
         let rig = Rig::new(capabilities);
         let token = rig.register(Watch::Custom(Interest::READABLE));
         assert_eq!(rig.calls(), [Call::Add(token, Interest::READABLE)]);
@@ -291,5 +322,59 @@ fn who_waits_for_errors_alone_hears_of_a_hang_up() {
         assert_eq!(rig.calls(), []);
         rig.end(token);
         woken();
+    }
+}
+
+/// Waiters of one registration when the ids wrap around: each is woken by its own event.
+#[test]
+fn waiter_is_unaffected_when_ids_wrap_around() {
+    for left in 0..6 {
+        let rig = Rig::new(edge());
+        let token = rig.register(CUSTOM);
+        let read = |id: &mut u64, waker: &Waker| {
+            let polled = rig.poll_named(token, id, Interest::READABLE, waker);
+            assert!(polled.is_pending());
+        };
+        let (mut patient, mut woken_before) = (0, 0);
+        // In the first round; these get the ids 1 and 2.
+        read(&mut woken_before, &foreign(1));
+        rig.deliver(&[(token, Ready::READABLE)]);
+        let seen = rig.seen(token);
+        rig.driver
+            .clear(token, seen.round, Ready::READABLE)
+            .unwrap();
+        read(&mut patient, &foreign(2));
+        assert_eq!(woken(), [1]);
+        rig.driver.use_up_waiters(left);
+        // Other futures wait and are dropped, until the ids begin again.
+        let mut polls = Vec::new();
+        for number in 10..20 {
+            let mut id = 0;
+            read(&mut id, &foreign(number));
+            polls.push(id);
+            if number % 2 == 0 {
+                rig.driver.forget_waiter(token, id);
+            }
+            // Woken by the new round: it waits again.
+            if woken().contains(&2) {
+                read(&mut patient, &foreign(2));
+            }
+        }
+        let mut distinct = polls.clone();
+        distinct.dedup();
+        assert_eq!(distinct.len(), 10);
+        // A future that was woken in the first round and not polled since does not affect any
+        // other.
+        read(&mut woken_before, &foreign(1));
+        rig.driver.forget_waiter(token, woken_before);
+        rig.driver.forget_waiter(token, 1);
+        woken();
+        rig.deliver(&[(token, Ready::READABLE)]);
+        let woken = woken();
+        assert!(woken.contains(&2), "{left}: {woken:?}");
+        for number in [17, 19] {
+            assert!(woken.contains(&number), "{left}: {woken:?}");
+        }
+        assert_eq!(rig.driver.foreign_wakers(), 0);
     }
 }

@@ -1,10 +1,10 @@
-//! On the owner's thread: wakes, slots, roots.
+//! Wakes, slots and roots on the owner's thread.
 
 use super::*;
 
 #[test]
-fn wake_during_run_queues_once() {
-    let bed = Bed::new();
+fn wake_during_a_poll_queues_once() {
+    let bed = TestBed::new();
     let mut polls = 0;
     let handle = bed.spawn(future::poll_fn(move |cx| {
         polls += 1;
@@ -19,15 +19,16 @@ fn wake_during_run_queues_once() {
         }
     }));
     assert_eq!(bed.settle(), 3);
-    // The last poll left an entry behind; it was dropped, and the slot is still the handle's.
+    // The last poll left an entry in the run queue. It was removed, and the slot still belongs to
+    // the handle.
     assert_eq!((bed.tasks.queued(), bed.tasks.live()), (0, 1));
     assert_eq!(bed.join(handle).unwrap(), 3);
     assert_eq!(bed.tasks.live(), 0);
 }
 
 #[test]
-fn wake_after_done_does_nothing() {
-    let bed = Bed::new();
+fn wake_after_the_end_does_nothing() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     seen.finish.set(true);
     let handle = bed.spawn(future);
@@ -41,7 +42,7 @@ fn wake_after_done_does_nothing() {
 
 #[test]
 fn index_is_not_reused_while_queued() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     // Ends while it is queued again, and is joined before that entry is popped.
     let handle = bed.spawn(future::poll_fn(|cx| {
         cx.waker().wake_by_ref();
@@ -54,7 +55,7 @@ fn index_is_not_reused_while_queued() {
     let (seen, future) = probe();
     let second = bed.spawn(future);
     assert_ne!(first.index(), second.id().index());
-    // Its entry and the dead one: one run.
+    // The entry of the ended task is skipped.
     assert_eq!(bed.settle(), 1);
     assert_eq!(seen.polls.get(), 1);
     // Now the index is free.
@@ -63,7 +64,7 @@ fn index_is_not_reused_while_queued() {
 
 #[test]
 fn stale_waker_of_a_reused_slot_does_nothing() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     seen.finish.set(true);
     let first = bed.spawn(future);
@@ -81,33 +82,32 @@ fn stale_waker_of_a_reused_slot_does_nothing() {
 }
 
 #[test]
-fn colliding_generation_is_a_spurious_wake() {
-    let bed = Bed::new();
+fn wake_with_a_colliding_generation_is_spurious() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let handle = bed.spawn(future);
     bed.settle();
     let key = seen.waker.borrow().as_ref().unwrap().data().addr();
     assert!(key >= MIN_KEY);
-    let key = waker::Key {
-        index: waker::index_of(key),
+    let key = key::Key {
+        index: key::index_of(key),
         generation: 1 << 20,
     };
     bed.enter(|tasks| wake_key(tasks.pack(key)));
     assert_eq!((bed.settle(), seen.counts()), (1, (2, 0)));
     assert!(!bed.enter(|_| handle.is_finished()));
-    // A handle does not take the stranger for its own.
+    // A handle compares the whole generation, so it does not find that task.
     bed.enter(|tasks| assert!(matches!(tasks.join(key, 0), slab::Joined::Missing)));
 }
 
 #[test]
-fn used_up_generations_retire_the_slot() {
-    let bed = Bed::new();
+fn slot_with_no_generation_left_is_retired() {
+    let bed = TestBed::new();
     let first = bed.spawn(async {});
     bed.settle();
     let index = first.id().index();
     bed.join(first).unwrap();
-    bed.tasks
-        .with_slab(|slab| slab.set_generation(index as u32, u32::MAX));
+    bed.tasks.slab.set_generation(index as u32, u32::MAX);
     let last = bed.spawn(async {});
     assert_eq!(last.id().index(), index);
     bed.settle();
@@ -116,13 +116,13 @@ fn used_up_generations_retire_the_slot() {
 }
 
 #[test]
-fn unknown_keys_are_ignored() {
-    let bed = Bed::new();
+fn wake_of_an_unknown_key_does_nothing() {
+    let bed = TestBed::new();
     bed.enter(|tasks| {
         let (index, generation) = (1000, 0);
-        let key = waker::Key { index, generation };
+        let key = key::Key { index, generation };
         wake_key(tasks.pack(key));
-        wake_key(waker::pack(waker::pack_place(u16::MAX), key));
+        wake_key(key::pack(key::pack_place(u16::MAX), key));
         wake_key(7);
     });
     assert_eq!(bed.tasks.queued(), 0);
@@ -130,7 +130,7 @@ fn unknown_keys_are_ignored() {
 
 #[test]
 fn handle_dropped_before_the_end() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let mut handle = bed.spawn(future);
     bed.settle();
@@ -139,7 +139,7 @@ fn handle_dropped_before_the_end() {
     assert!(bed.enter(|_| poll_with(&mut handle, &waker)).is_pending());
     assert_eq!(Arc::strong_count(&listener), 3);
     bed.enter(|_| drop(handle));
-    // The join waker went with the handle.
+    // The handle's drop has dropped the join waker.
     assert_eq!(Arc::strong_count(&listener), 2);
     assert_eq!(seen.counts(), (1, 0));
     seen.finish.set(true);
@@ -151,7 +151,7 @@ fn handle_dropped_before_the_end() {
 
 #[test]
 fn handle_dropped_after_the_end() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     seen.finish.set(true);
     let handle = bed.spawn(future);
@@ -163,7 +163,7 @@ fn handle_dropped_after_the_end() {
 
 #[test]
 fn join_waker_is_cloned_once_and_woken_once() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let mut handle = bed.spawn(future);
     let (one, two) = (Arc::new(Count::default()), Arc::new(Count::default()));
@@ -183,7 +183,7 @@ fn join_waker_is_cloned_once_and_woken_once() {
 
 #[test]
 fn join_from_a_task_wakes_it() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let inner = bed.spawn(future);
     let outer = bed.spawn(async move { inner.await.is_ok() });
@@ -196,8 +196,8 @@ fn join_from_a_task_wakes_it() {
 }
 
 #[test]
-fn a_used_up_budget_delays_the_join() {
-    let bed = Bed::new();
+fn join_with_a_used_up_budget_is_pending() {
+    let bed = TestBed::new();
     let mut handle = bed.spawn(async { 7 });
     bed.settle();
     let before = crate::budget::refill(0);
@@ -211,8 +211,8 @@ fn a_used_up_budget_delays_the_join() {
 
 #[test]
 #[should_panic(expected = "polled after it returned its output")]
-fn a_handle_gives_its_output_once() {
-    let bed = Bed::new();
+fn handle_polled_after_its_output_panics() {
+    let bed = TestBed::new();
     let mut handle = bed.spawn(async {});
     bed.settle();
     assert!(bed.poll(&mut handle).is_ready());
@@ -223,9 +223,9 @@ fn a_handle_gives_its_output_once() {
 
 #[test]
 fn root_has_a_place_in_the_queue() {
-    let bed = Bed::new();
+    let bed = TestBed::new();
     bed.enter(|tasks| {
-        let runner = tasks.runner();
+        let runner = Runner::new(tasks);
         let root = tasks.add_root();
         let mut main = std::pin::pin!(async {
             yield_now().await;
@@ -245,7 +245,8 @@ fn root_has_a_place_in_the_queue() {
                 outcome => assert_eq!(outcome, Outcome::Done),
             }
         };
-        // First poll, yield, spawn and wait, (the task,) join.
+        // The polls: until the yield, until the wait for the task, until the end. The fourth run is
+        // the task's.
         assert_eq!((output, polls, runs), (5, 3, 4));
         tasks.root_waker(&root).wake();
         tasks.remove_root(root);
@@ -255,26 +256,28 @@ fn root_has_a_place_in_the_queue() {
 }
 
 #[test]
-fn a_root_that_panics_leaves_no_trace() {
-    let bed = Bed::new();
+fn root_that_panics_is_removed() {
+    let bed = TestBed::new();
     bed.enter(|tasks| {
         let root = tasks.add_root();
         let main = std::pin::pin!(async { panic!("main") });
-        let result = catch_unwind(AssertUnwindSafe(|| tasks.runner().poll_root(&root, main)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            Runner::new(tasks).poll_root(&root, main)
+        }));
         assert!(result.is_err());
         assert_eq!(tasks.current_id(), None);
         assert!(!tasks.is_running());
         tasks.remove_root(root);
-        assert_eq!(tasks.runner().run(&mut 1), Outcome::Idle);
+        assert_eq!(Runner::new(tasks).run(&mut 1), Outcome::Idle);
     });
 }
 
 #[test]
-fn run_within_run_is_refused() {
-    // That one task at most is polled is what makes its memory the poll's.
-    let bed = Bed::new();
+fn runner_inside_of_a_poll_panics() {
+    // The memory of a task belongs to its poll because at most one task is polled at a time.
+    let bed = TestBed::new();
     let handle = bed.spawn(future::poll_fn(|_| {
-        CURRENT.with(|tasks| assert_eq!(tasks.unwrap().runner().run(&mut 1), Outcome::Idle));
+        CURRENT.with(|tasks| assert_eq!(Runner::new(tasks.unwrap()).run(&mut 1), Outcome::Idle));
         Poll::Ready(())
     }));
     assert_eq!(bed.settle(), 1);
@@ -284,8 +287,8 @@ fn run_within_run_is_refused() {
 }
 
 #[test]
-fn foreign_waiters_leave_no_trace() {
-    let bed = Bed::new();
+fn foreign_waiters_are_removed_at_each_end() {
+    let bed = TestBed::new();
     let listener = Arc::new(Count::default());
     let waker = Waker::from(listener.clone());
     let [mut ends, mut detached, mut aborted, mut replaced] = [0; 4].map(|_| {
@@ -298,40 +301,46 @@ fn foreign_waiters_leave_no_trace() {
         }
     }
     assert_eq!(
-        (bed.tasks.others.len(), Arc::strong_count(&listener)),
+        (
+            bed.tasks.foreign_waiters.len(),
+            Arc::strong_count(&listener)
+        ),
         (4, 6)
     );
-    // One that is replaced by another foreign one, then by a task's.
+    // A foreign waker is replaced by another one, then by that of a task.
     let noop = Waker::noop();
     assert!(bed.enter(|_| poll_with(&mut replaced.1, noop)).is_pending());
     assert_eq!(
-        (bed.tasks.others.len(), Arc::strong_count(&listener)),
+        (
+            bed.tasks.foreign_waiters.len(),
+            Arc::strong_count(&listener)
+        ),
         (4, 5)
     );
     let (joined, mut handle) = (Rc::new(Cell::new(false)), replaced.1);
     let (set, seen) = (joined.clone(), replaced.0);
     let joiner = bed.spawn(async move { set.set((&mut handle).await.is_ok()) });
     bed.settle();
-    assert_eq!(bed.tasks.others.len(), 3);
+    assert_eq!(bed.tasks.foreign_waiters.len(), 3);
     bed.enter(|_| drop(detached.1));
-    assert_eq!((bed.tasks.others.len(), listener.get()), (2, 0));
+    assert_eq!((bed.tasks.foreign_waiters.len(), listener.get()), (2, 0));
     bed.enter(|_| aborted.1.abort());
     ends.0.finish.set(true);
     seen.finish.set(true);
     bed.enter(|_| [&ends.0, &seen].map(|seen| seen.wake()));
     bed.settle();
-    assert_eq!((bed.tasks.others.len(), listener.get()), (0, 2));
+    assert_eq!((bed.tasks.foreign_waiters.len(), listener.get()), (0, 2));
     assert!(joined.get());
     bed.join(joiner).unwrap();
 }
 
 #[test]
-fn two_runtimes_on_one_thread() {
-    let (host, guest) = (Bed::new(), Bed::new());
+fn wake_inside_another_runtime_goes_through_the_inbox() {
+    let (host, guest) = (TestBed::new(), TestBed::new());
     let (seen, future) = probe();
     let handle = host.spawn(future);
     host.settle();
-    // A wake from inside the guest goes by the host's inbox.
+    // A wake inside the guest goes through the host's inbox.
     guest.enter(|_| seen.wake());
     assert_eq!((host.tasks.queued(), host.unparked.get()), (0, 1));
     assert_eq!((host.settle(), seen.polls.get()), (1, 2));
@@ -339,8 +348,8 @@ fn two_runtimes_on_one_thread() {
 }
 
 #[test]
-fn the_current_task_has_a_name() {
-    let bed = Bed::new();
+fn current_id_is_that_of_the_polled_task() {
+    let bed = TestBed::new();
     let handle = bed.spawn(async { CURRENT.with(|tasks| tasks.unwrap().current_id()) });
     let id = handle.id();
     bed.settle();
@@ -350,8 +359,8 @@ fn the_current_task_has_a_name() {
 
 #[test]
 #[track_caller]
-fn inspection_shows_where_tasks_come_from() {
-    let bed = Bed::new();
+fn inspect_shows_where_tasks_come_from() {
+    let bed = TestBed::new();
     let here = std::panic::Location::caller();
     let first = bed.enter(|tasks| tasks.spawn(future::pending::<()>(), Some(here)));
     let second = bed.spawn(async {});

@@ -1,8 +1,8 @@
-//! Thousands of tasks and random operations, against a model that knows what must have happened.
+//! Random operations on thousands of tasks, compared with a model.
 
 use super::*;
 
-/// Marsaglia's generator: enough to choose operations with.
+/// Marsaglia's xorshift generator, which chooses the operations.
 struct XorShift(u64);
 
 impl XorShift {
@@ -23,7 +23,7 @@ enum State {
     Aborted,
 }
 
-/// One task and what the model says about it.
+/// One task, and its state in the model.
 struct Case {
     seen: Rc<Seen>,
     handle: Option<JoinHandle<Output>>,
@@ -34,7 +34,7 @@ struct Case {
 }
 
 impl Case {
-    /// One run of a queued task.
+    /// Runs one queued task.
     fn run(&mut self) {
         self.queued = false;
         if self.state != State::Alive {
@@ -58,17 +58,17 @@ impl Case {
 }
 
 struct Model {
-    bed: Bed,
+    bed: TestBed,
     random: XorShift,
     cases: Vec<Case>,
-    /// Indices into `cases` in the order in which they must run.
+    /// Indices into `cases`, in the order in which they have to run.
     queue: std::collections::VecDeque<usize>,
 }
 
 impl Model {
     fn new(seed: u64) -> Model {
         Model {
-            bed: Bed::new(),
+            bed: TestBed::new(),
             random: XorShift(seed),
             cases: Vec::new(),
             queue: Default::default(),
@@ -160,7 +160,8 @@ impl Model {
             _ => self.run(),
         }
         self.cases[at].check();
-        // Forget the finished ones now and then, so that slots are reused by tasks that are looked at.
+        // Removes ended tasks now and then, so that their slots are reused by tasks that are
+        // checked.
         if self.cases.len() > 400 {
             let victim = self.random.below(self.cases.len());
             let case = &self.cases[victim];
@@ -196,7 +197,7 @@ impl Model {
 }
 
 #[test]
-fn random_operations() {
+fn random_operations_agree_with_the_model() {
     let (seeds, steps) = if cfg!(miri) {
         (2_u64, 500)
     } else {

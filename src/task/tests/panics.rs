@@ -1,4 +1,4 @@
-//! Panics at every place where foreign code runs.
+//! Panics at every place where the tasks call foreign code.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn panic_of<T>(result: Result<T, JoinError>) -> &'static str {
 }
 
 #[test]
-fn in_poll() {
-    let bed = Bed::new();
+fn panic_in_a_poll_goes_to_the_handle() {
+    let bed = TestBed::new();
     let drops = Rc::new(Cell::new(0));
     let count = drops.clone();
     let guard = OnDrop(move || count.set(count.get() + 1));
@@ -29,28 +29,28 @@ fn in_poll() {
 }
 
 #[test]
-fn in_poll_detached_before() {
-    let bed = Bed::new();
-    let handle = bed.spawn(async { panic!("nobody") });
+fn panic_in_a_poll_of_a_detached_task_is_kept() {
+    let bed = TestBed::new();
+    let handle = bed.spawn(async { panic!("unseen") });
     bed.enter(|_| drop(handle));
     assert_eq!(bed.step(), Some(Outcome::DetachedPanic));
-    assert_eq!(bed.tasks.take_panic().map(text), Some("nobody"));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("unseen"));
     assert_eq!(bed.tasks.live(), 0);
 }
 
 #[test]
-fn in_poll_detached_after() {
-    let bed = Bed::new();
-    let handle = bed.spawn(async { panic!("nobody") });
+fn panic_whose_handle_is_dropped_later_is_kept() {
+    let bed = TestBed::new();
+    let handle = bed.spawn(async { panic!("unseen") });
     assert_eq!(bed.step(), Some(Outcome::Done));
     assert!(bed.tasks.take_panic().is_none());
     bed.enter(|_| drop(handle));
-    assert_eq!(bed.tasks.take_panic().map(text), Some("nobody"));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("unseen"));
     assert!(bed.tasks.take_panic().is_none());
     assert_eq!(bed.tasks.live(), 0);
 }
 
-/// A future of its own, because a panic in a drop inside of an async block is part of the poll.
+/// A named future, because a panic in a drop inside of an async block is part of the poll.
 struct BadDrop(bool);
 
 impl Future for BadDrop {
@@ -72,8 +72,8 @@ impl Drop for BadDrop {
 }
 
 #[test]
-fn in_drop_of_an_ended_future() {
-    let bed = Bed::new();
+fn panic_in_the_drop_of_an_ended_future() {
+    let bed = TestBed::new();
     let handle = bed.spawn(BadDrop(true));
     assert_eq!(bed.settle(), 1);
     assert_eq!(panic_of(bed.join(handle)), "future");
@@ -81,8 +81,8 @@ fn in_drop_of_an_ended_future() {
 }
 
 #[test]
-fn in_drop_of_an_aborted_future() {
-    let bed = Bed::new();
+fn panic_in_the_drop_of_an_aborted_future() {
+    let bed = TestBed::new();
     let handle = bed.spawn(BadDrop(false));
     bed.settle();
     bed.enter(|_| handle.abort());
@@ -91,8 +91,8 @@ fn in_drop_of_an_aborted_future() {
 }
 
 #[test]
-fn in_drop_of_a_detached_output() {
-    let bed = Bed::new();
+fn panic_in_the_drop_of_a_detached_output() {
+    let bed = TestBed::new();
     let handle = bed.spawn(async { OnDrop(|| panic!("output")) });
     bed.enter(|_| drop(handle));
     assert_eq!(bed.step(), Some(Outcome::DetachedPanic));
@@ -101,13 +101,12 @@ fn in_drop_of_a_detached_output() {
 }
 
 #[test]
-fn in_drop_of_an_output_with_its_handle() {
-    let bed = Bed::new();
+fn panic_in_the_drop_of_an_output_with_its_handle() {
+    let bed = TestBed::new();
     let handle = bed.spawn(async { OnDrop(|| panic!("output")) });
     bed.settle();
-    // It is the dropper's panic.
-    let result = catch_unwind(AssertUnwindSafe(|| bed.enter(|_| drop(handle))));
-    assert_eq!(result.map_err(text), Err("output"));
+    bed.enter(|_| drop(handle));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("output"));
     assert_eq!(bed.tasks.live(), 0);
     bed.spawn(async {});
     assert_eq!(bed.settle(), 1);
@@ -122,8 +121,8 @@ impl Wake for BadWake {
 }
 
 #[test]
-fn in_the_join_waker() {
-    let bed = Bed::new();
+fn panic_in_a_join_waker() {
+    let bed = TestBed::new();
     let mut handle = bed.spawn(async { 4 });
     let waker = Waker::from(Arc::new(BadWake));
     assert!(bed.enter(|_| poll_with(&mut handle, &waker)).is_pending());
@@ -133,23 +132,23 @@ fn in_the_join_waker() {
 }
 
 #[test]
-fn in_the_drop_of_a_payload() {
-    // Detached, with a payload whose drop panics: the caller gets it whole.
-    let bed = Bed::new();
+fn panic_in_the_drop_of_a_payload() {
+    // Of a detached task: `take_panic` returns the payload, whose drop panics.
+    let bed = TestBed::new();
     let handle = bed.spawn(async { panic_any(OnDrop(|| panic!("payload"))) });
     bed.enter(|_| drop(handle));
     assert_eq!(bed.step(), Some(Outcome::DetachedPanic));
     let payload = bed.tasks.take_panic();
     let result = catch_unwind(AssertUnwindSafe(|| drop(payload)));
     assert_eq!(result.map_err(text), Err("payload"));
-    // Left to the tasks, it is swallowed.
+    // Dropped with the tasks, its panic is dropped too.
     let handle = bed.spawn(async { panic_any(OnDrop(|| panic!("payload"))) });
     bed.settle();
     bed.enter(|_| drop(handle));
 }
 
 #[test]
-fn errors_say_what_they_are() {
+fn join_error_displays_the_reason() {
     let error = JoinError::panic(Box::new(String::from("text")));
     assert_eq!(error.to_string(), "task panicked: text");
     assert_eq!(format!("{error:?}"), "JoinError::Panic(\"text\")");
@@ -157,5 +156,110 @@ fn errors_say_what_they_are() {
     let gone = JoinError::gone();
     assert!(gone.is_cancelled() && gone.is_runtime_gone());
     let gone = gone.try_into_panic().unwrap_err();
-    assert_eq!(gone.to_string(), "task was dropped: its runtime is gone");
+    assert_eq!(
+        gone.to_string(),
+        "task was dropped because its runtime was dropped"
+    );
+}
+
+#[test]
+fn panics_in_drops_of_outputs_are_kept_in_order() {
+    let bed = TestBed::new();
+    let outputs = (0..1000).map(|n| bed.spawn(async move { OnDrop(move || panic_any(n)) }));
+    let handles: Vec<_> = outputs.collect();
+    bed.settle();
+    bed.enter(|_| drop(handles));
+    let panics = std::iter::from_fn(|| bed.tasks.take_panic());
+    let numbers = panics.map(|payload| *payload.downcast::<i32>().expect("a number"));
+    assert!(numbers.eq(0..1000));
+}
+
+#[test]
+fn panic_in_the_drop_of_a_join_waker() {
+    struct BadDrop;
+    impl Wake for BadDrop {
+        fn wake(self: Arc<Self>) {
+            drop(self);
+        }
+    }
+    impl Drop for BadDrop {
+        fn drop(&mut self) {
+            panic!("waker");
+        }
+    }
+    let bed = TestBed::new();
+    let mut handle = bed.spawn(future::pending::<()>());
+    let waker = Waker::from(Arc::new(BadDrop));
+    assert!(bed.enter(|_| poll_with(&mut handle, &waker)).is_pending());
+    // The clone in the table is the last one.
+    drop(waker);
+    bed.enter(|_| drop(handle));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("waker"));
+}
+
+#[test]
+fn panics_in_drops_during_an_unwinding() {
+    let bed = TestBed::new();
+    let outputs = (0..3).map(|_| bed.spawn(async { OnDrop(|| panic!("output")) }));
+    let handles: Vec<_> = outputs.collect();
+    bed.settle();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        bed.enter(|_| {
+            let _dropped_by_the_unwinding = handles;
+            panic_any("first");
+        });
+    }));
+    assert_eq!(result.map_err(text), Err("first"));
+    let kept = std::iter::from_fn(|| bed.tasks.take_panic());
+    assert_eq!(kept.map(text).collect::<Vec<_>>(), ["output"; 3]);
+}
+
+#[test]
+fn panic_in_the_drop_of_a_join_error() {
+    let bed = TestBed::new();
+    let payload = || OnDrop(|| panic!("payload"));
+    let error = || JoinError::panic(Box::new(payload()));
+    bed.enter(|_| drop(error()));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("payload"));
+    // Without a runtime the panic is dropped.
+    drop(error());
+    let taken = error().into_panic();
+    assert!(bed.tasks.take_panic().is_none());
+    let result = catch_unwind(AssertUnwindSafe(|| drop(taken)));
+    assert_eq!(result.map_err(text), Err("payload"), "it is the caller's");
+}
+
+#[test]
+fn panics_in_drops_after_the_end_of_the_tasks() {
+    let bed = TestBed::new();
+    let output = bed.spawn(async { OnDrop(|| panic!("output")) });
+    bed.settle();
+    bed.enter(|tasks| tasks.shutdown());
+    assert_eq!(bed.tasks.take_panic().map(text), Some("output"));
+    assert!(bed.join(output).err().expect("gone").is_runtime_gone());
+    // A future that is spawned after the end is dropped at once.
+    let late = bed.spawn(BadDrop(false));
+    assert_eq!(bed.tasks.take_panic().map(text), Some("future"));
+    assert!(bed.join(late).err().expect("gone").is_runtime_gone());
+    // Spawned from another thread, the panic goes to the handle.
+    let late = bed.tasks.remote().spawn_message(SendBadDrop, None);
+    assert_eq!(panic_of(bed.join(late)), "future");
+    drop(bed.tasks.remote().spawn_message(SendBadDrop, None));
+}
+
+/// A `BadDrop` that is `Send`.
+struct SendBadDrop;
+
+impl Future for SendBadDrop {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl Drop for SendBadDrop {
+    fn drop(&mut self) {
+        panic!("future");
+    }
 }

@@ -1,4 +1,4 @@
-//! The end of a runtime: everything is dropped once, everybody is told.
+//! The end of a runtime: each future and output is dropped once, and each waiter is woken.
 
 use super::*;
 
@@ -11,8 +11,8 @@ fn assert_gone<T>(result: Poll<Result<T, JoinError>>) {
 }
 
 #[test]
-fn drops_futures_and_outputs_once() {
-    let bed = Bed::new();
+fn shutdown_drops_futures_and_outputs_once() {
+    let bed = TestBed::new();
     let ((idle, a), (done, b), (fresh, c)) = (probe(), probe(), probe());
     done.finish.set(true);
     let mut handles = vec![bed.spawn(a), bed.spawn(b)];
@@ -28,7 +28,7 @@ fn drops_futures_and_outputs_once() {
         assert_gone(bed.poll(handle));
     }
     bed.enter(Tasks::shutdown);
-    // Wakers of the dead do nothing, inside or outside.
+    // Wakers of ended tasks do nothing, inside or outside of the runtime.
     bed.enter(|_| idle.wake());
     idle.wake();
     drop(bed);
@@ -37,8 +37,8 @@ fn drops_futures_and_outputs_once() {
 }
 
 #[test]
-fn handles_survive_the_runtime() {
-    let bed = Bed::new();
+fn handles_outlive_the_runtime() {
+    let bed = TestBed::new();
     let mut handle = bed.spawn(future::pending::<()>());
     let mut replying = bed.spawn(future::pending::<()>());
     assert!(poll_with(&mut replying, Waker::noop()).is_pending());
@@ -50,8 +50,8 @@ fn handles_survive_the_runtime() {
 }
 
 #[test]
-fn who_joins_from_elsewhere_is_woken() {
-    let (bed, other) = (Bed::new(), Bed::new());
+fn shutdown_wakes_joiners_outside_of_the_runtime() {
+    let (bed, other) = (TestBed::new(), TestBed::new());
     let mut handle = bed.spawn(future::pending::<()>());
     let listener = Arc::new(Count::default());
     let waker = Waker::from(listener.clone());
@@ -67,8 +67,8 @@ fn who_joins_from_elsewhere_is_woken() {
 }
 
 #[test]
-fn drops_that_spawn_wake_and_abort() {
-    let bed = Bed::new();
+fn shutdown_drops_a_future_that_spawns_wakes_and_aborts() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     let victim = bed.spawn(future);
     bed.settle();
@@ -88,7 +88,6 @@ fn drops_that_spawn_wake_and_abort() {
         let _guard = guard;
         future::pending::<()>().await;
     });
-    // Another one after it, whose drop drops the handle of the first.
     bed.settle();
     bed.enter(Tasks::shutdown);
     assert_eq!(*log.borrow(), [true]);
@@ -97,8 +96,8 @@ fn drops_that_spawn_wake_and_abort() {
 }
 
 #[test]
-fn outputs_that_hold_handles() {
-    let bed = Bed::new();
+fn shutdown_drops_outputs_that_hold_handles() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     seen.finish.set(true);
     let inner = bed.spawn(future);
@@ -110,8 +109,8 @@ fn outputs_that_hold_handles() {
 }
 
 #[test]
-fn panics_are_kept_and_stop_nothing() {
-    let bed = Bed::new();
+fn shutdown_keeps_panics_and_continues() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     bed.spawn(async {
         let _guard = OnDrop(|| panic!("one"));
@@ -129,17 +128,17 @@ fn panics_are_kept_and_stop_nothing() {
 }
 
 #[test]
-fn drop_without_shutdown_is_a_shutdown() {
+fn drop_of_the_tasks_shuts_down() {
     let (seen, future) = probe();
-    let bed = Bed::new();
+    let bed = TestBed::new();
     let _handle = bed.spawn(future);
     drop(bed);
     assert_eq!(seen.counts(), (0, 1));
 }
 
 #[test]
-fn from_inside_a_task_is_refused() {
-    let bed = Bed::new();
+fn shutdown_inside_a_task_panics() {
+    let bed = TestBed::new();
     let handle = bed.spawn(async { CURRENT.with(|tasks| tasks.unwrap().shutdown()) });
     bed.settle();
     let error = bed.join(handle).unwrap_err();
@@ -147,8 +146,8 @@ fn from_inside_a_task_is_refused() {
 }
 
 #[test]
-fn forgotten_handles_and_roots() {
-    let bed = Bed::new();
+fn shutdown_drops_tasks_whose_handle_was_forgotten() {
+    let bed = TestBed::new();
     let (seen, future) = probe();
     seen.finish.set(true);
     std::mem::forget(bed.spawn(future));
@@ -160,8 +159,8 @@ fn forgotten_handles_and_roots() {
 }
 
 #[test]
-fn spawn_after_the_end_says_gone() {
-    let bed = Bed::new();
+fn spawn_after_the_end_fails() {
+    let bed = TestBed::new();
     bed.enter(Tasks::shutdown);
     let (seen, future) = probe();
     let mut handle = bed.spawn(future);
@@ -172,10 +171,10 @@ fn spawn_after_the_end_says_gone() {
 }
 
 #[test]
-fn ids_are_never_given_out_twice() {
-    let first = Bed::new();
+fn runtime_ids_are_never_given_out_twice() {
+    let first = TestBed::new();
     let id = first.tasks.id();
     drop(first);
-    let second = Bed::new();
+    let second = TestBed::new();
     assert_ne!(second.tasks.id(), id);
 }

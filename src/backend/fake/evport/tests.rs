@@ -1,9 +1,10 @@
-//! The fake does what its sources say. Numbers in names are those of the list in its head.
+//! Tests of the fake event ports. The numbers in the names are those of the list in the fake's
+//! head.
 
 use super::*;
 use crate::sys::fork::in_child;
-use crate::sys::lab;
 use crate::sys::pipe::pipe;
+use crate::sys::test_fds;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -36,7 +37,7 @@ impl Rig {
         done.err().map(|error| error.raw_os_error().unwrap())
     }
 
-    /// The count, the events and the error number of a `getn` that does not block.
+    /// Makes a `getn` that does not block. Returns the count, the events and the error number.
     fn get(&self, nget: u32, room: usize) -> (u32, Vec<PortEvent>, Option<i32>) {
         self.get_for(nget, room, Some(Duration::ZERO))
     }
@@ -68,7 +69,7 @@ fn pair() -> (UnixStream, UnixStream) {
 }
 
 #[test]
-fn an_association_is_one_event_and_looks_at_once_1_2() {
+fn association_is_one_event_and_checks_at_once_1_2() {
     let rig = Rig::new();
     let (mut ours, theirs) = pair();
     ours.write_all(b"x").unwrap();
@@ -97,7 +98,7 @@ fn a_queued_event_may_be_out_of_date_unless_it_is_associated_again_3_4() {
 }
 
 #[test]
-fn a_hang_up_comes_unasked_5() {
+fn hangup_needs_no_bit_5() {
     let rig = Rig::new();
     let (ours, theirs) = pair();
     rig.associate(&theirs, 0, 1);
@@ -108,7 +109,7 @@ fn a_hang_up_comes_unasked_5() {
 }
 
 #[test]
-fn closing_the_number_ends_the_association_and_its_event_6() {
+fn close_of_the_number_ends_the_association_and_its_event_6() {
     let rig = Rig::new();
     let (mut ours, theirs) = pair();
     ours.write_all(b"x").unwrap();
@@ -121,7 +122,7 @@ fn closing_the_number_ends_the_association_and_its_event_6() {
 }
 
 #[test]
-fn dissociating_takes_the_event_back_and_says_what_is_wrong_7_8() {
+fn dissociate_removes_the_event_or_returns_the_reason_7_8() {
     let rig = Rig::new();
     let (mut ours, theirs) = pair();
     assert_eq!(rig.dissociate(&theirs), Some(libc::ENOENT));
@@ -132,13 +133,13 @@ fn dissociating_takes_the_event_back_and_says_what_is_wrong_7_8() {
     rig.associate(&theirs, IN, 1);
     rig.one();
     assert_eq!(rig.dissociate(&theirs), Some(libc::ENOENT));
-    assert_eq!(rig.dissociate(&lab::not_open()), Some(libc::EBADFD));
+    assert_eq!(rig.dissociate(&test_fds::not_open()), Some(libc::EBADFD));
     let errno = |port| {
         let done = rig.fake.associate(port, theirs.as_raw_fd(), IN, 1);
         done.unwrap_err().raw_os_error()
     };
     assert_eq!(errno(theirs.as_fd()), Some(libc::EBADFD));
-    assert_eq!(errno(lab::not_open()), Some(libc::EBADF));
+    assert_eq!(errno(test_fds::not_open()), Some(libc::EBADF));
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn a_child_may_not_dissociate_nor_take_events_7() {
 }
 
 #[test]
-fn getn_waits_for_as_many_as_it_is_told_9() {
+fn getn_waits_for_the_requested_count_9() {
     let rig = Rig::new();
     let (mut ours, theirs) = pair();
     ours.write_all(b"x").unwrap();
@@ -176,7 +177,7 @@ fn getn_waits_for_as_many_as_it_is_told_9() {
 }
 
 #[test]
-fn a_timeout_is_checked_and_zero_is_no_failure_10() {
+fn timeout_is_checked_and_zero_is_no_failure_10() {
     let rig = Rig::new();
     assert_eq!(rig.get(1, 1), (0, vec![], None));
     let late = rig.get_for(1, 1, Some(Duration::from_millis(1)));
@@ -234,7 +235,7 @@ fn associations_and_messages_share_a_limit_12() {
 }
 
 #[test]
-fn an_alert_hides_everything_until_it_is_ended_13() {
+fn alert_hides_everything_until_it_is_ended_13() {
     let rig = Rig::new();
     rig.fake.send(rig.port.as_fd(), 1, 2).unwrap();
     rig.fake.alert(rig.port.as_fd(), 5).unwrap();
@@ -250,7 +251,7 @@ fn an_alert_hides_everything_until_it_is_ended_13() {
 fn a_port_can_be_polled_14() {
     let rig = Rig::new();
     let (mut ours, theirs) = pair();
-    let is_readable = || lab::is_readable(rig.port.as_fd()).unwrap();
+    let is_readable = || test_fds::is_readable(rig.port.as_fd()).unwrap();
     rig.associate(&theirs, IN, 1);
     assert!(!is_readable());
     ours.write_all(b"x").unwrap();
@@ -265,7 +266,7 @@ fn a_port_can_be_polled_14() {
 }
 
 #[test]
-fn a_fifo_is_reported_for_nothing_15() {
+fn fifo_is_reported_without_data_15() {
     let rig = Rig::new();
     let (reader, _writer) = pipe().unwrap();
     rig.associate(&reader, IN, 1);

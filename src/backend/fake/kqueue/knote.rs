@@ -1,4 +1,4 @@
-//! One filter of one number: what it says, asked from poll(2).
+//! [`Knote`] is one filter of one number. It reports what poll(2) returns.
 
 use super::{Key, OOB};
 use crate::backend::kqueue::{EV_EOF, Entry, Filter};
@@ -13,19 +13,19 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
 
 pub(super) struct Knote {
-    /// As they were when it was added first.
+    /// As they were when it was first added.
     pub(super) flags: u32,
     pub(super) fflags: u32,
-    /// What the number named then.
+    /// The file that the number named then.
     pub(super) file: Option<FileId>,
     pub(super) kind: Kind,
     pub(super) active: bool,
     pub(super) queued: bool,
     pub(super) disabled: bool,
     pub(super) triggered: bool,
-    /// The epoll(7) of its filter has its number.
+    /// Whether the epoll instance of its filter has its number.
     pub(super) listens: bool,
-    /// What the filter said when it was true last.
+    /// What the filter reported when it was last true.
     pub(super) last: Entry,
 }
 
@@ -42,7 +42,7 @@ impl Knote {
     /// Runs the filter. What it has found stays active until it is retrieved.
     pub(super) fn run(&mut self, key: Key) -> bool {
         let (filter, ident) = key;
-        let Some((flags, fflags, data)) = self.look(filter, ident) else {
+        let Some((flags, fflags, data)) = self.check(filter, ident) else {
             return false;
         };
         self.active = true;
@@ -56,8 +56,8 @@ impl Knote {
         true
     }
 
-    /// Flags, `fflags` and `data`, if the filter is true.
-    fn look(&self, filter: Filter, ident: usize) -> Option<(u32, u32, i64)> {
+    /// Returns flags, `fflags` and `data`, if the filter is true.
+    fn check(&self, filter: Filter, ident: usize) -> Option<(u32, u32, i64)> {
         if filter == Filter::User {
             return self.triggered.then_some((0, 0, 0));
         }
@@ -66,7 +66,7 @@ impl Knote {
             let left = left_in(fd);
             return (left != 0).then_some((0, 0, left));
         }
-        let seen = look(fd, mask(filter));
+        let seen = poll_bits(fd, mask(filter));
         let (hup, err) = (seen & libc::POLLHUP != 0, seen & libc::POLLERR != 0);
         let ended = match filter {
             Filter::Read => hup || seen & libc::POLLRDHUP != 0,
@@ -94,7 +94,7 @@ impl Knote {
     }
 }
 
-/// What epoll(7) and poll(2) are asked for a filter; their numbers are the same.
+/// Returns the bits of a filter for epoll(7) and poll(2), which have the same numbers.
 pub(super) fn mask(filter: Filter) -> u32 {
     let mask = match filter {
         Filter::Read => libc::EPOLLIN | libc::EPOLLRDHUP,
@@ -105,7 +105,7 @@ pub(super) fn mask(filter: Filter) -> u32 {
     mask as u32
 }
 
-fn look(fd: RawFd, mask: u32) -> libc::c_short {
+fn poll_bits(fd: RawFd, mask: u32) -> libc::c_short {
     let mut fds = [libc::pollfd {
         fd,
         events: mask as libc::c_short,
@@ -122,11 +122,13 @@ pub(super) fn file_of(ident: usize) -> Result<FileId, libc::c_int> {
     FileId::of(fd).map_err(|_| libc::EBADF)
 }
 
-/// Looks at a number as a file without owning it. The number is open: `file_of` has just said so.
-fn with_file<T>(fd: RawFd, look: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
-    // SAFETY: the file is not closed here, and its owner keeps it open: the backend's caller is on this thread.
+/// Calls `f` with a number as a file that is not closed. The number is open, as `file_of` has just
+/// found.
+fn with_file<T>(fd: RawFd, f: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+    // SAFETY: `ManuallyDrop` keeps the file from being closed here. Its owner, the test, is on this
+    // thread, so it does not close it during the call.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-    look(&file)
+    f(&file)
 }
 
 pub(super) fn kind_of(ident: usize) -> Result<Kind, libc::c_int> {
@@ -142,7 +144,7 @@ pub(super) fn kind_of(ident: usize) -> Result<Kind, libc::c_int> {
     kind.map_err(|_| libc::EBADF)
 }
 
-/// How much of a regular file lies behind its position.
+/// Returns how much of a regular file is behind its position.
 fn left_in(fd: RawFd) -> i64 {
     let left = with_file(fd, |mut file| {
         Ok(file.metadata()?.len() as i64 - file.stream_position()? as i64)
@@ -150,10 +152,11 @@ fn left_in(fd: RawFd) -> i64 {
     left.unwrap_or(0)
 }
 
-/// The bytes that can be read; of a listening socket, which counts no bytes, 1.
+/// Returns how many bytes can be read; 1 for a listening socket, which does not count bytes.
 fn unread(fd: RawFd) -> i64 {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: FIONREAD writes one int.
+    // SAFETY: FIONREAD writes one int, which outlives the call; a number that is not open is an
+    // error.
     match check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut bytes) }) {
         Ok(_) => i64::from(bytes),
         Err(_) => 1,

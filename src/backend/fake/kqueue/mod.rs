@@ -1,14 +1,15 @@
-//! A kqueue made of the manual's words, on Linux: what kqueue(2) and kevent(2) promise, and the places where they help less
-//! than one hopes.
+//! A fake kqueue on Linux, written from the manual: what kqueue(2) and kevent(2) promise, and where
+//! they help less than expected.
 //!
-//! "Page" is kqueue(2) of FreeBSD, which the other systems' pages repeat; "code" is FreeBSD's `sys/kern/kern_event.c`,
-//! where the page is silent. Where systems or their versions differ, the fake is the worst of them.
+//! "Page" is kqueue(2) of FreeBSD, which the other systems' pages repeat; "code" is FreeBSD's
+//! `sys/kern/kern_event.c`, where the page says nothing. Where systems or their versions differ,
+//! the fake is the worst of them.
 //!
 //! | what it does | source |
 //! |---|---|
 //! | one knote for one (ident, filter) in a queue; `EV_ADD` again does not make another | page |
 //! | `EV_ADD` again changes `fflags`, keeps the trigger flags, and does not enable what is disabled | code, `kqueue_register`; the page promises enabling, so the backend must not rely on either |
-//! | the filter is run when it is added, when something happens, and when it is retrieved: what is true no more is not told | page |
+//! | the filter is run when it is added, when something happens, and when it is retrieved: what is no longer true is not reported | page |
 //! | an `EV_ONESHOT` knote is not run again when it is retrieved, and is deleted then | code, `kqueue_scan` |
 //! | `EV_CLEAR`: inactive once retrieved, until something happens; `EV_DISPATCH`: disabled, too | page, code |
 //! | `EV_ENABLE` alone does not run the filter | code before FreeBSD 11 |
@@ -23,38 +24,38 @@
 //! | `EV_EOF`: read, when the reading side has ended; write, when nothing can be sent; `fflags` is then the socket's error | page |
 //! | the queue's own fd can be read while knotes are queued, true or not | code, `kqueue_poll` |
 //!
-//! **Where it differs.** What happens to a file is heard from an epoll(7) with edge triggers, one for each filter: it wakes as
-//! a kernel's knotes are woken, also for data that comes while older data lies unread, and now and then once more than a BSD
-//! would. What is true is asked from poll(2). Which error a socket has cannot be asked without taking it: `ECONNRESET`
-//! stands for all. Our own shutdown of the writing side is not seen by poll(2) and so not `EV_EOF`. `data` of the write
-//! filter is 1.
+//! **Where it differs.** An epoll(7) instance per filter, with edge triggers, reports what happens
+//! to a file. It wakes knotes as a kernel does, also for data that comes while older data is
+//! unread, and now and then once more than a BSD would. poll(2) shows what is true. The error of a
+//! socket cannot be read without clearing it, so `ECONNRESET` stands for all. poll(2) does not
+//! report our own shutdown of the writing side, so it is not `EV_EOF`. `data` of the write filter
+//! is 1.
 
-mod edges;
+mod activity;
 mod knote;
 mod tests;
 
+use super::signal::Signal;
 use crate::backend::kqueue::{
     EV_ADD, EV_CLEAR, EV_DELETE, EV_DISABLE, EV_DISPATCH, EV_ENABLE, EV_ERROR, EV_RECEIPT, Entry,
     Filter, NOTE_TRIGGER, Sys,
 };
-use crate::sys::eventfd::eventfd;
 use crate::sys::fd::FileId;
 use crate::sys::poll::poll;
 use crate::sys::timerfd::TimerFd;
-use edges::Edges;
+use activity::Activity;
 use knote::{Kind, Knote, file_of, kind_of, mask};
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Not one of the backend's flags, and why is told above.
+/// Not a flag of the backend; the head says why.
 const EV_ONESHOT: u32 = 0x10;
 
-/// What has to be asked of `EVFILT_EXCEPT`, by macOS's number.
+/// The `fflags` of `EVFILT_EXCEPT`, with macOS's number.
 const OOB: u32 = 2;
 
 /// `itimerfix` refuses more seconds.
@@ -63,26 +64,24 @@ const LONGEST: Duration = Duration::from_secs(100_000_000);
 /// A queue of a system that has user events or not, and `EVFILT_EXCEPT` or not.
 pub(in crate::backend) struct Fake<const USER: bool, const EXCEPT: bool> {
     owner: u32,
-    /// Holds the others: what poll(2) sees of this queue.
-    outer: Edges,
-    read: Edges,
-    write: Edges,
-    except: Edges,
-    /// Readable while a knote is queued.
-    bell: File,
+    /// Contains the other fds, so that poll(2) can check this queue.
+    outer: Activity,
+    read: Activity,
+    write: Activity,
+    except: Activity,
     /// Ends a wait.
     timer: TimerFd,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     knotes: HashMap<Key, Knote>,
     queue: VecDeque<Key>,
-    rung: bool,
-    /// What a test wants to fail: the next `EV_ADD` of this filter.
+    /// Readable while a knote is queued.
+    signal: Signal,
+    /// The filter whose next `EV_ADD` fails, for tests.
     fault: Option<(Filter, libc::c_int)>,
-    /// The calls that were made since a test asked for them.
+    /// The calls since a test began to record them.
     calls: Option<Vec<Call>>,
 }
 
@@ -94,21 +93,21 @@ pub(in crate::backend) struct Call {
     pub(in crate::backend) timeout: Option<Duration>,
 }
 
-/// A knote's name.
+/// The key of a knote.
 type Key = (Filter, usize);
 
 impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
-    /// Lets the next `EV_ADD` of a filter fail.
+    /// Makes the next `EV_ADD` of a filter fail.
     pub(in crate::backend) fn fail_next_add(&self, filter: Filter, error: libc::c_int) {
         self.state().fault = Some((filter, error));
     }
 
-    /// The calls since the last time that this was asked; the first time, none.
+    /// Returns the calls since the last call of this; none the first time.
     pub(in crate::backend) fn take_calls(&self) -> Vec<Call> {
         self.state().calls.replace(Vec::new()).unwrap_or_default()
     }
 
-    /// The filters of a number, and whether they are enabled.
+    /// Returns the filters of a number, and whether they are enabled.
     pub(in crate::backend) fn filters(&self, fd: RawFd) -> Vec<(Filter, bool)> {
         let state = self.state();
         [Filter::Read, Filter::Write, Filter::Except]
@@ -124,7 +123,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn edges(&self, filter: Filter) -> Option<&Edges> {
+    fn activity(&self, filter: Filter) -> Option<&Activity> {
         match filter {
             Filter::Read => Some(&self.read),
             Filter::Write => Some(&self.write),
@@ -146,7 +145,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             return Err(libc::EINVAL);
         }
         let key = (filter, ident);
-        let file = match self.edges(filter) {
+        let file = match self.activity(filter) {
             Some(_) => Some(file_of(ident)?),
             None => None,
         };
@@ -155,17 +154,18 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             if !has(EV_ADD) {
                 return Err(libc::ENOENT);
             }
-            if state.fault.is_some_and(|(fails, _)| fails == filter) {
-                return Err(state.fault.take().map_or(0, |(_, error)| error));
-            }
+            state.check_fault(filter)?;
             self.attach(state, change, file)?;
         } else if has(EV_DELETE) {
             self.forget(state, key);
             return Ok(());
-        } else if has(EV_ADD) && state.fault.is_some_and(|(fails, _)| fails == filter) {
-            return Err(state.fault.take().map_or(0, |(_, error)| error));
+        } else if has(EV_ADD) {
+            state.check_fault(filter)?;
         }
-        let knote = state.knotes.get_mut(&key).expect("it was found or made");
+        let knote = state
+            .knotes
+            .get_mut(&key)
+            .expect("the knote was found or made");
         if has(EV_ADD) {
             knote.fflags = change.fflags;
         }
@@ -219,22 +219,27 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
         })
     }
 
-    /// Has the knote woken. What has an inode of its own is listened to once, for epoll(7) takes a few hundred duplicates of a
-    /// file at the most when it lies in another epoll(7).
+    /// Makes the knote listen. Several numbers of one file listen once if the file has its own
+    /// inode, because epoll(7) accepts only a few hundred duplicates of a file in an instance that
+    /// lies in another one.
     fn listen(&self, state: &mut State, key: Key) -> Result<(), libc::c_int> {
         let knote = &state.knotes[&key];
-        let (Some(edges), Some(file)) = (self.edges(key.0), knote.file) else {
+        let (Some(activity), Some(file)) = (self.activity(key.0), knote.file) else {
             return Ok(());
         };
-        let is_sole = matches!(knote.kind, Kind::Socket | Kind::Pipe);
-        let is_heard = |(other, twin): (&Key, &Knote)| {
+        let has_own_inode = matches!(knote.kind, Kind::Socket | Kind::Pipe);
+        let is_watched = |(other, twin): (&Key, &Knote)| {
             other.0 == key.0 && twin.listens && twin.file == Some(file)
         };
-        if knote.kind == Kind::Regular || is_sole && state.knotes.iter().any(is_heard) {
+        if knote.kind == Kind::Regular || has_own_inode && state.knotes.iter().any(is_watched) {
             return Ok(());
         }
-        edges.add(key.1 as RawFd, mask(key.0))?;
-        state.knotes.get_mut(&key).expect("as above").listens = true;
+        activity.add(key.1 as RawFd, mask(key.0))?;
+        state
+            .knotes
+            .get_mut(&key)
+            .expect("the knote was inserted before")
+            .listens = true;
         Ok(())
     }
 
@@ -243,18 +248,18 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             return;
         };
         state.queue.retain(|queued| *queued != key);
-        let Some(edges) = self.edges(key.0).filter(|_| knote.listens) else {
+        let Some(activity) = self.activity(key.0).filter(|_| knote.listens) else {
             return;
         };
-        edges.remove(key.1 as RawFd);
-        // Another one of the same file listens from now on.
-        let heir = state.knotes.iter().find(|(other, twin)| {
+        activity.remove(key.1 as RawFd);
+        // Another knote of the same file listens from now on.
+        let successor = state.knotes.iter().find(|(other, twin)| {
             other.0 == key.0
                 && twin.file == knote.file
                 && knote.file == FileId::of(other.1 as RawFd).ok()
         });
-        if let Some((&heir, _)) = heir {
-            let _ = self.listen(state, heir);
+        if let Some((&key, _)) = successor {
+            let _ = self.listen(state, key);
         }
     }
 
@@ -283,9 +288,10 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
     /// `knote`: runs the filters of all files to which something happened.
     fn wake(&self, state: &mut State) -> io::Result<()> {
         for filter in [Filter::Read, Filter::Write, Filter::Except] {
-            let edges = self.edges(filter).expect("these have one");
-            for number in edges.take()? {
-                // A number that was closed wakes everybody: a duplicate of its file may be among them.
+            let activity = self.activity(filter).expect("these have one");
+            for number in activity.take()? {
+                // A number that was closed wakes all knotes: a duplicate of its file may be among
+                // them.
                 let file = state.knotes.get(&(filter, number)).map(|knote| knote.file);
                 let is_woken = |(key, knote): &(&Key, &Knote)| {
                     key.0 == filter && file.is_none_or(|file| file == knote.file)
@@ -297,7 +303,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
                     .map(|(key, _)| *key)
                     .collect();
                 for key in woken {
-                    let knote = state.knotes.get_mut(&key).expect("as above");
+                    let knote = state.knotes.get_mut(&key).expect("the knote is in the map");
                     knote.run(key);
                     state.enqueue(key);
                 }
@@ -306,7 +312,7 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
         Ok(())
     }
 
-    /// `kqueue_scan`, once round.
+    /// `kqueue_scan`, one round.
     fn scan(&self, state: &mut State, events: &mut Vec<Entry>, room: usize) -> io::Result<()> {
         self.forget_all_closed(state);
         self.wake(state)?;
@@ -339,24 +345,12 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
             }
             state.enqueue(key);
         }
-        self.ring(state);
+        state.update_signal();
         Ok(())
     }
 
-    /// Makes the queue's fd say whether something is queued.
-    fn ring(&self, state: &mut State) {
-        let rings = !state.queue.is_empty();
-        if rings != std::mem::replace(&mut state.rung, rings) {
-            let mut bell = &self.bell;
-            let done = match rings {
-                true => bell.write(&1_u64.to_ne_bytes()),
-                false => bell.read(&mut [0; 8]),
-            };
-            done.expect("an eventfd of our own");
-        }
-    }
-
-    /// The changes of one call, and the answers to them; the error if one finds no room.
+    /// Makes the changes of one call, and writes the receipts. Returns the error if one finds no
+    /// room.
     fn change(
         &self,
         state: &mut State,
@@ -377,11 +371,11 @@ impl<const USER: bool, const EXCEPT: bool> Fake<USER, EXCEPT> {
                     ..change
                 });
             } else if error != 0 {
-                self.ring(state);
+                state.update_signal();
                 return Err(io::Error::from_raw_os_error(error));
             }
         }
-        self.ring(state);
+        state.update_signal();
         Ok(())
     }
 }
@@ -392,14 +386,14 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
     const OOB: Option<u32> = if EXCEPT { Some(OOB) } else { None };
 
     fn open() -> io::Result<Self> {
-        let bell = File::from(eventfd()?);
-        let (outer, read) = (Edges::new()?, Edges::new()?);
-        let (write, except) = (Edges::new()?, Edges::new()?);
+        let signal = Signal::new()?;
+        let (outer, read) = (Activity::new()?, Activity::new()?);
+        let (write, except) = (Activity::new()?, Activity::new()?);
         for inner in [
             read.0.as_raw_fd(),
             write.0.as_raw_fd(),
             except.0.as_raw_fd(),
-            bell.as_raw_fd(),
+            signal.number(),
         ] {
             let added = outer.add(inner, libc::EPOLLIN as u32);
             added.map_err(io::Error::from_raw_os_error)?;
@@ -410,9 +404,14 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
             read,
             write,
             except,
-            bell,
             timer: TimerFd::new()?,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                knotes: HashMap::new(),
+                queue: VecDeque::new(),
+                signal,
+                fault: None,
+                calls: None,
+            }),
         })
     }
 
@@ -450,16 +449,15 @@ impl<const USER: bool, const EXCEPT: bool> Sys for Fake<USER, EXCEPT> {
         if timeout.is_some_and(|timeout| timeout > LONGEST) {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
-        // Only the owner of a queue waits for it, so the timer is free; it may have been set by the last wait.
+        // Only the owner of a queue waits for it, so the timer is free; the last wait may have set
+        // it.
         self.timer.drain();
-        match timeout {
-            Some(timeout) if timeout.is_zero() => {}
-            Some(timeout) => self.timer.set(timeout)?,
-            None => self.timer.set(LONGEST)?,
+        if timeout != Some(Duration::ZERO) {
+            self.timer.set(timeout.unwrap_or(LONGEST))?;
         }
         loop {
             self.scan(&mut state, events, room)?;
-            if !events.is_empty() || timeout.is_some_and(|timeout| timeout.is_zero()) {
+            if !events.is_empty() || timeout == Some(Duration::ZERO) {
                 return Ok(());
             }
             drop(state);
@@ -484,7 +482,20 @@ impl<const USER: bool, const EXCEPT: bool> AsFd for Fake<USER, EXCEPT> {
 }
 
 impl State {
-    /// Puts a knote that is active into the queue, unless it is disabled or there.
+    /// Makes the queue's fd readable if something is queued.
+    fn update_signal(&mut self) {
+        self.signal.set(!self.queue.is_empty());
+    }
+
+    /// Fails once, if a test wants the next `EV_ADD` of this filter to fail.
+    fn check_fault(&mut self, filter: Filter) -> Result<(), libc::c_int> {
+        match self.fault.take_if(|(fails, _)| *fails == filter) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Queues an active knote, unless it is disabled or queued.
     fn enqueue(&mut self, key: Key) {
         let knote = self.knotes.get_mut(&key).expect("a knote of the set");
         if knote.active && !knote.disabled && !knote.queued {

@@ -1,6 +1,8 @@
-//! The fake itself: the promises that the backend's tests stand on.
+//! Tests of the fake kqueue: the promises that the backend's tests rely on.
 
 use super::*;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 type Kernel = Fake<true, true>;
@@ -22,7 +24,7 @@ fn pair() -> (UnixStream, UnixStream) {
     (ours, theirs)
 }
 
-/// One call that does not wait, with room for many.
+/// Makes one call that does not wait, with room for many.
 fn call(kernel: &Kernel, changes: &[Entry]) -> Vec<Entry> {
     let mut events = Vec::new();
     let wait = Some(Duration::ZERO);
@@ -31,7 +33,7 @@ fn call(kernel: &Kernel, changes: &[Entry]) -> Vec<Entry> {
 }
 
 #[test]
-fn a_failed_change_answers_and_the_others_are_made() {
+fn failed_change_returns_an_entry_and_the_others_are_made() {
     let kernel = Kernel::open().unwrap();
     let (_ours, theirs) = pair();
     let fd = theirs.as_raw_fd();
@@ -47,7 +49,7 @@ fn a_failed_change_answers_and_the_others_are_made() {
 }
 
 #[test]
-fn a_failed_change_without_room_ends_the_call_and_cuts_off_the_rest() {
+fn failed_change_without_room_ends_the_call() {
     let kernel = Kernel::open().unwrap();
     let (_ours, theirs) = pair();
     let fd = theirs.as_raw_fd();
@@ -62,7 +64,7 @@ fn a_failed_change_without_room_ends_the_call_and_cuts_off_the_rest() {
 }
 
 #[test]
-fn adding_again_looks_again_but_keeps_trigger_and_state() {
+fn add_again_checks_the_file_but_keeps_trigger_and_state() {
     let kernel = Kernel::open().unwrap();
     let (mut ours, theirs) = pair();
     let fd = theirs.as_raw_fd();
@@ -72,17 +74,17 @@ fn adding_again_looks_again_but_keeps_trigger_and_state() {
         1
     );
     assert!(call(&kernel, &[]).is_empty());
-    // Looks again, and is told once still, though the flag is missing.
+    // The file is checked again, and still reported once, though the flag is missing.
     assert_eq!(call(&kernel, &[entry(fd, Filter::Read, EV_ADD)]).len(), 1);
     assert!(call(&kernel, &[]).is_empty());
     assert!(call(&kernel, &[entry(fd, Filter::Read, EV_DISABLE)]).is_empty());
     assert!(call(&kernel, &[entry(fd, Filter::Read, EV_ADD)]).is_empty());
-    // What was seen while it was disabled comes when it is enabled.
+    // What was found while it was disabled comes when it is enabled.
     assert_eq!(
         call(&kernel, &[entry(fd, Filter::Read, EV_ENABLE)]).len(),
         1
     );
-    // Enabling alone does not look.
+    // Enabling alone does not check the file.
     assert!(call(&kernel, &[entry(fd, Filter::Read, EV_ENABLE)]).is_empty());
 }
 
@@ -104,22 +106,22 @@ fn new_data_wakes_an_edge_though_older_data_is_unread() {
 }
 
 #[test]
-fn what_is_true_no_more_is_not_told_but_by_oneshot() {
+fn only_oneshot_reports_what_is_no_longer_true() {
     let kernel = Kernel::open().unwrap();
-    for (flags, told) in [(0, 0), (EV_CLEAR, 0), (EV_DISPATCH, 0), (EV_ONESHOT, 1)] {
+    for (flags, count) in [(0, 0), (EV_CLEAR, 0), (EV_DISPATCH, 0), (EV_ONESHOT, 1)] {
         let (mut ours, mut theirs) = pair();
         let fd = theirs.as_raw_fd();
         ours.write_all(b"x").unwrap();
         let add = entry(fd, Filter::Read, EV_ADD | flags);
         kernel.kevent(&[add], &mut Vec::new(), 0, None).unwrap();
         theirs.read_exact(&mut [0]).unwrap();
-        assert_eq!(call(&kernel, &[]).len(), told, "{flags:#x}");
-        assert_eq!(kernel.filters(fd).len(), 1 - told, "{flags:#x}");
+        assert_eq!(call(&kernel, &[]).len(), count, "{flags:#x}");
+        assert_eq!(kernel.filters(fd).len(), 1 - count, "{flags:#x}");
     }
 }
 
 #[test]
-fn closing_the_number_takes_its_filters_though_the_file_lives() {
+fn close_of_the_number_removes_its_filters() {
     let kernel = Kernel::open().unwrap();
     let (mut ours, theirs) = pair();
     let duplicate = theirs.try_clone().unwrap();
@@ -136,7 +138,7 @@ fn closing_the_number_takes_its_filters_though_the_file_lives() {
 }
 
 #[test]
-fn what_is_true_still_goes_behind_the_others() {
+fn filter_that_is_still_true_goes_to_the_end() {
     let kernel = Kernel::open().unwrap();
     let pairs: Vec<_> = (0..3).map(|_| pair()).collect();
     for (ours, theirs) in &pairs {
@@ -178,14 +180,14 @@ fn wrong_calls_are_refused() {
 }
 
 #[test]
-fn a_child_has_no_queue() {
+fn child_has_no_queue() {
     let kernel = Kernel::open().unwrap();
-    let told = crate::sys::fork::in_child(|| {
+    let result = crate::sys::fork::in_child(|| {
         let waited = kernel.kevent(&[], &mut Vec::new(), 1, Some(Duration::ZERO));
         match waited.map_err(|error| error.raw_os_error()) {
             Err(Some(libc::EBADF)) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     });
-    assert_eq!(told.unwrap(), Ok(()));
+    assert_eq!(result.unwrap(), Ok(()));
 }

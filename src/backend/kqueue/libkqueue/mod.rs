@@ -1,7 +1,9 @@
-//! libkqueue, for a smoke test: a kqueue that others wrote, from other readings of the manual, as a library over epoll(7).
+//! A binding to libkqueue, for a smoke test: a kqueue by other authors, from another reading of the
+//! manual, as a library over epoll(7).
 //!
-//! Not compiled but with `--cfg libkqueue`; `.ci/tools/kq-smoke.sh` fetches the library and says so. What follows was read in
-//! the source of libkqueue 2.3.1, which is the version that Debian has, and seen when it ran on Linux 6.18.
+//! Compiled only with `--cfg libkqueue`; `.ci/tools/kq-smoke.sh` fetches the library and sets that.
+//! The following was read in the source of libkqueue 2.3.1, the version that Debian has, and seen
+//! when it ran on Linux 6.18.
 //!
 //! | what libkqueue does | what is done about it here |
 //! |---|---|
@@ -9,13 +11,14 @@
 //! | answers to changes are written without `EV_ERROR` and not counted (`kevent`) | one change at a time, without room for an answer; the answers are made of `errno` |
 //! | `EV_ADD` of what is there does nothing, or fails without an errno (`kn_modify`) | `EV_DELETE` first, and the old trigger again |
 //! | `EV_ENABLE` of what is enabled is `EEXIST`, `EV_DISABLE` of what is disabled `ENOENT` (`kn_enable`, `kn_disable`) | is not passed on |
-//! | a bad number is `EFAULT` (`kevent_copyin_one`) | the number is looked at first |
+//! | a bad number is `EFAULT` (`kevent_copyin_one`) | the number is checked first |
 //! | a timeout of a millisecond and more is cut to whole ones (`linux_kevent_wait`) | it is rounded up |
 //! | close of a number leaves its filters (`knt`) | each call first deletes those whose number names another file |
 //! | close of the queue walks through filters that it has freed (`knote_free_all`) | all are deleted first |
 //!
-//! What cannot be helped is listed in the tests, case by case. The layout of `struct kevent` is the library's own, that
-//! of macOS and of FreeBSD 11: nothing is learned here of the other layouts, which `bsd.rs` knows.
+//! What cannot be worked around is listed in the tests, case by case. The layout of `struct kevent`
+//! is the library's own, that of macOS and of FreeBSD 11; so this says nothing about the other
+//! layouts, which `bsd.rs` has.
 
 mod tests;
 
@@ -25,13 +28,13 @@ use super::sys::{
     Filter, Sys,
 };
 use crate::sys::fd::{FileId, set_cloexec};
+use crate::sys::fork::Process;
 use crate::sys::syscall::check;
 use crate::sys::timeout::timespec;
 use std::collections::HashMap;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::process;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,7 +48,7 @@ pub(in crate::backend) struct Record {
     flags: u16,
     fflags: u32,
     data: isize,
-    /// The number that the backend means: that of a duplicate may stand in `ident`.
+    /// The number that the backend means; `ident` may have that of a duplicate.
     udata: usize,
 }
 
@@ -65,7 +68,7 @@ unsafe extern "C" {
 const READ: i16 = -1;
 const WRITE: i16 = -2;
 const USER: i16 = -11;
-/// No filter has it.
+/// No filter has this number.
 const NOTHING: i16 = i16::MIN;
 
 /// What a filter keeps from when it was added.
@@ -75,18 +78,18 @@ type Key = (Filter, usize);
 
 /// One queue of the library.
 pub(in crate::backend) struct Libkqueue {
-    /// The writing end of a pipe: a name for the queue and no more.
+    /// The writing end of a pipe: only a name for the queue.
     queue: ManuallyDrop<OwnedFd>,
-    /// The process that opened it. The library does not outlive a fork.
-    owner: u32,
+    /// The process that opened it. The library does not work after a fork.
+    owner: Process,
     /// The filters of fds that it has.
     knotes: Mutex<HashMap<Key, Knote>>,
 }
 
 struct Knote {
-    /// What the number named when it was added.
+    /// The file that the number named when it was added.
     file: FileId,
-    /// Another number for it, which the library was told.
+    /// Another number for it, which the library has.
     duplicate: Option<OwnedFd>,
     trigger: u32,
     enabled: bool,
@@ -97,7 +100,7 @@ impl Libkqueue {
         self.knotes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call of the library.
+    /// Makes one call of the library.
     fn call(
         &self,
         changes: &[Record],
@@ -109,8 +112,8 @@ impl Libkqueue {
         events.reserve(room);
         let spec = timeout.map(timespec);
         let spec = spec.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the changes are one slice; the events have room for `room` records; the timespec is null or outlives the
-        // call; the queue is open.
+        // SAFETY: the changes are one slice; the events have room for `room` records; the timespec
+        // is null or outlives the call; the queue is open.
         let count = check(unsafe {
             kevent(
                 self.queue.as_raw_fd(),
@@ -126,7 +129,7 @@ impl Libkqueue {
         Ok(())
     }
 
-    /// One change, about this number instead of the entry's.
+    /// Makes one change, with this number instead of the entry's.
     fn pass(&self, number: usize, change: Entry) -> io::Result<()> {
         let record = Record {
             ident: number,
@@ -135,72 +138,73 @@ impl Libkqueue {
         self.call(&[record], &mut Vec::new(), 0, None)
     }
 
-    fn change(&self, knotes: &mut HashMap<Key, Knote>, asked: Entry) -> io::Result<()> {
-        // An answer is ours to give.
-        let asked = with_flags(asked, asked.flags & !EV_RECEIPT);
-        let key = (asked.filter, asked.ident);
-        if asked.filter == Filter::User {
-            return self.pass(asked.ident, asked);
+    fn change(&self, knotes: &mut HashMap<Key, Knote>, request: Entry) -> io::Result<()> {
+        // The receipt is made here.
+        let request = with_flags(request, request.flags & !EV_RECEIPT);
+        let key = (request.filter, request.ident);
+        if request.filter == Filter::User {
+            return self.pass(request.ident, request);
         }
         let Some(knote) = knotes.get_mut(&key) else {
-            return match asked.filter {
-                _ if asked.flags & EV_ADD != 0 => self.add(knotes, asked),
-                // The library may know this number as somebody's duplicate.
+            return match request.filter {
+                _ if request.flags & EV_ADD != 0 => self.add(knotes, request),
+                // The library may know this number as a duplicate of another.
                 Filter::Write => Err(io::Error::from_raw_os_error(libc::ENOENT)),
-                _ => self.pass(asked.ident, asked),
+                _ => self.pass(request.ident, request),
             };
         };
-        if asked.flags & EV_DELETE != 0 {
-            let deleted = self.pass(knote.number(asked.ident), asked);
+        if request.flags & EV_DELETE != 0 {
+            let deleted = self.pass(knote.number(request.ident), request);
             knotes.remove(&key);
             return deleted;
         }
-        let changed = self.alter(knote, asked);
+        let changed = self.alter(knote, request);
         if changed.is_err() {
             knotes.remove(&key);
         }
         changed
     }
 
-    fn add(&self, knotes: &mut HashMap<Key, Knote>, asked: Entry) -> io::Result<()> {
-        let fd = asked.ident as RawFd;
+    fn add(&self, knotes: &mut HashMap<Key, Knote>, request: Entry) -> io::Result<()> {
+        let fd = request.ident as RawFd;
         let file = FileId::of(fd)?;
-        let duplicate = match asked.filter {
-            // SAFETY: it was open just now, so it is not -1. Who adds it lends it for as long; of a number that is closed
-            // all the same, another file or none is duplicated, and nobody's memory touched.
+        let duplicate = match request.filter {
+            // SAFETY: the number is not -1, because `FileId::of` has just found it open. The caller
+            // of `Backend::add` borrows the fd during the call, so it stays open until it is
+            // duplicated.
             Filter::Write => Some(unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?),
             _ => None,
         };
         let knote = Knote {
             file,
             duplicate,
-            trigger: asked.flags & TRIGGERS,
-            enabled: asked.flags & EV_DISABLE == 0,
+            trigger: request.flags & TRIGGERS,
+            enabled: request.flags & EV_DISABLE == 0,
         };
-        self.pass(knote.number(asked.ident), knote.addition(asked))?;
-        knotes.insert((asked.filter, asked.ident), knote);
+        self.pass(knote.number(request.ident), knote.addition(request))?;
+        knotes.insert((request.filter, request.ident), knote);
         Ok(())
     }
 
     /// Changes what is there. `EV_ADD` keeps its trigger, and does not enable it, as in a kernel.
-    fn alter(&self, knote: &mut Knote, asked: Entry) -> io::Result<()> {
-        let number = knote.number(asked.ident);
+    fn alter(&self, knote: &mut Knote, request: Entry) -> io::Result<()> {
+        let number = knote.number(request.ident);
         let was_enabled = knote.enabled;
-        knote.enabled = match asked.flags & (EV_ENABLE | EV_DISABLE) {
+        knote.enabled = match request.flags & (EV_ENABLE | EV_DISABLE) {
             0 => was_enabled,
             state => state == EV_ENABLE,
         };
-        if asked.flags & EV_ADD != 0 {
-            self.pass(number, with_flags(asked, EV_DELETE))?;
-            self.pass(number, knote.addition(asked))
+        if request.flags & EV_ADD != 0 {
+            self.pass(number, with_flags(request, EV_DELETE))?;
+            self.pass(number, knote.addition(request))
         } else if knote.enabled != was_enabled {
-            self.pass(number, asked)
+            self.pass(number, request)
         } else {
             Ok(())
         }
     }
 
-    /// What a kernel does when a number is closed.
+    /// Removes the filters of closed numbers, as a kernel does.
     fn forget_closed(&self, knotes: &mut HashMap<Key, Knote>) {
         knotes.retain(|&key, knote| {
             let lives = FileId::of(key.1 as RawFd).is_ok_and(|file| file == knote.file);
@@ -212,18 +216,19 @@ impl Libkqueue {
     }
 
     fn forget(&self, key: Key, knote: &Knote) {
-        // Errors: epoll has lost a file that is closed, and the library forgets its filter all the same.
+        // An error means that epoll has lost a closed file; the library removes its filter all the
+        // same.
         let _ = self.pass(knote.number(key.1), deletion(key));
     }
 
-    /// Makes the changes, and writes the answers to them; the error if one finds no room.
+    /// Makes the changes, and writes the receipts. Returns the error if one finds no room.
     fn submit(&self, changes: &[Record], events: &mut Vec<Record>, room: usize) -> io::Result<()> {
         let mut knotes = self.knotes();
         self.forget_closed(&mut knotes);
         for record in changes {
-            let asked = Libkqueue::entry(record);
-            let error = match self.change(&mut knotes, asked) {
-                Ok(()) if asked.flags & EV_RECEIPT == 0 => continue,
+            let request = Libkqueue::entry(record);
+            let error = match self.change(&mut knotes, request) {
+                Ok(()) if request.flags & EV_RECEIPT == 0 => continue,
                 Ok(()) => 0,
                 Err(error) => error.raw_os_error().unwrap_or(libc::EFAULT),
             };
@@ -242,16 +247,16 @@ impl Libkqueue {
 }
 
 impl Knote {
-    /// What the library calls the number.
+    /// Returns the library's number for this number.
     fn number(&self, number: usize) -> usize {
         let duplicate = self.duplicate.as_ref();
         duplicate.map_or(number, |fd| fd.as_raw_fd() as usize)
     }
 
-    /// What puts it in.
-    fn addition(&self, asked: Entry) -> Entry {
+    /// Returns the change that adds it.
+    fn addition(&self, request: Entry) -> Entry {
         let state = if self.enabled { EV_ENABLE } else { EV_DISABLE };
-        with_flags(asked, EV_ADD | self.trigger | state)
+        with_flags(request, EV_ADD | self.trigger | state)
     }
 }
 
@@ -259,7 +264,7 @@ fn with_flags(entry: Entry, flags: u32) -> Entry {
     Entry { flags, ..entry }
 }
 
-/// What takes a filter out.
+/// Returns the change that removes a filter.
 fn deletion((filter, ident): Key) -> Entry {
     Entry {
         ident,
@@ -270,7 +275,7 @@ fn deletion((filter, ident): Key) -> Entry {
     }
 }
 
-/// Up to whole milliseconds, from one on.
+/// Rounds up to whole milliseconds, from one on.
 fn whole_millis(timeout: Duration) -> Duration {
     const MILLI: Duration = Duration::from_millis(1);
     let part = timeout.subsec_nanos() % 1_000_000;
@@ -294,7 +299,7 @@ impl Sys for Libkqueue {
         set_cloexec(queue.as_fd())?;
         Ok(Libkqueue {
             queue: ManuallyDrop::new(queue),
-            owner: process::id(),
+            owner: Process::this(),
             knotes: Mutex::default(),
         })
     }
@@ -361,15 +366,15 @@ impl AsFd for Libkqueue {
 
 impl Drop for Libkqueue {
     fn drop(&mut self) {
-        if process::id() != self.owner {
+        if !self.owner.is_this() {
             return;
         }
         for (&key, knote) in self.knotes().iter() {
             self.forget(key, knote);
         }
-        // Errors: there may be none.
+        // Errors are ignored: there may be no such filter.
         let _ = self.pass(WAKE, deletion((Filter::User, WAKE)));
-        // SAFETY: nobody uses it after this; the library notices by the pipe's other end.
+        // SAFETY: it is not used after this; the library notices by the pipe's other end.
         unsafe { ManuallyDrop::drop(&mut self.queue) };
     }
 }

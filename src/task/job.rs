@@ -1,0 +1,171 @@
+//! [`Job`]: a closure that runs on another thread, and whose output goes to a `JoinHandle`.
+//!
+//! A job has no slot and is not a task of its runtime: it has only a [`Reply`]. So its output may
+//! outlive the runtime. The queue of jobs is above this module, which knows it as a [`JobQueue`].
+
+use std::sync::Arc;
+
+use super::error::JoinError;
+use super::id::{Id, as_task};
+use super::join::JoinHandle;
+use super::raw::discard;
+use super::remote::Remote;
+use super::reply::{JobPlace, Reply};
+use super::unobserved_panics::report;
+use crate::panics::{Payload, catch};
+use crate::token::RuntimeId;
+
+/// Where jobs wait, for an abort.
+pub(crate) trait JobQueue: Send + Sync {
+    /// Takes out the job of this number. `None` if it has begun, ended or been taken out.
+    fn take_out(&self, number: u64) -> Option<Job>;
+}
+
+/// A closure on its way to a thread, with the reply that its handle holds. If it is dropped, the
+/// handle returns the error "runtime is gone".
+pub(crate) struct Job {
+    work: Box<dyn Work>,
+    /// Dropped after the answer was sent.
+    #[cfg(feature = "test-util")]
+    guard: Option<Box<dyn Send>>,
+}
+
+impl Job {
+    /// Creates a job of a runtime, and its handle. `place`: where the job will wait.
+    pub(crate) fn new<F, R>(
+        remote: &Remote,
+        f: F,
+        place: Option<(Arc<dyn JobQueue>, u64)>,
+    ) -> (Job, JoinHandle<R>)
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        let place = place.map(|(queue, number)| Box::new(Place { queue, number }) as _);
+        let (runtime, id) = (remote.id(), remote.next_id());
+        let reply = Reply::of_job(id, place);
+        let handle = JoinHandle::replied(runtime, reply.clone());
+        let work = Box::new(Closure {
+            f: Some(f),
+            output: None,
+            reply: Some(reply),
+            id,
+            runtime,
+        });
+        let job = Job {
+            work,
+            #[cfg(feature = "test-util")]
+            guard: None,
+        };
+        (job, handle)
+    }
+
+    /// Keeps `guard` until the job has sent its answer.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn hold(&mut self, guard: impl Send + 'static) {
+        self.guard = Some(Box::new(guard));
+    }
+
+    /// Runs the closure. If its handle was dropped, drops the output as well.
+    pub(crate) fn call(&mut self) {
+        self.work.call();
+    }
+
+    /// Sends the output of [`call`](Job::call) to the handle.
+    pub(crate) fn answer(mut self) {
+        self.work.answer();
+    }
+
+    /// Drops the closure without running it. The handle returns `error`, or the panic of the drop.
+    pub(crate) fn cancel(mut self, error: JoinError) {
+        self.work.cancel(error);
+    }
+}
+
+/// The number of a job in its queue, for its reply.
+struct Place {
+    queue: Arc<dyn JobQueue>,
+    number: u64,
+}
+
+impl JobPlace for Place {
+    fn abort(&self) {
+        if let Some(job) = self.queue.take_out(self.number) {
+            job.cancel(JoinError::cancelled());
+        }
+    }
+}
+
+/// What [`Job`] calls, whatever its types are.
+trait Work: Send {
+    fn call(&mut self);
+    fn answer(&mut self);
+    fn cancel(&mut self, error: JoinError);
+}
+
+struct Closure<F, R> {
+    f: Option<F>,
+    output: Option<Result<R, JoinError>>,
+    /// Until there is an answer.
+    reply: Option<Arc<Reply<R>>>,
+    id: Id,
+    runtime: RuntimeId,
+}
+
+impl<F, R> Closure<F, R> {
+    fn report(&self, panic: Option<Payload>) {
+        panic
+            .into_iter()
+            .for_each(|payload| report(self.runtime, payload));
+    }
+
+    fn settle(&mut self, result: Result<R, JoinError>) {
+        let panic = self.reply.take().and_then(|reply| reply.settle(result));
+        self.report(panic);
+    }
+
+    /// Drops the closure, if it has not run. Returns `error`, or the panic of the drop.
+    fn drop_closure(&mut self, error: JoinError) -> JoinError {
+        let f = self.f.take();
+        match as_task(self.id, || catch(|| drop(f))) {
+            Ok(()) => error,
+            Err(payload) => JoinError::panic(payload),
+        }
+    }
+}
+
+impl<F: FnOnce() -> R + Send, R: Send> Work for Closure<F, R> {
+    fn call(&mut self) {
+        let Some(f) = self.f.take() else {
+            return;
+        };
+        let output = as_task(self.id, || catch(f)).map_err(JoinError::panic);
+        if self.reply.as_ref().is_some_and(|reply| reply.is_closed()) {
+            self.reply = None;
+            let panic = discard(self.id, output);
+            self.report(panic);
+        } else {
+            self.output = Some(output);
+        }
+    }
+
+    fn answer(&mut self) {
+        if let Some(output) = self.output.take() {
+            self.settle(output);
+        }
+    }
+
+    fn cancel(&mut self, error: JoinError) {
+        let error = self.drop_closure(error);
+        self.settle(Err(error));
+    }
+}
+
+impl<F, R> Drop for Closure<F, R> {
+    fn drop(&mut self) {
+        if self.reply.is_some() {
+            let error = self.drop_closure(JoinError::gone());
+            self.settle(Err(error));
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Tokio's traits.
+//!
+//! A `&T` can be read and written at the same time. Shutting a stream down ends its writing side.
+//! Flushing it does nothing, because there is no buffer in between.
+
+use super::async_fd::{poll_read, poll_read_mut, poll_write, poll_write_mut};
+use super::{LENT_BYTES, check_read};
+use crate::io::{AsyncFd, Unblock};
+use crate::net::kind::{Duplex, Readable, Writable};
+use crate::net::{ByteStream, OwnedReadHalf, OwnedWriteHalf};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+
+/// What the traits return.
+type Polled<T> = Poll<io::Result<T>>;
+
+impl<K: Readable> AsyncRead for ByteStream<K> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        poll_read_uninit(&self, cx, buf)
+    }
+}
+
+impl<K: Readable> AsyncRead for &ByteStream<K> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        poll_read_uninit(&self, cx, buf)
+    }
+}
+
+impl<K: Duplex> AsyncRead for OwnedReadHalf<K> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        poll_read_uninit(self.stream(), cx, buf)
+    }
+}
+
+impl<K: Writable> AsyncWrite for ByteStream<K> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        ByteStream::poll_write(&self, cx, buf)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        ByteStream::poll_write_vectored(&self, cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(self.close_write())
+    }
+}
+
+impl<K: Writable> AsyncWrite for &ByteStream<K> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        ByteStream::poll_write(&self, cx, buf)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        ByteStream::poll_write_vectored(&self, cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(self.close_write())
+    }
+}
+
+impl<K: Duplex> AsyncWrite for OwnedWriteHalf<K> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        ByteStream::poll_write(self.stream(), cx, buf)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        ByteStream::poll_write_vectored(self.stream(), cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Polled<()> {
+        Poll::Ready(self.stream().close_write())
+    }
+}
+
+impl<T: AsFd + Read + Unpin> AsyncRead for AsyncFd<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        let fd = self.get_mut();
+        poll_read_mut(fd, cx, |value| {
+            read_initialized(buf, |lent| value.read(lent))
+        })
+    }
+}
+
+impl<T: AsFd> AsyncRead for &AsyncFd<T>
+where
+    for<'a> &'a T: Read,
+{
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        poll_read(&self, cx, |mut value| {
+            read_initialized(buf, |lent| value.read(lent))
+        })
+    }
+}
+
+/// Shutting down flushes the value. It ends nothing: the fd is closed when the value is dropped.
+impl<T: AsFd + Write + Unpin> AsyncWrite for AsyncFd<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        poll_write_mut(self.get_mut(), cx, |value| value.write(buf))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        poll_write_mut(self.get_mut(), cx, |value| value.write_vectored(bufs))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        poll_write_mut(self.get_mut(), cx, Write::flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        self.poll_flush(cx)
+    }
+}
+
+/// Shutting down flushes the value. It ends nothing: the fd is closed when the value is dropped.
+impl<T: AsFd> AsyncWrite for &AsyncFd<T>
+where
+    for<'a> &'a T: Write,
+{
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        poll_write(&self, cx, |mut value| value.write(buf))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        poll_write(&self, cx, |mut value| value.write_vectored(bufs))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        poll_write(&self, cx, |mut value| value.flush())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        self.poll_flush(cx)
+    }
+}
+
+impl<T: Read + Send + 'static> AsyncRead for Unblock<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
+        let value = self.get_mut();
+        let bytes = ready!(value.poll_bytes(cx, buf.remaining()))?;
+        let n = bytes.len().min(buf.remaining());
+        buf.put_slice(&bytes[..n]);
+        value.consume(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Read + Send + 'static> AsyncBufRead for Unblock<T> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<&[u8]> {
+        Unblock::poll_fill_buf(self.get_mut(), cx)
+    }
+
+    fn consume(self: Pin<&mut Self>, n: usize) {
+        Unblock::consume(self.get_mut(), n);
+    }
+}
+
+/// Shutting down flushes the value. Its drop closes it.
+impl<T: Write + Send + 'static> AsyncWrite for Unblock<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
+        Unblock::poll_write(self.get_mut(), cx, buf)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Polled<usize> {
+        Unblock::poll_write_vectored(self.get_mut(), cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        Unblock::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<()> {
+        Unblock::poll_close(self.get_mut(), cx)
+    }
+}
+
+impl<T: Seek + Send + 'static> AsyncSeek for Unblock<T> {
+    fn start_seek(self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        Unblock::start_seek(self.get_mut(), to);
+        Ok(())
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled<u64> {
+        Unblock::poll_complete(self.get_mut(), cx)
+    }
+}
+
+/// Reads by a call that takes initialized bytes: lends it at most [`LENT_BYTES`] of the buffer.
+fn read_initialized(
+    buf: &mut ReadBuf<'_>,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<()> {
+    let len = buf.remaining().min(LENT_BYTES);
+    let n = read(buf.initialize_unfilled_to(len))?;
+    buf.advance(check_read(n, len));
+    Ok(())
+}
+
+/// Reads from a stream into the rest of the buffer, which need not be initialized.
+#[inline]
+fn poll_read_uninit<K: Readable>(
+    stream: &ByteStream<K>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Polled<()> {
+    // SAFETY: `poll_read_uninit` promises to write no uninitialized bytes.
+    let n = ready!(stream.poll_read_uninit(cx, unsafe { buf.unfilled_mut() }))?;
+    // SAFETY: it promises that the first `n` bytes are initialized now.
+    unsafe { buf.assume_init(n) };
+    buf.advance(n);
+    Poll::Ready(Ok(()))
+}
