@@ -24,7 +24,7 @@ from harness import measure  # noqa: E402
 from scaling import plan, plot, tables  # noqa: E402
 
 DOCS = HERE.parent.parent / "docs"
-PAGE = DOCS / "backends-scaling.md"
+PAGE = DOCS / "backends" / "scaling.md"
 
 
 def arguments():

@@ -55,7 +55,7 @@ def environment():
 
     cpu = re.search(r"model name\s*: (.*)", open("/proc/cpuinfo").read())
     lock = (HERE / "Cargo.lock").read_text()
-    names = ("tokio", "smol", "monoio", "glommio", "compio", "io-uring")
+    names = ("tokio", "smol", "monoio", "glommio", "compio", "io-uring", "hyper")
     versions = {n: re.findall(rf'name = "{n}"\nversion = "([^"]+)"', lock) for n in names}
     return {
         "date": datetime.date.today().isoformat(),
@@ -87,9 +87,9 @@ class Session:
         """The contestants that can run `key`; the reference stays in when any other is wanted."""
         can = []
         for name, what in self.list.items():
-            shape = next((e for e in plan.ECHO + plan.MICRO if e.key == key), None)
-            if isinstance(shape, plan.Micro):
-                able = shape.workload in what.get("micro", [])
+            shape = next((e for e in plan.SHAPES if e.key == key), None)
+            if shape:
+                able = shape.able(what)
             elif key in [w for w, _, _ in plan.LIVE]:
                 able = key in what.get("micro", [])
             else:
@@ -122,7 +122,7 @@ class Session:
     def times(self):
         for number in range(self.args.rounds):
             begin = time.time()
-            shapes = [s for s in plan.ECHO + plan.MICRO if number % s.every == 0]
+            shapes = [s for s in plan.SHAPES if number % s.every == 0]
             self.random.shuffle(shapes)
             for shape in shapes:
                 contestants = self.wanted(shape.key)
@@ -135,7 +135,7 @@ class Session:
             print(f"round {number + 1} of {self.args.rounds}: {time.time() - begin:.0f} s", flush=True)
 
     def counts(self):
-        for shape in plan.ECHO + plan.MICRO:
+        for shape in plan.SHAPES:
             for contestant in self.wanted(shape.key):
                 self.count(shape, contestant)
             self.save()
@@ -152,7 +152,7 @@ class Session:
 
         if echo:
             put("syscalls", lambda: measure.strace_echo(self.peers, contestant, shape))
-            if shape.key in ("echo-64-1", "echo-64-64"):
+            if shape.instructions:
                 put("instructions", lambda: measure.instructions_echo(self.peers, contestant, shape))
             return
         put("syscalls", lambda: measure.strace_micro(self.peers, contestant, shape))

@@ -1,4 +1,4 @@
-//! The workload: bytes that travel round the ring.
+//! The workload: bytes that travel around the ring.
 
 use crate::pairs::{Pairs, read};
 use crate::pollers::Poller;
@@ -17,7 +17,7 @@ pub struct Shape {
     pub runs: usize,
     /// Register once, not before each run.
     pub keeps: bool,
-    /// Look for lost signals before each turn.
+    /// Check for lost signals before each turn.
     pub watch_overflows: bool,
 }
 
@@ -80,7 +80,7 @@ fn once(shape: Shape, pairs: &Pairs, poller: &mut dyn Poller) -> io::Result<Run>
             }
             bytes += count as u64;
         }
-        // When all have read, so that no byte catches up with another.
+        // Only when all have read, so that no byte overtakes another.
         for (key, count) in onward.drain(..) {
             let count = count.min(left);
             if count > 0 {

@@ -1,5 +1,5 @@
-//! A ring of socket pairs in which bytes travel, served by one mechanism after the other: what libevent's
-//! `bench.c` measures. `run.py` beside this starts the processes, one for each measurement.
+//! Measures the mechanisms on a ring of socket pairs in which bytes travel, as libevent's `bench.c`
+//! does. `run.py` starts the processes, one for each measurement.
 
 mod chain;
 mod cli;

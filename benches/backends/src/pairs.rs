@@ -1,4 +1,4 @@
-//! The ring: socket pairs, and which one comes after which.
+//! The ring: socket pairs, and their order.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -49,10 +49,10 @@ impl Writers {
     }
 }
 
-/// More than there ever is in one pair: a read that is shorter has taken everything.
+/// More bytes than a pair ever holds, so a read always takes all of them.
 const BUFFER: usize = 64;
 
-/// Everything that is there; 0 when there is nothing.
+/// Reads all bytes. Returns 0 if there are none.
 pub fn read(mut reader: &UnixStream) -> io::Result<usize> {
     match reader.read(&mut [0; BUFFER]) {
         Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
@@ -61,8 +61,8 @@ pub fn read(mut reader: &UnixStream) -> io::Result<usize> {
     }
 }
 
-/// Some 0.6 of the ring, without a common factor: a byte comes through the whole ring before it meets a pair again, and who
-/// looks from the first fd on finds it neither always early nor always late.
+/// Some 0.6 of the ring, without a common factor: a byte visits all pairs before it returns to one,
+/// and a scan from the first fd finds it neither always early nor always late.
 fn stride(count: usize) -> usize {
     let wanted = (count * 618 / 1000).max(1);
     (wanted..=count).find(|&s| gcd(s, count) == 1).unwrap_or(1)

@@ -1,4 +1,4 @@
-//! What the runs of one process have seen, as JSON.
+//! Prints the results of the runs of one process as JSON.
 
 use crate::sys::Times;
 use std::fmt::Write;
@@ -6,18 +6,18 @@ use std::fmt::Write;
 /// One run.
 #[derive(Clone, Copy)]
 pub struct Run {
-    /// To remove and add every pair again, and for one turn that finds nothing.
+    /// The time to remove and add every pair again, and for one turn without events.
     pub register: Times,
-    /// From the first turn that finds something to the last.
+    /// The time from the first turn with events to the last one.
     pub looped: Times,
     pub turns: u64,
-    /// What the mechanism reported.
+    /// The number of events that the mechanism reported.
     pub events: u64,
-    /// Of these, where there was nothing to read.
+    /// Of these, the number with nothing to read.
     pub empty: u64,
-    /// What was read.
+    /// The number of bytes read.
     pub bytes: u64,
-    /// Turns that began with a signal lost.
+    /// The number of turns that began with a lost signal.
     pub overflows: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Clocks, limits and pending signals: what std does not have.
+//! Clocks, limits and pending signals, which std does not have.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -25,7 +25,7 @@ pub fn pin(core: usize) -> io::Result<()> {
     }
 }
 
-/// Ends this process after `seconds` by SIGALRM: nothing here runs for ever.
+/// Ends this process after `seconds` by SIGALRM, so that no run lasts forever.
 pub fn end_after(seconds: u32) {
     // SAFETY: alarm(2) takes a number.
     unsafe { libc::alarm(seconds) };
@@ -53,16 +53,18 @@ pub fn limit_pending_signals(most: u64) -> io::Result<()> {
     }
 }
 
-/// Whether a SIGIO waits for this thread: the kernel had no room for a signal that names an fd.
+/// Returns whether a SIGIO is pending for this thread: the kernel had no room for a signal with an
+/// fd.
 pub fn has_overflowed() -> bool {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigpending(2) fills the set, which lives for both calls; when it fails the set is not looked at.
+    // SAFETY: sigpending(2) fills the set, which lives for both calls; if it fails the set is not
+    // read.
     unsafe {
         libc::sigpending(set.as_mut_ptr()) == 0 && libc::sigismember(set.as_ptr(), libc::SIGIO) == 1
     }
 }
 
-/// What has passed, in nanoseconds: on the clock, and of this thread's CPU.
+/// Elapsed nanoseconds: of the clock, and of this thread's CPU.
 #[derive(Clone, Copy)]
 pub struct Times {
     pub wall: u64,
@@ -95,7 +97,8 @@ fn clock(id: libc::clockid_t) -> u64 {
     }
 }
 
-/// Microseconds of this thread's CPU: in user space and in the kernel. The kernel splits the exact sum by samples.
+/// Microseconds of this thread's CPU, in user space and in the kernel. The kernel splits the exact
+/// sum by samples.
 pub fn user_and_kernel() -> (u64, u64) {
     let microseconds = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
     // SAFETY: `usage` is a plain struct of numbers and lives for the call.

@@ -5,28 +5,28 @@ use crate::pairs::{Pairs, Writers, read};
 use crate::report::Run;
 use crate::sys::{self, Times};
 use reveille::backend::{BackendKind, Interest, Trigger};
-use reveille::event_loop::{Builder, EventLoop, Source};
+use reveille::event_loop::{Builder, EventLoop, Key};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// What a read does to the timeout.
+/// How a read changes the timeout.
 #[derive(Clone, Copy, PartialEq)]
 enum Policy {
     /// There is none.
     None,
     /// `push_timeout`.
     Push,
-    /// `clear_timeout` and `set_timeout`: what a loop has to do that cannot move one.
+    /// `clear_timeout` and `set_timeout`, as in a loop that cannot move a timeout.
     Again,
 }
 
 pub const POLICIES: [&str; 3] = ["none", "push", "again"];
 
-/// What the handlers share.
+/// The state that the handlers share.
 struct Chain {
     writers: Writers,
-    /// Whom to write to after the turn.
+    /// The pairs to write to after the turn.
     onward: Vec<(usize, usize)>,
     bytes: u64,
     events: u64,
@@ -74,7 +74,7 @@ fn runs(backend: BackendKind, policy: Policy, shape: Shape) -> io::Result<(Vec<R
         for (key, reader) in readers.drain(..).enumerate() {
             sources.push(attach(&mut event_loop, key, reader, policy)?);
         }
-        event_loop.run_once(Some(Duration::ZERO))?;
+        event_loop.turn(Some(Duration::ZERO))?;
         let register = start.passed();
         let before = sys::user_and_kernel();
         let run = once(&mut event_loop, shape)?;
@@ -95,7 +95,7 @@ fn attach(
     key: usize,
     reader: UnixStream,
     policy: Policy,
-) -> io::Result<Source<UnixStream>> {
+) -> io::Result<Key<UnixStream>> {
     let handler = move |event_loop: &mut EventLoop<Chain>, source, _cause| {
         if let Err(error) = serve(event_loop, source, key, policy) {
             event_loop.data_mut().failed = Some(error);
@@ -110,7 +110,7 @@ fn attach(
 
 fn serve(
     event_loop: &mut EventLoop<Chain>,
-    source: Source<UnixStream>,
+    source: Key<UnixStream>,
     key: usize,
     policy: Policy,
 ) -> io::Result<()> {
@@ -144,7 +144,7 @@ fn once(event_loop: &mut EventLoop<Chain>, shape: Shape) -> io::Result<Run> {
     let (mut fired, mut left, mut turns) = (shape.active as u64, shape.writes, 0);
     let start = Times::now();
     while event_loop.data().bytes < fired {
-        event_loop.run_once(Some(Duration::ZERO))?;
+        event_loop.turn(Some(Duration::ZERO))?;
         turns += 1;
         let chain = event_loop.data_mut();
         if let Some(error) = chain.failed.take() {

@@ -1,4 +1,4 @@
-//! `costs` on a counting allocator: what it prints is what the N operations allocated.
+//! `costs` with a counting allocator: prints the allocations of the N operations.
 
 #[global_allocator]
 static COUNTING: costs::count::Counting = costs::count::Counting;

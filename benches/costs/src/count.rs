@@ -26,7 +26,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What was allocated: calls, bytes in all, and bytes less what was freed.
+/// Allocations: the number of calls, the bytes in all, and the bytes less those freed.
 ///
 /// All zero in a binary that does not use [`Counting`].
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ fn now() -> Counts {
     }
 }
 
-/// From here to [`Meter::stop`].
+/// Counts from its creation to [`Meter::stop`].
 pub struct Meter(Counts);
 
 impl Meter {

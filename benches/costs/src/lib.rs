@@ -1,5 +1,5 @@
-//! Workloads that do one operation of reveille N times, for `.ci/costs.py` to count what it costs: from
-//! the difference of two runs with different N, so that what happens once does not count.
+//! Workloads that do one operation of reveille N times. `.ci/costs.py` counts the cost of one as
+//! the difference of two runs with different N, so that work that is done once does not count.
 
 pub mod count;
 mod echo;
@@ -15,6 +15,7 @@ type Workload = fn(u64) -> Counts;
 const ALL: &[(&str, Workload)] = &[
     ("spawn-task", tasks::spawn_task),
     ("spawn-root", tasks::spawn_root),
+    ("spawn-batch", tasks::spawn_batch),
     ("switch-1", |n| tasks::switch(n, 1)),
     ("switch-100", |n| tasks::switch(n, 100)),
     ("yield-1", |n| tasks::yields(n, 1)),

@@ -30,6 +30,22 @@ pub fn spawn_root(n: u64) -> Counts {
     reveille::block_on(spawn_join(n))
 }
 
+/// Spawn 1,000 empty tasks, then await their handles in turn.
+pub fn spawn_batch(n: u64) -> Counts {
+    assert_eq!(n % 1000, 0, "a multiple of 1000");
+    in_task(async move {
+        let mut joins = Vec::with_capacity(1000);
+        let meter = Meter::start();
+        for _ in 0..n / 1000 {
+            joins.extend((0..1000).map(|_| reveille::spawn(async {})));
+            for join in joins.drain(..) {
+                join.await.expect("the task ends");
+            }
+        }
+        meter.stop()
+    })
+}
+
 /// Wakes itself by reference and is pending once.
 #[derive(Default)]
 struct Switch(bool);

@@ -1,4 +1,4 @@
-//! One timer, alone and among many; resets; a timeout that is not needed; a sleep that is slept.
+//! One timer, alone and among many; resets; a timeout that is not needed; a sleep that is awaited.
 
 use crate::count::{Counts, Meter};
 use crate::tasks::in_task;
@@ -15,8 +15,8 @@ pub async fn in_poll<T>(f: impl FnOnce(&mut Context<'_>) -> T) -> T {
     poll_fn(|cx| Poll::Ready(f.take().expect("polled once")(cx))).await
 }
 
-/// `k` others that end between five seconds and an hour from now: some before, most after the ten seconds
-/// of the one that is measured. Nobody awaits them.
+/// `k` others that end between five seconds and an hour from now: some before, most after the ten
+/// seconds of the one that is measured. They are not awaited.
 fn others(k: u64) -> Vec<Pin<Box<Sleep>>> {
     let mut cx = Context::from_waker(Waker::noop());
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -92,7 +92,7 @@ pub fn reset_earlier(n: u64) -> Counts {
     resets(n, |deadline| deadline - Duration::from_micros(100))
 }
 
-/// Nothing else to do: one millisecond, again and again.
+/// Sleeps for one millisecond, again and again, with nothing else to do.
 pub fn sleep(n: u64) -> Counts {
     reveille::block_on(async move {
         let meter = Meter::start();

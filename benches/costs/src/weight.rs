@@ -1,4 +1,4 @@
-//! What stays allocated for a thing that is kept: read `live`.
+//! The memory of things that are kept: read `live`.
 
 use crate::count::{Counts, Meter};
 use crate::tasks::in_task;

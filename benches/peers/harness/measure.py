@@ -49,9 +49,11 @@ def last_json(text):
 class Server:
     """A `peers serve` child; leaving the block ends it."""
 
-    def __init__(self, peers, contestant, buffer=4096, idle=False, wrap=(), limit=120, alloc=False):
+    def __init__(self, peers, contestant, buffer=4096, idle=False, wrap=(), limit=120, alloc=False,
+                 kind="echo", backend=None):
         args = [*wrap, peers, *(["alloc"] if alloc else []), "serve", contestant, "--buffer", buffer,
-                "--idle", int(idle), "--core", SERVER_CORE, "--limit", limit]
+                "--idle", int(idle), "--core", SERVER_CORE, "--limit", limit, "--kind", kind,
+                *(["--backend", backend] if backend else [])]
         self.log = tempfile.TemporaryFile("w+")
         self.child = subprocess.Popen([str(a) for a in args], stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, stderr=self.log, text=True)
@@ -111,10 +113,40 @@ def load(peers, server, args, limit=60):
         raise failed
 
 
+def served(peers, contestant, shape, requests, timed=False, limit=60, **server):
+    """One load of a fresh server. A proxy gets its backend, which is in the load, first."""
+    args = shape.load_args(requests)
+    if shape.kind == "proxy":
+        return proxied(peers, contestant, shape, args, timed, limit, **server)
+    with Server(peers, contestant, shape.buffer, kind=shape.kind, **server) as s:
+        said = load(peers, s, [*(["--pid", s.pid] if timed else []), *args], limit)
+        time.sleep(0 if timed else 0.1)
+        return said
+
+
+def proxied(peers, contestant, shape, args, timed, limit, **server):
+    command = [peers, "load", "--core", CLIENT_CORE, "--limit", limit, *args]
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(
+            [str(a) for a in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            text=True) as child:
+        try:
+            backend = json.loads(child.stdout.readline())["backend"]
+            with Server(peers, contestant, shape.buffer, kind="proxy", backend=backend, **server) as s:
+                said, _ = child.communicate(f"{s.pid if timed else 0} {s.addr}\n", limit + 5)
+                if child.returncode != 0 and s.child.poll() is not None:
+                    raise Failed(f"the proxy ended: {s.errors()}")
+                time.sleep(0 if timed else 0.1)
+        finally:
+            child.kill()
+        log.seek(0)
+        if child.returncode != 0:
+            raise Failed(last_line(log.read()))
+        return last_json(said)
+
+
 def echo(peers, contestant, shape):
-    """One timed round of an echo shape against a fresh server."""
-    with Server(peers, contestant, shape.buffer) as server:
-        return load(peers, server, ["--pid", server.pid, *shape.load_args(shape.requests)])
+    """One timed round against a fresh server."""
+    return served(peers, contestant, shape, shape.requests, timed=True)
 
 
 def micro(peers, contestant, work, n=None, alloc=False, warm=None, limit=60):
@@ -151,9 +183,7 @@ def strace_echo(peers, contestant, shape):
     counts = []
     for n in shape.count:
         with tempfile.NamedTemporaryFile() as f:
-            with Server(peers, contestant, shape.buffer, wrap=["strace", "-f", "-c", "-o", f.name]) as s:
-                load(peers, s, shape.load_args(n))
-                time.sleep(0.1)
+            served(peers, contestant, shape, n, wrap=["strace", "-f", "-c", "-o", f.name])
             counts.append(read_strace(f.name))
     return per_op(*counts, shape.count[1] - shape.count[0])
 
@@ -198,7 +228,7 @@ def instructions_echo(peers, contestant, shape):
     """Three loads of one server; the first is for what happens once."""
     counts = []
     with tempfile.TemporaryDirectory() as d:
-        with Server(peers, contestant, shape.buffer, wrap=valgrind(d), limit=300) as s:
+        with Server(peers, contestant, shape.buffer, wrap=valgrind(d), limit=300, kind=shape.kind) as s:
             for part, n in enumerate((shape.count[0], *shape.count), 1):
                 load(peers, s, shape.load_args(n), 120)
                 counts.append(dumped(s, d, part))

@@ -21,11 +21,20 @@ class Echo:
     reference: str = "rawepoll"
     metrics: tuple = (("cpu_ns", "server CPU per request, ns"),)
     every: int = 1
+    kind: str = "echo"
+    path: str = "/"
+    warm: int = 1000
+    instructions: bool = False
+    group: str = field(default="echo")
 
-    def load_args(self, requests, warm=None):
-        args = ["--conns", self.conns, "--size", self.size, "--depth", self.depth,
-                "--requests", requests, "--others", self.others]
-        return args + (["--warm", warm] if warm else [])
+    def load_args(self, requests):
+        return ["--kind", self.kind, "--conns", self.conns, "--size", self.size, "--depth", self.depth,
+                "--requests", requests, "--others", self.others, "--path", self.path,
+                "--warm", self.warm]
+
+    def able(self, what):
+        """Whether a contestant of which `peers list` says this can run it."""
+        return what.get("serve") if self.kind == "echo" else self.kind in what.get("servers", [])
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,14 @@ class Micro:
         args = ["--n", n, "--k", self.k, "--us", self.us]
         return args + (["--warm", warm] if warm is not None else [])
 
+    def able(self, what):
+        return self.workload in what.get("micro", [])
+
 
 ECHO = [
-    Echo("echo-64-1", "64 B, 1 connection", 1, 64, 1, 4_000, 4096),
-    Echo("echo-64-64", "64 B, 64 connections", 64, 64, 1, 25_000, 4096, count=(4000, 12000)),
+    Echo("echo-64-1", "64 B, 1 connection", 1, 64, 1, 4_000, 4096, instructions=True),
+    Echo("echo-64-64", "64 B, 64 connections", 64, 64, 1, 25_000, 4096, count=(4000, 12000),
+         instructions=True),
     Echo("echo-64-512", "64 B, 512 connections", 512, 64, 1, 25_000, 4096, count=(5000, 15000)),
     Echo("echo-64-4096", "64 B, 4,096 connections", 4096, 64, 1, 40_000, 4096, count=(8192, 24576)),
     Echo("echo-64-64-d16", "64 B, 64 connections, depth 16", 64, 64, 16, 300_000, 4096,
@@ -60,10 +73,46 @@ ECHO = [
          25_000, 4096, others=8000, count=(4000, 12000), every=3),
 ]
 
+PER_CONNECTION = (("cpu_ns", "server CPU per connection, ns"),)
+PER_DATAGRAM = (("cpu_ns", "server CPU per datagram, ns"),)
+PER_MIB = (("cpu_ns", "proxy CPU per MiB, ns"), ("ns", "time per MiB, ns"))
+
+# Servers beside the echo over TCP. The answers of hyper are all alike, so tokio is the reference;
+# the hand-written server does what these three requests need and nothing else.
+SERVERS = [
+    Echo("unix-64-1", "Unix stream, 64 B, 1 connection", 1, 64, 1, 6_000, 4096, kind="unix",
+         instructions=True, group="streams"),
+    Echo("unix-64-64", "Unix stream, 64 B, 64 connections", 64, 64, 1, 40_000, 4096, kind="unix",
+         count=(4000, 12000), instructions=True, group="streams"),
+    Echo("once-64", "connect, one request of 64 B, close; 64 at once", 64, 64, 1, 4_000, 128,
+         kind="once", count=(1000, 3000), metrics=PER_CONNECTION, instructions=True, group="streams"),
+    Echo("copy-1", "proxy, both ways at once, 1 connection", 1, 0, 1, 200, 8192, kind="proxy",
+         count=(20, 60), warm=20, metrics=PER_MIB, group="streams"),
+    Echo("copy-1-64k", "the same with buffers of 64 KiB for all that take a size", 1, 0, 1, 200, 65536,
+         kind="proxy", count=(20, 60), warm=20, metrics=PER_MIB, group="streams"),
+    Echo("copy-16", "proxy, both ways at once, 16 connections", 16, 0, 1, 256, 8192, kind="proxy",
+         count=(32, 96), warm=32, metrics=PER_MIB, group="streams"),
+    Echo("hello-64", "HTTP hello world, 64 connections", 64, 0, 1, 12_000, 4096, kind="http",
+         path="/hello", count=(2000, 6000), reference="tokio", instructions=True, group="http"),
+    Echo("post-1m", "HTTP POST of 1 MiB, 4 connections", 4, 1 << 20, 1, 200, 4096, kind="http",
+         count=(100, 400), warm=20, reference="tokio", instructions=True, group="http"),
+    Echo("get-1m", "HTTP GET of 1 MiB, 4 connections", 4, 0, 1, 300, 4096, kind="http",
+         path="/big", count=(100, 400), warm=20, reference="tokio", instructions=True, group="http"),
+    Echo("udp-64-1", "UDP, 64 B, 1 peer", 1, 64, 1, 6_000, 2048, kind="udp", metrics=PER_DATAGRAM,
+         instructions=True, group="datagrams"),
+    Echo("udp-64-64", "UDP, 64 B, 64 peers", 64, 64, 1, 40_000, 2048, kind="udp",
+         count=(4000, 12000), metrics=PER_DATAGRAM, instructions=True, group="datagrams"),
+    Echo("udp-64-1-d32", "UDP, 64 B, 1 peer, 32 outstanding", 1, 64, 32, 48_000, 2048, kind="udp",
+         count=(6400, 19200), metrics=PER_DATAGRAM, instructions=True, group="datagrams"),
+]
+
 LATE = (("p50_us", "late by, p50, us"), ("p99_us", "late by, p99, us"))
 
 CROSS = (("p50_ns", "round trip, p50, ns"), ("cpu_ns", "CPU of the task's thread, ns"),
          ("process_cpu_ns", "CPU of both threads, ns"))
+
+ROUND_TRIP = (("p50_ns", "round trip, p50, ns"), ("cpu_ns", "CPU of all threads, ns"))
+IN_FLIGHT = (("ns", "time per closure, ns"), ("cpu_ns", "CPU of all threads, ns"))
 
 MICRO = [
     Micro("spawn-task", "spawn + join in a task", "spawn-task", 200_000, "rawexec"),
@@ -80,6 +129,14 @@ MICRO = [
           "tokio", us=10, count=(500, 1500), metrics=CROSS, instructions=False),
     Micro("cross-100us", "the same, the thread busy for 100 us before it answers", "cross", 2_000,
           "tokio", us=100, count=(500, 1500), metrics=CROSS, instructions=False),
+    Micro("blocking-1", "a closure on a thread that may block, and back", "blocking", 3_000, "tokio",
+          k=1, count=(500, 2500), metrics=ROUND_TRIP, group="closures"),
+    Micro("blocking-64", "the same, 64 in flight", "blocking", 20_000, "tokio", k=64,
+          count=(2000, 6000), metrics=IN_FLIGHT, instructions=False, group="closures"),
+    Micro("pipe", "64 KiB blocks through a pipe to another task", "pipe", 4_000, "rawepoll",
+          count=(200, 600), group="streams"),
+    Micro("udp-recv", "UDP, 64 B, receiving what waits", "udp-recv", 40_960, "rawepoll",
+          count=(2560, 7680), metrics=(("cpu_ns", "CPU per datagram, ns"),), group="datagrams"),
     Micro("timer-0", "timer create + poll + drop", "timer", 200_000, "rawwheel", group="timers"),
     Micro("timer-100k", "timer create + poll + drop, 100 thousand others", "timer", 200_000,
           "rawwheel", k=100_000, group="timers"),
@@ -118,3 +175,4 @@ LIVE = [
     ("live-fd", 1_020, "registered fd (UDP socket)"),
 ]
 IDLE_CONNECTIONS = 8_000
+SHAPES = ECHO + SERVERS + MICRO

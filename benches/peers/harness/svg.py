@@ -73,17 +73,22 @@ def instruction_rows(results, shape):
 
 
 def render(results):
-    groups = {"echo": ("TCP echo: server CPU per request, ns", plan.ECHO)}
-    for key, title in (("tasks", "Tasks: CPU per operation, ns"), ("timers", "Timers: CPU per operation, ns"),
+    groups = {}
+    for key, title in (("echo", "TCP echo: server CPU per request, ns"),
+                       ("streams", "Streams: CPU per request, connection, MiB or block, ns"),
+                       ("http", "HTTP: server CPU per request, ns"),
+                       ("datagrams", "UDP: CPU per datagram, ns"),
+                       ("closures", "Closures on other threads: time of each, ns"),
+                       ("tasks", "Tasks: CPU per operation, ns"), ("timers", "Timers: CPU per operation, ns"),
                        ("lateness", "Sleeps on an idle runtime: late by, p50, us")):
-        groups[key] = (title, [m for m in plan.MICRO if m.group == key])
+        groups[key] = (title, [s for s in plan.SHAPES if s.group == key])
     out = {}
     for key, (title, shapes) in groups.items():
         panels = [(s.title, rows_of(results, s, s.metrics[0][0])) for s in shapes]
         panels = [p for p in panels if p[1]]
         if panels:
             out[key] = drawing(title, panels)
-    shapes = [s for s in plan.ECHO + plan.MICRO if results["counts"].get(s.key)]
+    shapes = [s for s in plan.SHAPES if results["counts"].get(s.key)]
     panels = [(s.title, instruction_rows(results, s)) for s in shapes]
     panels = [p for p in panels if p[1]]
     if panels:

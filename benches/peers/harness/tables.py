@@ -41,7 +41,7 @@ def order(results, names):
 
 def time_tables(results):
     out = []
-    for shape in plan.ECHO + plan.MICRO:
+    for shape in plan.SHAPES:
         rounds = results["rounds"].get(shape.key)
         counts = results["counts"].get(shape.key, {})
         if not rounds and not counts:
@@ -49,9 +49,9 @@ def time_tables(results):
         errors = results["errors"].get(shape.key, {})
         out.append(f"### {shape.title} (`{shape.key}`)\n")
         names = {c for row in rounds or [] for c in row} | set(counts) | set(errors)
-        head = ["", *[title for _, title in shape.metrics for title in (title, "quartiles")],
-                f"ratio to {shape.reference}", "95 %", "rounds", "system calls", "instructions",
-                "allocations; bytes"]
+        head = ["", *[title for _, title in shape.metrics
+                      for title in (title, "quartiles", f"ratio to {shape.reference}", "95 %")],
+                "rounds", "system calls", "instructions", "allocations; bytes"]
         rows = [row_of(shape, c, rounds or [], counts.get(c, {})) for c in order(results, names)]
         out.append(table(head, rows))
         out += [f"- {c}, {what}: {error}\n" for c in order(results, errors)
@@ -65,11 +65,9 @@ def row_of(shape, contestant, rounds, counts):
         s = summary(metric_rounds(rounds, metric), contestant, shape.reference)
         first = first or s
         row += [number(s["median"]), "{} - {}".format(*map(number, s["quartiles"]))] if s else ["-", "-"]
-    if first and first["ratio"]:
-        between = first["interval"]
-        row += [f"{first['ratio']:.2f}", "{:.2f} - {:.2f}".format(*between) if between else "-"]
-    else:
-        row += ["-", "-"]
+        ratio, between = (s["ratio"], s["interval"]) if s else (None, None)
+        row += [f"{ratio:.2f}" if ratio else "-",
+                "{:.2f} - {:.2f}".format(*between) if between else "-"]
     alloc = counts.get("allocations")
     return row + [str(first["n"]) if first else "-", calls(counts.get("syscalls")),
                   number(counts.get("instructions")),

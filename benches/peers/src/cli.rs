@@ -5,14 +5,18 @@ use std::io::{BufRead, Write};
 use std::os::unix::process::CommandExt;
 
 use crate::contestant::{Args, NAMES, Serve, find};
+use crate::servers::Site;
 use crate::{count, load, sys};
 
 const USAGE: &str = "\
 peers list                             contestants and workloads, as JSON
-peers serve CONTESTANT [--buffer 4096] [--idle 1]
-                                       an echo server on 127.0.0.1; prints its pid and address
-peers load --addr A --pid P [--conns 1] [--size 64] [--depth 1] [--requests 10000] [--warm 1000]
-           [--others 0]                loads it and prints times per request
+peers serve CONTESTANT [--kind echo] [--buffer 4096] [--idle 1] [--backend A]
+                                       a server on 127.0.0.1; prints its pid and address
+           kinds: echo, unix, once, udp, http, proxy (which connects to A)
+peers load --addr A --pid P [--kind echo] [--conns 1] [--size 64] [--depth 1] [--requests 10000]
+           [--warm 1000] [--others 0] [--path /hello]
+                                       loads it and prints times per request; for a proxy it
+                                       prints the backend's address and reads `PID ADDRESS`
 peers micro CONTESTANT WORKLOAD [--n 100000] [--k 0] [--us U] [--warm 1000] [--peer-core C]
            U: microseconds to sleep (late, 1000) or until the other thread answers (cross, 0)
 peers alloc serve|micro ...            the same with allocations counted (starts peers-alloc)
@@ -44,6 +48,10 @@ impl Options {
                 .map_err(|_| format!("--{key} {v}: no number")),
             None => Ok(default),
         }
+    }
+
+    fn text<'a>(&'a self, key: &str, default: &'a str) -> &'a str {
+        self.0.get(key).map_or(default, String::as_str)
     }
 
     fn common(&self) -> Result<(), String> {
@@ -88,14 +96,16 @@ fn list() {
             Err(e) => format!("{}:{{\"error\":{}}}", quote(name), quote(&e)),
             Ok(c) => {
                 let micro: Vec<_> = c.micro.iter().map(|(w, _)| quote(w)).collect();
+                let servers: Vec<_> = c.servers.iter().map(|(k, _)| quote(k)).collect();
                 let missing = c
                     .missing
                     .iter()
                     .map(|(w, e)| format!("{}:{}", quote(w), quote(e)));
                 format!(
-                    "{}:{{\"serve\":{},\"micro\":[{}],\"missing\":{{{}}}}}",
+                    "{}:{{\"serve\":{},\"servers\":[{}],\"micro\":[{}],\"missing\":{{{}}}}}",
                     quote(name),
                     c.serve.is_some(),
+                    servers.join(","),
                     micro.join(","),
                     missing.collect::<Vec<_>>().join(",")
                 )
@@ -106,18 +116,28 @@ fn list() {
 }
 
 fn serve(name: &str, options: &Options) -> Result<(), String> {
-    let serve = find(name)?.serve.ok_or("this contestant serves nothing")?;
+    let contestant = find(name)?;
     options.common()?;
-    let listener = sys::listen().map_err(|e| format!("listen: {e}"))?;
-    let addr = listener.local_addr().map_err(|e| e.to_string())?;
+    let kind = options.text("kind", "echo");
+    let backend = options.text("backend", "127.0.0.1:1");
+    let backend = backend.parse().map_err(|e| format!("--backend: {e}"))?;
+    let buffer = options.number("buffer", 4096)? as usize;
+    let (site, addr) = Site::bind(kind, buffer, backend).map_err(|e| format!("bind: {e}"))?;
     println!("{{\"pid\":{},\"addr\":\"{addr}\"}}", std::process::id());
     std::io::stdout().flush().map_err(|e| e.to_string())?;
     if count::on() {
         std::thread::spawn(answer_counts);
     }
+    if kind != "echo" {
+        let known = contestant.servers.iter().find(|(k, _)| *k == kind);
+        let (_, serve) = known.ok_or_else(|| format!("{name} has no server `{kind}`"))?;
+        serve(site);
+        return Ok(());
+    }
+    let serve = contestant.serve.ok_or("this contestant serves nothing")?;
     serve(Serve {
-        listener,
-        buffer: options.number("buffer", 4096)? as usize,
+        listener: site.tcp(),
+        buffer,
         idle: options.number("idle", 0)? != 0,
     });
     Ok(())
@@ -139,9 +159,9 @@ fn answer_counts() {
 
 fn load(options: &Options) -> Result<(), String> {
     options.common()?;
-    let addr = options.0.get("addr").ok_or("load needs --addr")?;
-    let plan = load::Plan {
-        addr: addr.parse().map_err(|e| format!("--addr {addr}: {e}"))?,
+    let (kind, path) = (options.text("kind", "echo"), options.text("path", "/hello"));
+    let mut plan = load::Plan {
+        addr: options.text("addr", "").into(),
         server: options.number("pid", 0)? as u32,
         conns: options.number("conns", 1)? as usize,
         others: options.number("others", 0)? as usize,
@@ -151,7 +171,9 @@ fn load(options: &Options) -> Result<(), String> {
         warm: options.number("warm", 1_000)?,
         hold: options.number("hold", 0)? != 0,
     };
-    plan.run().map_err(|e| format!("load: {e}"))?.print(&[]);
+    plan.run(kind, path)
+        .map_err(|e| format!("load: {e}"))?
+        .print(&[]);
     Ok(())
 }
 

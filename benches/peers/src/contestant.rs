@@ -1,8 +1,8 @@
-//! What a contestant offers, and the list of all of them.
+//! The trait of contestants, and the list of all of them.
 //!
-//! The workloads are written once, generic over these traits, so that every contestant runs the same
-//! code around its own primitives. Every future here stays on one thread; contestants whose `spawn`
-//! asks for `Send` wrap it in [`Solo`].
+//! The workloads are written once, generic over these traits, so that every contestant runs the
+//! same code around its own primitives. Every future here stays on one thread; contestants whose
+//! `spawn` asks for `Send` wrap it in [`Solo`].
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::report::Report;
+use crate::servers::Server;
 
 pub trait Tasks: 'static {
     type Join: Future + 'static;
@@ -36,6 +37,31 @@ pub trait Reset: Timers {
     type Sleep: Future + 'static;
     fn armed(d: Duration) -> Self::Sleep;
     fn reset(sleep: Pin<&mut Self::Sleep>, at: Instant);
+}
+
+/// Contestants with threads for closures that block.
+pub trait Blocking: Tasks {
+    fn unblock<T, F>(f: F) -> impl Future<Output = T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static;
+}
+
+/// Contestants with pipes. Buffers are lent and come back, as io_uring wants it.
+pub trait Pipes: Tasks {
+    type Sender: 'static;
+    type Receiver: 'static;
+    fn pipe() -> impl Future<Output = (Self::Sender, Self::Receiver)>;
+    fn write_all(sender: &mut Self::Sender, data: Vec<u8>) -> impl Future<Output = Vec<u8>>;
+    fn read(receiver: &mut Self::Receiver, buf: Vec<u8>) -> impl Future<Output = (usize, Vec<u8>)>;
+}
+
+/// Contestants with datagrams.
+pub trait Datagrams: Tasks {
+    type Socket: 'static;
+    fn adopt(socket: std::net::UdpSocket) -> impl Future<Output = Self::Socket>;
+    /// Receives `n` datagrams that wait, with their sources.
+    fn receive(socket: Self::Socket, n: usize) -> impl Future<Output = Self::Socket>;
 }
 
 /// Contestants that can register an fd which no task waits for.
@@ -65,7 +91,9 @@ pub type Micro = (&'static str, fn(&Args) -> Report);
 
 pub struct Contestant {
     pub name: &'static str,
+    /// The echo over TCP.
     pub serve: Option<fn(Serve)>,
+    pub servers: Vec<Server>,
     pub micro: Vec<Micro>,
     /// Workloads it cannot run, and why.
     pub missing: Vec<(&'static str, &'static str)>,
@@ -89,6 +117,7 @@ impl<F: Future> Future for Solo<F> {
 /// The order of tables: references first.
 pub const NAMES: &[&str] = &[
     "rawepoll",
+    "rawepoll-mmsg",
     "rawuring",
     "rawfut",
     "rawexec",
@@ -98,6 +127,7 @@ pub const NAMES: &[&str] = &[
     "rawwake-epoll",
     "rawwake-read",
     "reveille",
+    "reveille-many",
     "reveille-loop",
     "reveille-precise",
     "reveille-1us",
@@ -116,11 +146,12 @@ pub const NAMES: &[&str] = &[
     "compio",
 ];
 
-/// The contestant called `name`, or why it is not here.
+/// Returns the contestant called `name`, or the reason why it is missing.
 pub fn find(name: &str) -> Result<Contestant, String> {
     use crate::contestants as c;
     match name {
         "rawepoll" => Ok(c::rawepoll::contestant()),
+        "rawepoll-mmsg" => Ok(c::rawudp::batched()),
         "rawfut" => Ok(c::rawfut::contestant()),
         "rawexec" => Ok(c::rawexec::contestant()),
         "rawwheel" => Ok(c::rawwheel::contestant()),
@@ -132,6 +163,8 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "rawuring" => Ok(c::rawuring::contestant()),
         #[cfg(feature = "reveille")]
         "reveille" => Ok(c::reveille::contestant()),
+        #[cfg(feature = "reveille")]
+        "reveille-many" => Ok(c::reveille_many::contestant()),
         #[cfg(feature = "reveille")]
         "reveille-loop" => Ok(c::reveille_loop::contestant()),
         #[cfg(feature = "reveille")]

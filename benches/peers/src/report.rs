@@ -1,4 +1,4 @@
-//! What a measurement prints: one flat JSON object on one line.
+//! The output of a measurement: one flat JSON object on one line.
 
 use std::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::TcpListener;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub fn check(ret: libc::c_int) -> io::Result<libc::c_int> {
     if ret < 0 {
@@ -28,7 +28,7 @@ pub fn pin(core: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends this process after `seconds` by SIGALRM, whatever happens: nothing here runs for ever.
+/// Ends this process after `seconds` by SIGALRM, so that no run lasts forever.
 pub fn end_after(seconds: u32) {
     // SAFETY: alarm(2) has no memory arguments.
     unsafe { libc::alarm(seconds) };
@@ -143,6 +143,58 @@ pub fn send(fd: RawFd, buf: &[u8]) -> io::Result<usize> {
     } else {
         Ok(n as usize)
     }
+}
+
+/// Receives a datagram and where it came from; `None` when none waits.
+pub fn recv_from(fd: RawFd, buf: &mut [u8]) -> io::Result<Option<(usize, libc::sockaddr_in)>> {
+    // SAFETY: a plain C struct, for which zeroes are valid; `buf` and `from` live for the call.
+    let (n, from) = unsafe {
+        let mut from: libc::sockaddr_in = zeroed();
+        let mut len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        let at = (&raw mut from).cast();
+        let n = libc::recvfrom(fd, buf.as_mut_ptr().cast(), buf.len(), 0, at, &mut len);
+        (n, from)
+    };
+    if n >= 0 {
+        return Ok(Some((n as usize, from)));
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Ok(None),
+        _ => Err(error),
+    }
+}
+
+pub fn send_to(fd: RawFd, buf: &[u8], to: &libc::sockaddr_in) -> io::Result<usize> {
+    let len = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    let to = (&raw const *to).cast();
+    // SAFETY: `buf` and `to` live for the call.
+    let n = unsafe { libc::sendto(fd, buf.as_ptr().cast(), buf.len(), 0, to, len) };
+    if n < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(n as usize)
+    }
+}
+
+pub fn shutdown(fd: RawFd, how: std::net::Shutdown) {
+    let how = match how {
+        std::net::Shutdown::Read => libc::SHUT_RD,
+        std::net::Shutdown::Write => libc::SHUT_WR,
+        std::net::Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: no memory arguments.
+    unsafe { libc::shutdown(fd, how) };
+}
+
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: no memory arguments.
+    unsafe {
+        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
+        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(())
 }
 
 pub fn close(fd: RawFd) {

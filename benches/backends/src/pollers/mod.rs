@@ -1,4 +1,4 @@
-//! What is compared, behind one trait.
+//! The mechanisms that are compared, behind one trait.
 
 mod floor;
 mod mio;
@@ -19,10 +19,10 @@ pub trait Poller {
     /// One turn that does not block: appends what is ready.
     fn turn(&mut self, ready: &mut Vec<usize>) -> io::Result<()>;
 
-    /// All data of `fd` was read: whatever has to be done to hear of the next.
+    /// All data of `fd` was read: arms the mechanism again if it has to be.
     fn served(&mut self, key: usize, fd: &UnixStream) -> io::Result<()>;
 
-    /// A byte was written. Only who cheats needs to know.
+    /// A byte was written. Only `floor` uses it.
     fn written(&mut self, _key: usize) {}
 }
 
@@ -32,7 +32,7 @@ pub const TRIGGERS: [(&str, Trigger); 3] = [
     ("oneshot", Trigger::Oneshot),
 ];
 
-/// Who can be measured here, with the triggers each one has.
+/// The mechanisms that can be measured on this machine, with their triggers.
 pub fn list() -> Vec<(String, Vec<&'static str>)> {
     let all = TRIGGERS.map(|(name, _)| name).to_vec();
     let mut list = vec![("floor".to_string(), vec!["edge"])];

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use compio::buf::BufResult;
 use compio::driver::ProactorBuilder;
-use compio::io::{AsyncRead, AsyncWriteExt};
+use compio::fs::pipe;
+use compio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use compio::net::{TcpListener, TcpStream, UdpSocket};
 use compio::runtime::{JoinHandle, RuntimeBuilder};
 
-use crate::contestant::{Contestant, Fds, Serve, Tasks, Timers};
-use crate::workloads;
+use crate::contestant::{Blocking, Contestant, Datagrams, Fds, Pipes, Serve, Tasks, Timers};
+use crate::workloads::datagrams::SIZE;
+use crate::{servers, workloads};
 
 pub struct Compio;
 
@@ -19,10 +21,14 @@ pub fn contestant() -> Contestant {
     micro.extend(workloads::cross::all::<Compio>());
     micro.extend(workloads::timers::all::<Compio>());
     micro.extend(workloads::fds::all::<Compio>());
+    micro.extend(workloads::blocking::all::<Compio>());
+    micro.extend(workloads::pipes::all::<Compio>());
+    micro.extend(workloads::datagrams::all::<Compio>());
     let missing = vec![("reset", "its sleeps cannot be moved")];
     Contestant {
         name: "compio",
         serve: Some(serve),
+        servers: servers::compio::all(),
         micro,
         missing,
     }
@@ -61,6 +67,57 @@ impl Timers for Compio {
     }
 }
 
+impl Blocking for Compio {
+    async fn unblock<T, F>(f: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        compio::runtime::spawn_blocking(f).await.expect("no panic")
+    }
+}
+
+impl Pipes for Compio {
+    type Sender = pipe::Sender;
+    type Receiver = pipe::Receiver;
+
+    async fn pipe() -> (pipe::Sender, pipe::Receiver) {
+        let (receiver, sender) = pipe::anonymous().await.expect("a pipe");
+        (sender, receiver)
+    }
+
+    async fn write_all(sender: &mut pipe::Sender, data: Vec<u8>) -> Vec<u8> {
+        let BufResult(written, back) = sender.write_all(data).await;
+        written.expect("a reader");
+        back
+    }
+
+    async fn read(receiver: &mut pipe::Receiver, mut buf: Vec<u8>) -> (usize, Vec<u8>) {
+        buf.clear();
+        let BufResult(n, back) = receiver.read(buf).await;
+        (n.expect("a writer"), back)
+    }
+}
+
+impl Datagrams for Compio {
+    type Socket = UdpSocket;
+
+    async fn adopt(socket: std::net::UdpSocket) -> UdpSocket {
+        UdpSocket::from_std(socket).expect("register")
+    }
+
+    async fn receive(socket: UdpSocket, n: usize) -> UdpSocket {
+        let mut buf = Vec::with_capacity(SIZE);
+        for _ in 0..n {
+            buf.clear();
+            let BufResult(received, back) = socket.recv_from(buf).await;
+            assert_eq!(received.expect("receive").0, SIZE);
+            buf = back;
+        }
+        socket
+    }
+}
+
 impl Fds for Compio {
     type Fd = UdpSocket;
 
@@ -75,7 +132,10 @@ async fn idle(stream: TcpStream) {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
+pub async fn connection<S>(mut stream: S, buffer: usize) -> std::io::Result<()>
+where
+    S: AsyncRead + AsyncWrite,
+{
     let mut buf = Vec::with_capacity(buffer);
     loop {
         buf.clear();

@@ -24,6 +24,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "glommio",
         serve: Some(serve),
+        servers: vec![],
         micro,
         missing: vec![],
     }

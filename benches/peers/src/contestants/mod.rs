@@ -9,6 +9,9 @@ pub mod monoio;
 pub mod rawepoll;
 pub mod rawexec;
 pub mod rawfut;
+pub mod rawpipe;
+pub mod rawpool;
+pub mod rawudp;
 #[cfg(feature = "rawuring")]
 pub mod rawuring;
 pub mod rawwake;
@@ -17,6 +20,8 @@ pub mod rawwheel;
 pub mod reveille;
 #[cfg(feature = "reveille")]
 pub mod reveille_loop;
+#[cfg(feature = "reveille")]
+pub mod reveille_many;
 #[cfg(feature = "reveille")]
 pub mod reveille_tuned;
 #[cfg(feature = "smol")]

@@ -4,14 +4,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
 use monoio::net::udp::UdpSocket;
 use monoio::net::{TcpListener, TcpStream};
 use monoio::task::JoinHandle;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-use crate::contestant::{Contestant, Fds, Reset, Serve, Tasks, Timers};
-use crate::workloads;
+use crate::contestant::{Contestant, Datagrams, Fds, Reset, Serve, Tasks, Timers};
+use crate::workloads::datagrams::SIZE;
+use crate::{servers, workloads};
 
 pub struct Legacy;
 pub struct Uring;
@@ -24,12 +25,17 @@ pub fn uring() -> Contestant {
     contestant::<Uring>("monoio-uring")
 }
 
-fn contestant<R: Reset + Fds>(name: &'static str) -> Contestant {
+fn contestant<R: Reset + Fds + Datagrams>(name: &'static str) -> Contestant {
     let mut micro = workloads::tasks::all::<R>();
     micro.extend(workloads::timers::all::<R>());
     micro.extend(workloads::timers::reset::<R>());
     micro.extend(workloads::fds::all::<R>());
-    let mut missing = vec![];
+    micro.extend(workloads::datagrams::all::<R>());
+    let mut missing = vec![
+        ("pipe", "its pipes serve splice alone"),
+        ("http", "hyper runs on it by a crate that copies"),
+        ("blocking", "needs the feature monoio-sync as well"),
+    ];
     if cfg!(feature = "monoio-sync") {
         micro.extend(workloads::cross::all::<R>());
     } else {
@@ -41,6 +47,7 @@ fn contestant<R: Reset + Fds>(name: &'static str) -> Contestant {
     Contestant {
         name,
         serve: Some(serve::<R>),
+        servers: servers::monoio::all::<R>(),
         micro,
         missing,
     }
@@ -83,6 +90,26 @@ macro_rules! driver {
             }
         }
 
+        impl Datagrams for $name {
+            type Socket = UdpSocket;
+
+            async fn adopt(socket: std::net::UdpSocket) -> UdpSocket {
+                let nonblocking = monoio::utils::is_legacy();
+                socket.set_nonblocking(nonblocking).expect("a socket");
+                UdpSocket::from_std(socket).expect("register")
+            }
+
+            async fn receive(socket: UdpSocket, n: usize) -> UdpSocket {
+                let mut buf = Vec::with_capacity(SIZE);
+                for _ in 0..n {
+                    let (received, back) = socket.recv_from(buf).await;
+                    assert_eq!(received.expect("receive").0, SIZE);
+                    buf = back;
+                }
+                socket
+            }
+        }
+
         impl Fds for $name {
             type Fd = UdpSocket;
 
@@ -100,7 +127,10 @@ async fn idle(stream: TcpStream) {
     let _ = stream.readable(false).await;
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
+pub async fn connection<S>(mut stream: S, buffer: usize) -> std::io::Result<()>
+where
+    S: AsyncReadRent + AsyncWriteRent,
+{
     let mut buf = Vec::with_capacity(buffer);
     loop {
         let (n, read) = stream.read(buf).await;

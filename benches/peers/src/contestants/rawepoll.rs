@@ -5,14 +5,17 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
+use super::{rawpipe, rawpool, rawudp};
 use crate::contestant::{Contestant, Serve};
+use crate::servers;
 use crate::sys::{self, Epoll};
 
 pub fn contestant() -> Contestant {
     Contestant {
         name: "rawepoll",
         serve: Some(serve),
-        micro: vec![],
+        servers: servers::raw::all(),
+        micro: [rawpool::all(), rawpipe::all(), rawudp::all()].concat(),
         missing: vec![("tasks", "has none"), ("timers", "has none")],
     }
 }
@@ -26,16 +29,23 @@ struct Connection {
 fn serve(cfg: Serve) {
     let listener = cfg.listener.as_raw_fd();
     cfg.listener.set_nonblocking(true).expect("listener");
+    let mask = sys::IN | sys::OUT | sys::RDHUP | sys::ET;
+    echo(listener, cfg.buffer, mask);
+}
+
+/// Echoes on every connection, which is watched for what `mask` says; for writing too as soon as a
+/// socket does not take all.
+pub fn echo(listener: RawFd, buffer: usize, mask: u32) {
     let mut epoll = Epoll::new(1024).expect("epoll");
     epoll
         .add(listener, sys::IN | sys::ET, listener as u64)
         .expect("add");
-    let mut buf = vec![0; cfg.buffer];
+    let mut buf = vec![0; buffer];
     let mut connections: Vec<Connection> = Vec::new();
-    let mut fresh: Vec<RawFd> = Vec::new();
+    let (mut fresh, mut full) = (Vec::<RawFd>::new(), Vec::<RawFd>::new());
     loop {
         for event in epoll.wait(-1) {
-            let (fd, mask) = (event.u64 as RawFd, event.events);
+            let (fd, events) = (event.u64 as RawFd, event.events);
             if fd == listener {
                 while let Ok(Some(fd)) = sys::accept(listener) {
                     fresh.push(fd);
@@ -43,10 +53,17 @@ fn serve(cfg: Serve) {
                 continue;
             }
             let c = &mut connections[fd as usize];
-            if c.open && !c.ready(fd, mask, &mut buf) {
+            if c.open && !c.ready(fd, events, &mut buf) {
                 *c = Connection::default();
                 sys::close(fd);
+            } else if mask & sys::OUT == 0 && !c.unsent.is_empty() {
+                full.push(fd);
             }
+        }
+        for fd in full.drain(..) {
+            epoll
+                .modify(fd, mask | sys::OUT, fd as u64)
+                .expect("modify");
         }
         for fd in fresh.drain(..) {
             let _ = sys::set_nodelay(fd);
@@ -54,9 +71,7 @@ fn serve(cfg: Serve) {
                 connections.resize_with(fd as usize + 1, Connection::default);
             }
             connections[fd as usize].open = true;
-            epoll
-                .add(fd, sys::IN | sys::OUT | sys::RDHUP | sys::ET, fd as u64)
-                .expect("add");
+            epoll.add(fd, mask, fd as u64).expect("add");
         }
     }
 }

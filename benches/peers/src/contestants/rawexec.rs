@@ -21,6 +21,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "rawexec",
         serve: None,
+        servers: vec![],
         micro: workloads::tasks::all::<RawExec>(),
         missing: vec![
             ("echo", "has no I/O"),
@@ -111,7 +112,8 @@ pub fn spawn<F: Future + 'static>(f: F) -> Join<F::Output> {
 }
 
 unsafe fn poll<F: Future>(task: NonNull<Head>, cx: &mut Context<'_>) -> bool {
-    // SAFETY: `task` was made by `spawn::<F>`, is live, pinned in its box, and polled by one caller.
+    // SAFETY: `task` was made by `spawn::<F>`, is live, pinned in its box, and polled by one
+    // caller.
     unsafe {
         let stage = (*task.cast::<Task<F>>().as_ptr()).stage.get();
         let Stage::Running(f) = &mut *stage else {

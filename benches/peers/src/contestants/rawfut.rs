@@ -14,6 +14,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "rawfut",
         serve: Some(serve),
+        servers: vec![],
         micro: vec![],
         missing: vec![("tasks", "are rawexec's"), ("timers", "has none")],
     }

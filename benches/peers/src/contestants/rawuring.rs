@@ -1,5 +1,5 @@
-//! io_uring by hand: one multishot accept, a multishot receive per connection into provided buffers,
-//! sends batched into the same submission.
+//! io_uring by hand: one multishot accept, a multishot receive per connection into provided
+//! buffers, sends batched into the same submission.
 //!
 //! Received buffers are sent back from where they lie and given back to the kernel when the send
 //! completes. One send is in flight per connection, so that order holds; a receive that ran out of
@@ -19,6 +19,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "rawuring",
         serve: Some(serve),
+        servers: vec![],
         micro: vec![],
         missing: vec![("tasks", "has none"), ("timers", "has none")],
     }

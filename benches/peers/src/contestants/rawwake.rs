@@ -1,9 +1,9 @@
-//! Ways for one thread to sleep until another wakes it, each under the shortest executor there is: a future polled in place.
-//! Wakes across threads alone; the hand-written references of the row `cross`.
+//! Ways for one thread to sleep until another wakes it, each under the shortest possible executor:
+//! a future polled in place. They are the hand-written references of the row `cross`.
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::contestant::{Contestant, Tasks};
 use crate::sys::Epoll;
 use crate::workloads;
 
-/// What one thread waits for and others ring, once for each wait.
+/// A bell for which one thread waits. Others ring it once for each wait.
 trait Bell: Send + Sync + 'static {
     fn new() -> Self;
     fn ring(&self);
@@ -37,7 +37,7 @@ impl<B: Bell> Wake for Line<B> {
 struct RawWake<B>(PhantomData<B>);
 
 impl<B: Bell> Tasks for RawWake<B> {
-    /// A task of its own is no subject here.
+    /// The future is polled in place, not in a task.
     type Join = Pin<Box<dyn Future<Output = ()>>>;
 
     fn block_on<F: Future>(f: F) -> F::Output {
@@ -51,9 +51,9 @@ impl<B: Bell> Tasks for RawWake<B> {
             if let Poll::Ready(output) = f.as_mut().poll(&mut Context::from_waker(&waker)) {
                 return output;
             }
-            // A ring that is left over costs one poll for nothing.
+            // A ring that is left over costs one poll without need.
             line.bell.wait();
-            // Acquires what was published by who rang, or found it rung already.
+            // Acquires the data of the thread that rang, or found it rung already.
             line.rung.swap(0, Ordering::AcqRel);
         }
     }
@@ -67,6 +67,7 @@ fn contestant<B: Bell>(name: &'static str) -> Contestant {
     Contestant {
         name,
         serve: None,
+        servers: vec![],
         micro: workloads::cross::all::<RawWake<B>>(),
         missing: vec![],
     }
@@ -135,15 +136,28 @@ impl Bell for Futex {
 }
 
 /// An eventfd that is read, and blocks.
-struct Eventfd(OwnedFd);
+pub struct Eventfd(OwnedFd);
 
 impl Eventfd {
-    fn with(flags: libc::c_int) -> Eventfd {
+    pub fn with(flags: libc::c_int) -> Eventfd {
         // SAFETY: the call takes no pointer, and what it returns is nobody else's.
         let fd = unsafe { libc::eventfd(0, flags | libc::EFD_CLOEXEC) };
         assert!(fd >= 0, "no eventfd");
         // SAFETY: as above.
         Eventfd(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    pub fn ring(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight bytes that live as long as the call.
+        let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        assert_eq!(written, 8);
+    }
+}
+
+impl AsRawFd for Eventfd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -153,10 +167,7 @@ impl Bell for Eventfd {
     }
 
     fn ring(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: eight bytes that live as long as the call.
-        let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
-        assert_eq!(written, 8);
+        Eventfd::ring(self);
     }
 
     fn wait(&self) {
@@ -175,7 +186,7 @@ impl Bell for Epolled {
         let epoll = Epoll::new(16).expect("an epoll");
         let fd = Eventfd::with(libc::EFD_NONBLOCK);
         let mask = (libc::EPOLLIN | libc::EPOLLET) as u32;
-        epoll.add(fd.0.as_raw_fd(), mask, 0).expect("room for one");
+        epoll.add(fd.as_raw_fd(), mask, 0).expect("room for one");
         Epolled(fd, Mutex::new(epoll))
     }
 

@@ -1,5 +1,5 @@
-//! The executor of `rawexec` with a hand-written timer wheel: 6 levels of 64 slots, ticks of 65.536 us,
-//! waits by epoll_pwait2.
+//! The executor of `rawexec` with a hand-written timer wheel: 6 levels of 64 slots, ticks of 65.536
+//! us, waits by epoll_pwait2.
 //!
 //! Entries live in a slab and are linked through indices; an entry's level follows from the highest
 //! bit in which its tick differs from the wheel's, so that an advance meets every slot in order.
@@ -23,6 +23,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "rawwheel",
         serve: None,
+        servers: vec![],
         micro,
         missing: vec![("echo", "is rawfut's"), ("tasks", "are rawexec's")],
     }

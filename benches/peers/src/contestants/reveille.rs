@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use reveille::JoinHandle;
 use reveille::io::AsyncFd;
-use reveille::net::{TcpListener, TcpStream};
+use reveille::net::kind::{Readable, Writable};
+use reveille::net::{ByteStream, TcpListener, TcpStream, UdpSocket, pipe};
 use reveille::time::Sleep;
 
-use crate::contestant::{Contestant, Fds, Reset, Serve, Tasks, Timers};
-use crate::workloads;
+use crate::contestant::{Blocking, Contestant, Datagrams, Fds, Pipes, Reset, Serve, Tasks, Timers};
+use crate::workloads::datagrams::SIZE;
+use crate::{servers, workloads};
 
 pub struct Reveille;
 
@@ -20,9 +22,13 @@ pub fn contestant() -> Contestant {
     micro.extend(workloads::timers::all::<Reveille>());
     micro.extend(workloads::timers::reset::<Reveille>());
     micro.extend(workloads::fds::all::<Reveille>());
+    micro.extend(workloads::blocking::all::<Reveille>());
+    micro.extend(workloads::datagrams::all::<Reveille>());
+    micro.extend(workloads::pipes::all::<Reveille>());
     Contestant {
         name: "reveille",
         serve: Some(serve),
+        servers: servers::reveille::all(),
         micro,
         missing: vec![],
     }
@@ -66,6 +72,52 @@ impl Reset for Reveille {
     }
 }
 
+impl Blocking for Reveille {
+    async fn unblock<T, F>(f: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        reveille::spawn_blocking(f).await.expect("no panic")
+    }
+}
+
+impl Pipes for Reveille {
+    type Sender = pipe::Sender;
+    type Receiver = pipe::Receiver;
+
+    async fn pipe() -> (pipe::Sender, pipe::Receiver) {
+        pipe::pipe().expect("a pipe")
+    }
+
+    async fn write_all(sender: &mut pipe::Sender, data: Vec<u8>) -> Vec<u8> {
+        sender.write_all(&data).await.expect("a reader");
+        data
+    }
+
+    async fn read(receiver: &mut pipe::Receiver, mut buf: Vec<u8>) -> (usize, Vec<u8>) {
+        (receiver.read(&mut buf).await.expect("a writer"), buf)
+    }
+}
+
+impl Datagrams for Reveille {
+    type Socket = UdpSocket;
+
+    async fn adopt(socket: std::net::UdpSocket) -> UdpSocket {
+        socket.set_nonblocking(true).expect("a socket");
+        UdpSocket::from_std(socket).expect("register")
+    }
+
+    async fn receive(socket: UdpSocket, n: usize) -> UdpSocket {
+        let mut buf = [0; SIZE];
+        for _ in 0..n {
+            let received = socket.recv_from(&mut buf).await.expect("receive");
+            assert_eq!(received.0, SIZE);
+        }
+        socket
+    }
+}
+
 impl Fds for Reveille {
     type Fd = AsyncFd<std::net::UdpSocket>;
 
@@ -80,7 +132,10 @@ async fn idle(stream: TcpStream) {
     let _ = stream.readable().await;
 }
 
-async fn connection(stream: TcpStream, buffer: usize) -> std::io::Result<()> {
+pub async fn connection<K>(stream: ByteStream<K>, buffer: usize) -> std::io::Result<()>
+where
+    K: Readable + Writable,
+{
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use reveille::backend::{Interest, Trigger};
-use reveille::event_loop::{Cause, EventLoop, Source};
+use reveille::event_loop::{Cause, EventLoop, Key};
 
 use crate::contestant::{Contestant, Serve};
 
@@ -19,6 +19,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "reveille-loop",
         serve: Some(serve),
+        servers: vec![],
         micro: vec![],
         missing: vec![
             ("tasks", "has none"),
@@ -40,7 +41,7 @@ fn serve(cfg: Serve) {
     event_loop.run().expect("run");
 }
 
-fn accept(event_loop: &mut EventLoop<Server>, listener: Source<TcpListener>, _: Cause) {
+fn accept(event_loop: &mut EventLoop<Server>, listener: Key<TcpListener>, _: Cause) {
     while let Some(Ok((stream, _))) = event_loop.get(listener).map(TcpListener::accept) {
         let _ = stream.set_nodelay(true);
         stream.set_nonblocking(true).expect("stream");
@@ -50,21 +51,22 @@ fn accept(event_loop: &mut EventLoop<Server>, listener: Source<TcpListener>, _: 
     }
 }
 
-fn ready(event_loop: &mut EventLoop<Server>, source: Source<TcpStream>, _: Cause) {
-    let goes_on = match event_loop.get_with_data(source) {
+fn ready(event_loop: &mut EventLoop<Server>, key: Key<TcpStream>, _: Cause) {
+    let goes_on = match event_loop.get_with_data(key) {
         Some((_, server)) if server.idle => true,
         Some((stream, server)) => echo(stream, &mut server.buffer),
         None => false,
     };
     if !goes_on {
-        event_loop.close(source);
+        event_loop.close(key);
     }
 }
 
 fn echo(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
     match stream.read(buffer) {
         Ok(0) => false,
-        // The load generator takes everything before it sends more; a client that does not is cut off.
+        // The load generator takes everything before it sends more; a client that does not is cut
+        // off.
         Ok(n) => stream.write_all(&buffer[..n]).is_ok(),
         Err(e) => e.kind() == ErrorKind::WouldBlock,
     }

@@ -1,12 +1,13 @@
-//! reveille with other settings: other ticks, and a timer fd for the waits (timers alone); another time for which it looks out
-//! for other threads before it sleeps (wakes across threads alone). What else there is does not depend on them.
+//! reveille with other settings: other ticks, and a timer fd for the waits (timers alone); another
+//! time to spin for other threads before a sleep (wakes across threads alone). Other workloads do
+//! not depend on these settings.
 
 use std::future::Future;
 use std::time::Duration;
 
 use ::reveille::{Builder, JoinHandle};
 
-use crate::contestant::{Contestant, Tasks, Timers};
+use crate::contestant::{Blocking, Contestant, Tasks, Timers};
 use crate::workloads;
 
 /// A tick of 2^`TICK` nanoseconds.
@@ -16,6 +17,7 @@ fn contestant<const TICK: u32, const PRECISE: bool>(name: &'static str) -> Conte
     Contestant {
         name,
         serve: None,
+        servers: vec![],
         micro: workloads::timers::fired::<Tuned<TICK, PRECISE>>(),
         missing: vec![],
     }
@@ -37,14 +39,17 @@ pub fn coarsest() -> Contestant {
     contestant::<19, false>("reveille-524us")
 }
 
-/// Looks out for other threads for `SPIN` microseconds.
+/// Spins for other threads for `SPIN` microseconds.
 struct Spinning<const SPIN: u64>;
 
 fn spinning<const SPIN: u64>(name: &'static str) -> Contestant {
+    let mut micro = workloads::cross::all::<Spinning<SPIN>>();
+    micro.extend(workloads::blocking::all::<Spinning<SPIN>>());
     Contestant {
         name,
         serve: None,
-        micro: workloads::cross::all::<Spinning<SPIN>>(),
+        servers: vec![],
+        micro,
         missing: vec![],
     }
 }
@@ -78,6 +83,16 @@ impl<const SPIN: u64> Tasks for Spinning<SPIN> {
 
     fn spawn<F: Future<Output = ()> + 'static>(f: F) -> Self::Join {
         ::reveille::spawn(f)
+    }
+}
+
+impl<const SPIN: u64> Blocking for Spinning<SPIN> {
+    async fn unblock<T, F>(f: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        ::reveille::spawn_blocking(f).await.expect("no panic")
     }
 }
 

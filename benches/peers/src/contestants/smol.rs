@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io::{PipeReader, PipeWriter};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream, UdpSocket};
 use smol::{Async, LocalExecutor, Task, Timer};
 
-use crate::contestant::{Contestant, Fds, Reset, Serve, Tasks, Timers};
-use crate::workloads;
+use crate::contestant::{Blocking, Contestant, Datagrams, Fds, Pipes, Reset, Serve, Tasks, Timers};
+use crate::workloads::datagrams::SIZE;
+use crate::{servers, workloads};
 
 pub struct Smol;
 
@@ -21,9 +23,13 @@ pub fn contestant() -> Contestant {
     micro.extend(workloads::timers::all::<Smol>());
     micro.extend(workloads::timers::reset::<Smol>());
     micro.extend(workloads::fds::all::<Smol>());
+    micro.extend(workloads::blocking::all::<Smol>());
+    micro.extend(workloads::pipes::all::<Smol>());
+    micro.extend(workloads::datagrams::all::<Smol>());
     Contestant {
         name: "smol",
         serve: Some(serve),
+        servers: servers::smol::all(),
         micro,
         missing: vec![],
     }
@@ -81,6 +87,55 @@ impl Reset for Smol {
     }
 }
 
+impl Blocking for Smol {
+    async fn unblock<T, F>(f: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        smol::unblock(f).await
+    }
+}
+
+/// smol has no pipes of its own: `Async` over the standard library's.
+impl Pipes for Smol {
+    type Sender = Async<PipeWriter>;
+    type Receiver = Async<PipeReader>;
+
+    async fn pipe() -> (Self::Sender, Self::Receiver) {
+        let (receiver, sender) = std::io::pipe().expect("a pipe");
+        let sender = Async::new(sender).expect("register");
+        (sender, Async::new(receiver).expect("register"))
+    }
+
+    async fn write_all(sender: &mut Self::Sender, data: Vec<u8>) -> Vec<u8> {
+        sender.write_all(&data).await.expect("a reader");
+        data
+    }
+
+    async fn read(receiver: &mut Self::Receiver, mut buf: Vec<u8>) -> (usize, Vec<u8>) {
+        (receiver.read(&mut buf).await.expect("a writer"), buf)
+    }
+}
+
+impl Datagrams for Smol {
+    type Socket = UdpSocket;
+
+    async fn adopt(socket: std::net::UdpSocket) -> UdpSocket {
+        socket.set_nonblocking(true).expect("a socket");
+        UdpSocket::try_from(socket).expect("register")
+    }
+
+    async fn receive(socket: UdpSocket, n: usize) -> UdpSocket {
+        let mut buf = [0; SIZE];
+        for _ in 0..n {
+            let received = socket.recv_from(&mut buf).await.expect("receive");
+            assert_eq!(received.0, SIZE);
+        }
+        socket
+    }
+}
+
 impl Fds for Smol {
     type Fd = UdpSocket;
 
@@ -94,7 +149,10 @@ async fn idle(stream: TcpStream) {
     let _ = inner.readable().await;
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
+pub async fn connection<S>(mut stream: S, buffer: usize) -> std::io::Result<()>
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;

@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 
-use crate::contestant::{Contestant, Fds, Reset, Serve, Solo, Tasks, Timers};
-use crate::workloads;
+use crate::contestant::{
+    Blocking, Contestant, Datagrams, Fds, Pipes, Reset, Serve, Solo, Tasks, Timers,
+};
+use crate::workloads::datagrams::SIZE;
+use crate::{servers, workloads};
 
 pub struct Tokio;
 
@@ -19,9 +23,13 @@ pub fn contestant() -> Contestant {
     micro.extend(workloads::timers::all::<Tokio>());
     micro.extend(workloads::timers::reset::<Tokio>());
     micro.extend(workloads::fds::all::<Tokio>());
+    micro.extend(workloads::blocking::all::<Tokio>());
+    micro.extend(workloads::pipes::all::<Tokio>());
+    micro.extend(workloads::datagrams::all::<Tokio>());
     Contestant {
         name: "tokio",
         serve: Some(serve::<Tokio>),
+        servers: servers::tokio::all(),
         micro,
         missing: vec![],
     }
@@ -68,6 +76,52 @@ impl Reset for Tokio {
     }
 }
 
+impl Blocking for Tokio {
+    async fn unblock<T, F>(f: F) -> T
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        tokio::task::spawn_blocking(f).await.expect("no panic")
+    }
+}
+
+impl Pipes for Tokio {
+    type Sender = pipe::Sender;
+    type Receiver = pipe::Receiver;
+
+    async fn pipe() -> (pipe::Sender, pipe::Receiver) {
+        pipe::pipe().expect("a pipe")
+    }
+
+    async fn write_all(sender: &mut pipe::Sender, data: Vec<u8>) -> Vec<u8> {
+        sender.write_all(&data).await.expect("a reader");
+        data
+    }
+
+    async fn read(receiver: &mut pipe::Receiver, mut buf: Vec<u8>) -> (usize, Vec<u8>) {
+        (receiver.read(&mut buf).await.expect("a writer"), buf)
+    }
+}
+
+impl Datagrams for Tokio {
+    type Socket = UdpSocket;
+
+    async fn adopt(socket: std::net::UdpSocket) -> UdpSocket {
+        socket.set_nonblocking(true).expect("a socket");
+        UdpSocket::from_std(socket).expect("register")
+    }
+
+    async fn receive(socket: UdpSocket, n: usize) -> UdpSocket {
+        let mut buf = [0; SIZE];
+        for _ in 0..n {
+            let received = socket.recv_from(&mut buf).await.expect("receive");
+            assert_eq!(received.0, SIZE);
+        }
+        socket
+    }
+}
+
 impl Fds for Tokio {
     type Fd = UdpSocket;
 
@@ -86,7 +140,10 @@ async fn idle(stream: TcpStream) {
     }
 }
 
-async fn connection(mut stream: TcpStream, buffer: usize) -> std::io::Result<()> {
+pub async fn connection<S>(mut stream: S, buffer: usize) -> std::io::Result<()>
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
     let mut buf = vec![0; buffer];
     loop {
         let n = stream.read(&mut buf).await?;

@@ -17,6 +17,7 @@ pub fn contestant() -> Contestant {
     Contestant {
         name: "tokio-local",
         serve: Some(serve::<TokioLocal>),
+        servers: vec![],
         micro,
         missing: vec![("timers", "are those of tokio")],
     }

@@ -1,4 +1,5 @@
-//! A task and a plain thread that wake each other; the thread may be busy for a while before it answers.
+//! A task and a plain thread that wake each other; the thread may be busy for a while before it
+//! answers.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -26,7 +27,7 @@ struct Line {
     waker: Mutex<Option<Waker>>,
 }
 
-/// The other side: sleeps until asked, is busy for so long, answers by waking the task.
+/// The other side: sleeps until asked, computes for a while, and answers by waking the task.
 fn answer(line: &Line, busy: Duration, core: Option<usize>) {
     if let Some(core) = core {
         let _ = sys::pin(core);
@@ -48,7 +49,7 @@ fn answer(line: &Line, busy: Duration, core: Option<usize>) {
     }
 }
 
-/// Task asks, thread answers: one operation is the round trip, with one wake each way.
+/// A task asks and a thread answers. One operation is the round trip, with one wake each way.
 fn cross<R: Tasks>(a: &Args) -> Report {
     let line = Arc::new(Line::default());
     let (busy, core) = (Duration::from_micros(a.us), a.peer_core);

@@ -1,4 +1,4 @@
-//! What a registered fd weighs.
+//! The memory of a registered fd.
 
 use crate::contestant::{Args, Fds, Micro};
 use crate::report::{Meter, Report};

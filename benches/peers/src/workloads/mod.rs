@@ -1,7 +1,10 @@
 //! The workloads, each written once and generic over the contestant.
 
+pub mod blocking;
 pub mod cross;
+pub mod datagrams;
 pub mod fds;
+pub mod pipes;
 pub mod tasks;
 pub mod timers;
 

@@ -27,7 +27,7 @@ pub fn all<R: Timers>() -> Vec<Micro> {
     ]
 }
 
-/// Those that the settings of the timers change.
+/// The workloads that the settings of timers affect.
 pub fn fired<R: Timers>() -> Vec<Micro> {
     vec![
         ("timer", timer::<R>),
@@ -43,7 +43,7 @@ pub fn reset<R: Reset>() -> Vec<Micro> {
     ]
 }
 
-/// xorshift: the same deadlines for everybody.
+/// xorshift: the same deadlines for all contestants.
 struct Random(u64);
 
 impl Random {
@@ -61,7 +61,7 @@ async fn context<T>(f: impl FnOnce(&mut Context<'_>) -> T) -> T {
 }
 
 /// `k` others that end between five seconds and an hour from now: some before, most after the ten
-/// seconds of the one that is measured. Nobody awaits them.
+/// seconds of the one that is measured. They are not awaited.
 fn others<R: Timers>(k: u64) -> Vec<Pin<Box<impl Future>>> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut cx = Context::from_waker(Waker::noop());
@@ -87,7 +87,8 @@ fn timer<R: Timers>(a: &Args) -> Report {
     let (n, k, warm) = (a.n, a.k, a.warm);
     in_task::<R, _>(async move {
         let others = others::<R>(k);
-        // One wait, so that the driver has seen them: tokio notifies itself for every timer until then.
+        // One wait, so that the driver knows them: tokio notifies itself for every timer until
+        // then.
         R::sleep(Duration::from_millis(1)).await;
         let report = context(|cx| {
             create_poll_drop::<R>(cx, warm);

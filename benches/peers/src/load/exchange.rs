@@ -1,32 +1,79 @@
-//! The load generator that every server meets: one epoll loop on the other core.
+//! Requests and answers of fixed lengths over streams: the echo (TCP and Unix), and HTTP.
 
-use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
-use std::time::{Duration, Instant};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::RawFd;
+use std::time::Instant;
 
-use crate::report::{Report, quantile};
+use super::{Plan, failed, pattern};
+use crate::report::Report;
 use crate::sys::{self, Epoll};
 
-pub struct Plan {
-    pub addr: SocketAddr,
-    /// The server's process, for its CPU time; 0 when it is not wanted.
-    pub server: u32,
-    pub conns: usize,
-    /// Connections that stay idle beside them.
-    pub others: usize,
-    pub size: usize,
-    /// Requests outstanding on each connection.
-    pub depth: u64,
-    pub requests: u64,
-    pub warm: u64,
-    /// Connect, say so, and hold until standard input ends.
-    pub hold: bool,
+/// What goes to and fro for each operation.
+pub struct Exchange {
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    /// So many first bytes of an answer must be these; of the rest only the length is known.
+    checked: usize,
+}
+
+impl Exchange {
+    pub fn echo(size: usize) -> Exchange {
+        Exchange {
+            request: pattern(size),
+            answer: pattern(size),
+            checked: size,
+        }
+    }
+
+    /// A request of `path` with a body of `size` bytes (a GET if that is 0), and the answer that a
+    /// first connection got.
+    pub fn http(addr: &str, path: &str, size: usize) -> io::Result<Exchange> {
+        let request = match size {
+            0 => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes(),
+            _ => {
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
+                );
+                [head.into_bytes(), pattern(size)].concat()
+            }
+        };
+        let mut stream = TcpStream::connect(addr)?;
+        stream.write_all(&request)?;
+        let (mut answer, mut buf) = (Vec::new(), vec![0; 64 << 10]);
+        while answer.is_empty() || answer.len() < answer_len(&answer)? {
+            let n = stream.read(&mut buf)?;
+            if n == 0 {
+                return Err(failed("the server closed the first connection"));
+            }
+            answer.extend_from_slice(&buf[..n]);
+        }
+        let ok = b"HTTP/1.1 200";
+        if !answer.starts_with(ok) {
+            return Err(failed("the first answer is not 200"));
+        }
+        Ok(Exchange {
+            request,
+            answer,
+            checked: ok.len(),
+        })
+    }
+}
+
+/// The length of an answer with its head, once the head is whole; until then more than is there.
+fn answer_len(answer: &[u8]) -> io::Result<usize> {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return Ok(answer.len() + 1);
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let value = head.lines().find_map(|l| l.strip_prefix("content-length:"));
+    let length = value.and_then(|v| v.trim().parse::<usize>().ok());
+    Ok(end + 4 + length.ok_or_else(|| failed("an answer without a length"))?)
 }
 
 struct Connection {
     fd: RawFd,
-    /// Bytes received of the next response.
+    /// Bytes received of the next answer.
     got: usize,
     /// Bytes of requests not yet taken by the socket.
     unsent: usize,
@@ -37,6 +84,7 @@ struct Load<'a> {
     plan: &'a Plan,
     epoll: Epoll,
     connections: Vec<Connection>,
+    exchange: Exchange,
     /// What is sent: whole requests, one after the other.
     stream: Vec<u8>,
     buf: Vec<u8>,
@@ -46,79 +94,29 @@ struct Load<'a> {
     latencies: Vec<u64>,
 }
 
-/// A socket with its own small receive queue would change the server's work: defaults are kept.
-fn connect(addr: SocketAddr) -> io::Result<RawFd> {
-    let stream = TcpStream::connect(addr)?;
-    sys::set_nodelay(stream.as_raw_fd())?;
-    sys::set_reset_on_close(stream.as_raw_fd())?;
-    stream.set_nonblocking(true)?;
-    Ok(stream.into_raw_fd())
-}
-
-/// A connect to a full backlog waits a second for its SYN; a pause now and then prevents that.
-fn connect_all(addr: SocketAddr, n: usize) -> io::Result<Vec<RawFd>> {
-    (0..n)
-        .map(|i| {
-            if i % 256 == 255 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            connect(addr)
-        })
-        .collect()
-}
-
-fn failed(what: &str) -> io::Error {
-    io::Error::other(what)
-}
-
-impl Plan {
-    pub fn run(&self) -> io::Result<Report> {
-        let _others = connect_all(self.addr, self.others)?;
-        let mut load = Load::new(self)?;
-        if self.hold {
-            println!("{{\"held\":{}}}", self.conns + self.others);
-            io::copy(&mut io::stdin(), &mut io::sink())?;
-            return Ok(Report::default());
-        }
-        load.verify = true;
-        load.phase(self.warm.max(self.conns as u64 * self.depth))?;
-        load.verify = false;
-        load.latencies.clear();
-        let before = self.server_cpu()?;
-        let (own, begin) = (sys::thread_cpu(), Instant::now());
-        load.phase(self.requests)?;
-        let (wall, own) = (begin.elapsed(), sys::thread_cpu() - own);
-        let server = self.server_cpu()? - before;
-        let n = self.requests as f64;
-        let times = &mut load.latencies;
-        times.sort_unstable();
-        let mut r = Report::default();
-        r.set("ops", n);
-        r.set("ns", wall.as_nanos() as f64 / n);
-        r.set("cpu_ns", server as f64 / n);
-        r.set("client_cpu_ns", own as f64 / n);
-        if !times.is_empty() {
-            r.set("p50_us", quantile(times, 0.5) as f64 / 1e3);
-            r.set("p99_us", quantile(times, 0.99) as f64 / 1e3);
-        }
-        Ok(r)
+pub fn run(plan: &Plan, exchange: Exchange) -> io::Result<Report> {
+    let _others = plan.connect_all(plan.others)?;
+    let mut load = Load::new(plan, exchange)?;
+    if plan.hold {
+        println!("{{\"held\":{}}}", plan.conns + plan.others);
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+        return Ok(Report::default());
     }
-
-    /// The counter is brought up to date when the server sleeps: so it is given time to.
-    fn server_cpu(&self) -> io::Result<u64> {
-        if self.server == 0 {
-            return Ok(0);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-        sys::schedstat(self.server)
-    }
+    load.verify = true;
+    load.phase(plan.warm.max(plan.conns as u64 * plan.depth))?;
+    load.verify = false;
+    load.latencies.clear();
+    plan.measure(plan.requests as f64, || {
+        load.phase(plan.requests)?;
+        Ok(std::mem::take(&mut load.latencies))
+    })
 }
 
 impl<'a> Load<'a> {
-    fn new(plan: &'a Plan) -> io::Result<Load<'a>> {
+    fn new(plan: &'a Plan, exchange: Exchange) -> io::Result<Load<'a>> {
         let epoll = Epoll::new(256)?;
         let mut connections = Vec::with_capacity(plan.conns);
-        for fd in connect_all(plan.addr, plan.conns)? {
+        for fd in plan.connect_all(plan.conns)? {
             epoll.add(fd, sys::IN, connections.len() as u64)?;
             connections.push(Connection {
                 fd,
@@ -127,12 +125,12 @@ impl<'a> Load<'a> {
                 sent_at: Instant::now(),
             });
         }
-        let request: Vec<u8> = (0..plan.size).map(|i| (i % 251) as u8).collect();
         Ok(Load {
             plan,
             epoll,
             connections,
-            stream: request.repeat(plan.depth as usize),
+            stream: exchange.request.repeat(plan.depth as usize),
+            exchange,
             buf: vec![0; 128 << 10],
             to_start: 0,
             to_finish: 0,
@@ -173,7 +171,7 @@ impl<'a> Load<'a> {
             return Ok(());
         }
         self.to_start -= requests;
-        self.connections[i].unsent += requests as usize * self.plan.size;
+        self.connections[i].unsent += requests as usize * self.exchange.request.len();
         self.connections[i].sent_at = Instant::now();
         self.flush(i)
     }
@@ -210,19 +208,20 @@ impl<'a> Load<'a> {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(e) => return Err(e),
         };
+        let Exchange {
+            answer, checked, ..
+        } = &self.exchange;
         if self.verify {
-            let size = self.plan.size;
-            let expected = |at: usize| ((c.got + at) % size % 251) as u8;
-            if self.buf[..n]
-                .iter()
-                .enumerate()
-                .any(|(at, b)| *b != expected(at))
-            {
+            let right = |(at, b): (usize, &u8)| {
+                let at = (c.got + at) % answer.len();
+                at >= *checked || *b == answer[at]
+            };
+            if !self.buf[..n].iter().enumerate().all(right) {
                 return Err(failed("the server changed the data"));
             }
         }
-        let whole = (c.got + n) / self.plan.size;
-        c.got = (c.got + n) % self.plan.size;
+        let whole = (c.got + n) / answer.len();
+        c.got = (c.got + n) % answer.len();
         if whole == 0 {
             return Ok(());
         }
