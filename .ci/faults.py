@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""Runs the examples while the kernel refuses, interrupts or runs short, and holds each to what is promised for it.
+"""Runs the examples while strace makes system calls fail, and checks that they do what is documented.
 
     faults.py                 all rows
-    faults.py TEXT...         the rows whose line holds one of the texts
+    faults.py TEXT...         the rows whose line contains one of the texts
 
-A row names a program, the errors that strace injects, and what must come of it:
+A row names a program, the errors that strace injects, and the expected outcome:
 
-    serves    it listens, by the backend that is named, and a client is echoed in every way while errors go on
-    refuses   it ends with status 1 before it listens, and says all the words that are given; no panic
+    serves    it listens on the named backend, and clients are echoed while the errors go on
+    refuses   it ends with status 1 before it listens, and prints all the given words; no panic
     ends      it ends by itself with status 0 and prints the words
-    drops     it loses one connection, and serves the others
+    drops     it loses one connection, and serves the rest
 
-An error that was never injected fails its row, whatever else was seen: nothing was tried then. `when=5+3` is strace's:
-the fifth call and every third after it, counted by each thread from its start.
+A row fails if one of its errors was never injected, because nothing was tried then. `when=5+3` is strace's notation for
+the fifth call and every third after it, counted for each thread from its start.
 """
 
 import collections
+import errno
 import importlib.util
 import json
 import os
@@ -38,7 +39,7 @@ SHORT = {"EMFILE": "Too many open files", "ENFILE": "Too many open files in syst
 ALL = ["epoll", "poll", "select", "rtsig", "io-uring"]
 SERVERS = ["echo", "callback_echo"]
 
-# At least `least` injections and at most `most`, of all rules together, must be seen.
+# `least` and `most` bound the number of injections, of all rules together.
 Row = collections.namedtuple("Row", "program arguments environment rules outcome words least most")
 
 
@@ -57,24 +58,24 @@ def rows():
 
 
 def interrupted():
-    """A signal ends a wait over and over: the server goes on."""
+    """A signal ends waits again and again: the server goes on."""
     waits = {
         "epoll": ["epoll_wait"], "poll": ["ppoll"], "select": ["pselect6"], "rtsig": ["ppoll", "read"],
         "io-uring": ["io_uring_enter", "ppoll"],
     }
     for backend in ALL:
         for call in waits[backend]:
-            # The dynamic loader reads too, and does not try again.
+            # The dynamic loader calls read too, and does not retry.
             first = {"read": 20, "ppoll": 2, "pselect6": 2}.get(call, 1)
             for program in SERVERS:
                 rules = f"{call}:error=EINTR:when={first}+3"
-                # io_uring asks poll about what may be over: always of a stream of the runtime's, else by chance.
+                # io_uring calls poll to confirm that a readiness may be over: always for streams of the runtime, else by chance.
                 if (backend, call, program) != ("io-uring", "ppoll", "callback_echo"):
                     yield row(program, rules, "serves", [backend], backend, least=5)
     for call in ("recvfrom", "sendto"):
         for program in SERVERS:
             yield row(program, f"{call}:error=EINTR:when=2+3", "serves", ["epoll"], "epoll", least=5)
-    # Timers turn the wait of epoll into the one that counts nanoseconds.
+    # With timers, epoll waits by the call that counts nanoseconds.
     busy = ["--idle-ms", "60000"]
     yield row("callback_echo", "epoll_pwait2:error=EINTR:when=1+3", "serves", ["epoll"], "epoll", 5, None, busy)
     yield row("many_threads", "write:error=EINTR:when=2+3 epoll_wait:error=EINTR:when=2+3", "serves", ["epoll"], "epoll",
@@ -82,15 +83,15 @@ def interrupted():
 
 
 def refused():
-    """A call that the kernel does not know, or a sandbox forbids: the next best does, or the choice is an error."""
+    """A call that the kernel lacks or a sandbox blocks: another one replaces it, or the chosen backend is an error."""
     for error in ("ENOSYS", "EPERM"):
         rule = f"error={error}"
         for program in SERVERS:
             yield row(program, f"epoll_create1:{rule}", "serves", ["poll"])
-        yield row("echo", f"epoll_create1:{rule}", "refuses", ["epoll backend is refused", *HOST, "poll, select"], "epoll")
-        yield row("echo", f"epoll_create1:{rule}", "refuses", ["REVEILLE_BACKEND: the epoll backend is refused", *HOST],
+        yield row("echo", f"epoll_create1:{rule}", "refuses", ["refuses the epoll backend", *HOST, "poll, select"], "epoll")
+        yield row("echo", f"epoll_create1:{rule}", "refuses", ["REVEILLE_BACKEND: the system refuses the epoll backend", *HOST],
                   environment={"REVEILLE_BACKEND": "epoll"})
-        # It is asked once, and its elder from then on.
+        # It is tried once, then the older call is used.
         yield row("callback_echo", f"epoll_pwait2:{rule}", "serves", ["epoll"], "epoll", 1, 1, ["--idle-ms", "60000"])
         yield row("sleep", f"epoll_pwait2:{rule}", "ends", ["done"], least=1, most=1,
                   environment={"REVEILLE_BACKEND": "epoll"})
@@ -100,32 +101,32 @@ def refused():
         yield row("echo", f"io_uring_setup:{rule}", "refuses", ["io_uring_setup: ", "sandbox", *HOST, "epoll"], "io-uring")
         yield row("callback_echo", f"io_uring_setup:{rule}", "refuses", ["REVEILLE_BACKEND: ", "sandbox", *HOST],
                   environment={"REVEILLE_BACKEND": "io_uring"})
-        yield row("echo", f"signalfd4:{rule}", "refuses", ["rtsig backend is refused", *HOST, "epoll"], "rtsig")
-        yield row("echo", f"pselect6:{rule}", "refuses", ["select backend is refused", *HOST, "epoll"], "select")
+        yield row("echo", f"signalfd4:{rule}", "refuses", ["refuses the rtsig backend", *HOST, "epoll"], "rtsig")
+        yield row("echo", f"pselect6:{rule}", "refuses", ["refuses the select backend", *HOST, "epoll"], "select")
         for program in SERVERS:
-            # poll(2) does as well where there is one, also for what io_uring has to confirm.
+            # poll(2) replaces it where it exists, for the confirmations of io_uring too.
             yield row(program, f"ppoll:{rule}", "serves", ["poll"], "poll", least=5)
         yield row("echo", f"ppoll:{rule}", "serves", ["io-uring"], "io-uring", least=5)
-        yield row("echo", f"ppoll:{rule}", "refuses", ["rtsig backend is refused", *HOST, "epoll"], "rtsig")
-        # The first poll is that of the standard library, before `main`.
+        yield row("echo", f"ppoll:{rule}", "refuses", ["refuses the rtsig backend", *HOST, "epoll"], "rtsig")
+        # The standard library makes the first poll, before `main`.
         no_poll = f"ppoll:{rule} poll:{rule}:when=2+"
-        yield row("echo", no_poll, "refuses", ["poll backend is refused", *HOST, "epoll"], "poll", least=2)
+        yield row("echo", no_poll, "refuses", ["refuses the poll backend", *HOST, "epoll"], "poll", least=2)
         yield row("echo", f"epoll_create1:{rule} {no_poll}", "serves", ["select"], least=3)
         yield row("echo", f"epoll_create1:{rule} {no_poll} pselect6:{rule}", "refuses",
                   ["no backend of the automatic order", "this host has io-uring, but not "], least=4)
         yield row("echo", f"eventfd2:{rule} pipe2:{rule}", "refuses",
                   ["no backend of the automatic order", "this host has none, but not "], least=2)
-        # A file that cannot be asked for signals is looked at in each wait.
+        # A file that cannot send signals is polled in each wait.
         yield row("echo", f"fcntl:{rule}:when=3+", "serves", ["rtsig"], "rtsig", least=3)
-        # Precise timers, where there are no timer fds, are those of the waits.
-        yield row("test interrupted", f"timerfd_create:{rule}", "ends", ["test result: ok. 1 passed"], least=1,
-                  arguments=["timers_are_exact_under_fire", "--exact"])
-    # Kernels that know io_uring, but not its newer flags.
+        # Without timer fds, precise timers end by the timeouts of the waits.
+        yield row("test signal_interrupts", f"timerfd_create:{rule}", "ends", ["test result: ok. 1 passed"], least=1,
+                  arguments=["timers_are_exact_among_signals", "--exact"])
+    # Kernels that have io_uring, but not its newer flags.
     yield row("echo", "io_uring_setup:error=EINVAL:when=1", "serves", ["io-uring"], "io-uring")
 
 
 def shortages():
-    """Out of descriptors or memory: that very error, and no worse mechanism in its place."""
+    """Out of descriptors or memory: the error is reported, and no other backend is tried."""
     made = {
         "epoll": ["epoll_create1", "eventfd2"], "poll": ["eventfd2"], "select": ["eventfd2"],
         "rtsig": ["signalfd4", "eventfd2"], "io-uring": ["io_uring_setup", "eventfd2"],
@@ -144,15 +145,26 @@ def shortages():
 
 
 def in_service():
-    """A shortage while clients come: it passes."""
+    """A shortage while clients connect is survived."""
     for backend in ALL:
         for program in SERVERS:
             yield row(program, "accept4:error=EMFILE:when=2+5", "serves", [backend], backend, least=2)
     for error in ("ENFILE", "ENOMEM", "ENOBUFS", "ECONNABORTED", "EINTR"):
         for program in SERVERS:
             yield row(program, f"accept4:error={error}:when=2+5", "serves", ["epoll"], "epoll", least=2)
-    # The second client's: the notifier, the listener and the first client come before. The callback loop takes its
-    # connections off, a stream of the runtime's is only closed.
+    # The network errors of a new connection that accept(2) lists.
+    for error in ("ENETDOWN", "EPROTO", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH", "ENETUNREACH"):
+        yield row("echo", f"accept4:error={error}:when=2+5", "serves", ["epoll"], "epoll", least=2)
+    # All errors of connect(2) that are not about the progress of the connection: they are returned, and the next address
+    # of several is tried.
+    for error in ("EACCES", "EPERM", "EADDRINUSE", "EADDRNOTAVAIL", "EAFNOSUPPORT", "EAGAIN", "EALREADY", "EBADF",
+                  "ECONNREFUSED", "EFAULT", "EISCONN", "ENETUNREACH", "ENOTSOCK", "EPROTOTYPE", "ETIMEDOUT",
+                  "EHOSTUNREACH", "ENOBUFS", "ENOMEM"):
+        yield row("test tcp_connect", f"connect:error={error}:when=1..2", "ends", ["test result: ok. 1 passed"], least=2, most=2,
+                  arguments=["an_error_of_the_system_is_returned_and_nothing_is_left", "--exact"],
+                  environment={"REVEILLE_CONNECT_FAILS": str(getattr(errno, error))})
+    # The call for the second client, after those for the notifier, the listener and the first client. The callback
+    # loop removes the first client's registration by a call; the runtime only closes the stream.
     for error in ("ENOMEM", "ENOSPC"):
         yield row("echo", f"epoll_ctl:error={error}:when=4", "drops", ["epoll"], "epoll", 1, 1)
         yield row("callback_echo", f"epoll_ctl:error={error}:when=5", "drops", ["epoll"], "epoll", 1, 1)
@@ -163,7 +175,7 @@ def in_service():
 
 
 def build(program):
-    """The path of an example's executable, or of the tests in one file."""
+    """Builds an example, or the tests in one file, and returns the path of the executable."""
     if not program.startswith("test "):
         return client.build_example(program)
     name = program.split()[1]
@@ -180,7 +192,7 @@ def build(program):
 
 
 def traffic(server):
-    """Small requests on several connections, one after the other and at once, much at once, and a half-close."""
+    """Small requests on several connections, in turn and at once, a large one, and a half-close."""
     for size in (1, 64, 5000):
         client.echo(server.address, size, half_close=True)
     clients = [client.Echo(server.address, 7 * n, 30_000, half_close=n % 2 == 0) for n in range(8)]
@@ -208,7 +220,7 @@ def serves(row, server):
 
 def drops(row, server):
     expect(server.backend == row.words[0], f"it serves by {server.backend}")
-    # The first client is gone before the second comes: calls are counted.
+    # Calls are counted, so the first client must be gone before the second connects.
     before = server.descriptors()
     client.echo(server.address, 10)
     client.wait_for(lambda: server.descriptors() == before, client.PATIENCE, "the first client's descriptor is still open")
@@ -231,7 +243,7 @@ def drops(row, server):
 
 def command(row, log):
     calls = sorted({rule.split(":")[0] for rule in row.rules})
-    # A call that is not traced is not injected, and strace does not say so.
+    # strace injects only into calls that it traces, and does not warn.
     traced = ["strace", "-f", "-qq", "-e", "signal=none", "-o", log, "-e", "trace=" + ",".join(calls)]
     for rule in row.rules:
         traced += ["-e", f"inject={rule}"]
@@ -272,7 +284,7 @@ def run_to_the_end(row, log):
 
 
 def run(row):
-    """What was seen, and how many errors were injected; raises for what was not expected."""
+    """Returns what happened and how many errors were injected. Raises `Failed` if that was not expected."""
     with tempfile.NamedTemporaryFile(mode="r", suffix=".strace") as log:
         if row.outcome in ("serves", "drops"):
             seen = run_server(row, log.name)
@@ -302,11 +314,11 @@ def main():
     expect(shutil.which("strace"), "no strace on this machine")
     bad = total = 0
     begin = time.monotonic()
-    print(f"{'':7} {'program':14} {'asked for':10} {'injected':54} {'times':>5}  expected / seen")
+    print(f"{'':7} {'program':22} {'asked for':10} {'injected':54} {'times':>5}  expected / seen")
     for row in rows():
         asked = row.arguments[row.arguments.index("--backend") + 1] if "--backend" in row.arguments else ""
         asked = asked or row.environment.get("REVEILLE_BACKEND", "automatic")
-        line = f"{row.program:14} {asked:10} {' '.join(row.rules):54}"
+        line = f"{row.program:22} {asked:10} {' '.join(row.rules):54}"
         if wanted and not any(text in line + expected(row) for text in wanted):
             continue
         total += 1

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# .ci/soak.sh [SECONDS]     the models with seeds that were never tried: for a minute, or as long as said
-# The tests `backends_model` and `runtime_model`, by turns, on every backend of this host. One that fails or hangs prints
-# its seeds; REVEILLE_MODEL_SEEDS=first..end runs them again.
+# .ci/soak.sh [SECONDS]     runs the models with new random seeds, for a minute by default
+# Runs the tests `backends_model` and `runtime_model` on every backend of this host. A test that fails or hangs prints its
+# seeds; REVEILLE_MODEL_SEEDS=first..end runs them again.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 2
 seconds=${1:-60}
-# Optimised, with the assertions of a debug build; linking with LTO would take most of the time.
+# Optimized, with the assertions of a debug build. Linking with LTO would take most of the time.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true
 models=(--test backends_model --test runtime_model)
 cargo test --release --all-features "${models[@]}" --no-run || exit 1

@@ -8,9 +8,9 @@
     syscalls.py sleep --backend NAME --sleeps 3
         the example prints `sleeping`, sleeps one second so many times and prints `done`; each sleep costs one call
 
-The example is `sleep` for the last and `echo` for the others, unless --example names another one. strace is attached to
-a server only for the stretch that is counted, and calls are told apart by their time stamps: attaching and detaching
-interrupt the wait, which is no cost of the program's.
+The default example is `sleep` for the mode of that name and `echo` for the rest. strace is attached to a server only
+while calls are counted. Attaching and detaching interrupt the wait, so calls outside the counted time are left out by
+their time stamps.
 """
 
 import argparse
@@ -32,10 +32,10 @@ client = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(client)
 Failed, expect = client.Failed, client.expect
 
-# What one wait of a mechanism consists of, and how many of each there may be: names of which any one serves. What is not
-# named here is the program's. rtsig sleeps in a ppoll, reads the signals and asks a second ppoll about the fds they name
-# (the next wait's, when there is more); io-uring confirms what may be over by one ppoll, also when the answers are in
-# the ring already and nothing is entered.
+# The calls of one wait, by backend, with the most that a wait may make of each. A tuple lists names of which the host
+# uses one. All other calls count as the program's. rtsig sleeps in a ppoll, reads the signals, and polls the fds that
+# they name by a second ppoll (in the next wait if there are more). io-uring confirms by a ppoll that a readiness may be
+# over, even if the answers are in the ring and no io_uring_enter is needed.
 WAITS = {
     "epoll": {("epoll_wait", "epoll_pwait", "epoll_pwait2"): 1},
     "poll": {("poll", "ppoll"): 1},
@@ -52,7 +52,7 @@ class Call(collections.namedtuple("Call", "time name text")):
 
 
 class Trace:
-    """strace attached to a process; `calls(from, to)` after it has been detached."""
+    """strace attached to a process. `calls(begin, end)` detaches it and returns the calls of that time."""
 
     def __init__(self, pid):
         self.log = tempfile.NamedTemporaryFile(mode="r", suffix=".strace")
@@ -60,14 +60,14 @@ class Trace:
             ["strace", "-f", "-qq", "-ttt", "-e", "signal=none", "-o", self.log.name, "-p", str(pid)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
-        # Attached once the kernel names a tracer.
+        # It is attached once the kernel names a tracer.
         def attached():
             with open(f"/proc/{pid}/status") as file:
                 return not re.search(r"^TracerPid:\s*0$", file.read(), re.M)
 
         client.wait_for(lambda: attached() or self.process.poll() is not None, client.PATIENCE, "strace did not attach")
         expect(self.process.poll() is None, "strace ended")
-        time.sleep(0.7)                         # the interrupted wait has been entered again
+        time.sleep(0.7)                         # the program has entered the interrupted wait again
 
     def calls(self, begin, end):
         self.detach()
@@ -107,7 +107,7 @@ def dial(server):
 
 
 def rounds(sockets, count):
-    """Each round sends 64 bytes on every connection, then takes every answer."""
+    """Each round sends 64 bytes on every connection, then receives every answer."""
     request = bytes(range(64))
     for _ in range(count):
         for s in sockets:
@@ -149,7 +149,7 @@ def judge_echo(calls, connections, requests, allowed):
     faults = []
     if not 1.98 * requests <= others <= 2.02 * requests:
         faults.append("2 calls a request are expected beside the wait")
-    # One wait may bring many connections' events; it is never needed more than once a request.
+    # One wait may return the events of many connections; a request never needs more than one.
     for names, most in allowed.items():
         if counts[names] > (most + 0.02) * requests:
             faults.append(f"more than {most} {names[-1]} a request")
@@ -164,7 +164,7 @@ def idle(options):
     with client.Server(client.server_command(options)) as server:
         sockets = [dial(server) for _ in range(options.connections)]
         rounds(sockets, 2)
-        # On a loaded machine the wait that strace has interrupted may be entered again too late: that is tried anew.
+        # On a loaded machine the program may enter the interrupted wait late; then it is tried again.
         for _ in range(3):
             with Trace(server.pid) as trace:
                 begin = time.time()
@@ -194,7 +194,7 @@ def sleep(options):
         try:
             said = process.communicate(timeout=options.sleeps + client.PATIENCE)[1]
         finally:
-            # A program outlives the strace that is killed: both are in the group that strace leads.
+            # strace leads a process group with the program in it, which would outlive a killed strace.
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(client.PATIENCE)

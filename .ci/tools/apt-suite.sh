@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# apt-suite.sh SUITE[,SUITE...] CMD...   looks up, downloads or extracts packages of another Debian
-# suite without touching the machine's own apt state (private lists, cache and dpkg status).
+# apt-suite.sh SUITE[,SUITE...] CMD...   searches, downloads or extracts packages of another Debian suite
+# without changing the machine's apt state (it has its own lists, cache and dpkg status).
 #   apt-suite.sh sid update
 #   apt-suite.sh sid policy rust-src
 #   apt-suite.sh sid download DIR PKG...      fetches the .deb files into DIR
 #   apt-suite.sh sid extract  DIR PKG...      fetches and unpacks them into DIR (no maintainer script runs)
-# The mirror is whatever the machine's own .sources file names: that file is copied, its suite replaced.
+# The mirror is that of the machine's .sources file, which is copied with the suite replaced.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n 2,7p "$0" >&2; exit 2; }
 suites=${1//,/ }; cmd=$2; shift 2
@@ -36,7 +36,7 @@ opts=(-q -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$state/etc/
       -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none
       -o Acquire::Retries=3 -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false)
 
-# Lists older than a day are fetched anew.
+# Lists older than a day are fetched again.
 fresh() {
     [ -n "$(find "$state/lists" -maxdepth 1 -name '*_Packages*' -mmin -1440 -print -quit 2>/dev/null)" ] ||
         apt-get "${opts[@]}" update >&2

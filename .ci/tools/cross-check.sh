@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # cross-check.sh [-c check|clippy|build] [-t "TARGET..."] CRATE_DIR [cargo args...]
-# Type-checks a crate for targets whose std is not installed: builds std from Debian's rust-src with the
-# nightly toolchain (-Zbuild-std). Keeps going after a failed target; exit status 1 if one failed.
+# Type-checks a crate for targets whose std is not installed. Builds std from Debian's rust-src with the
+# nightly toolchain (-Zbuild-std). Goes on after a failed target; exit status 1 if one failed.
 #   cross-check.sh . --all-features
 #   cross-check.sh -c clippy -t x86_64-unknown-freebsd . -- -D warnings
-# Types only: nothing is linked and nothing runs.
+# Nothing is linked and nothing runs.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cmd=check

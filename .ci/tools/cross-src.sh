@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# cross-src.sh   makes the standard library's sources (Debian's rust-src, library/ only) available to
-# -Zbuild-std and prints the directory to hand to cargo in __CARGO_TESTS_ONLY_SRC_ROOT.
-# Nothing is installed. RUST_SRC_SUITE names the suite; without it the first of sid, testing and
-# experimental that carries the nightly compiler's own version is taken, or else sid.
+# cross-src.sh   downloads the sources of the standard library (library/ of Debian's rust-src) for -Zbuild-std
+# and prints the directory for cargo's variable __CARGO_TESTS_ONLY_SRC_ROOT. Nothing is installed.
+# RUST_SRC_SUITE names the suite. By default it is the first of sid, testing and experimental that has the
+# version of the nightly compiler, or else sid.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}
@@ -22,7 +22,7 @@ if [ ! -f "$dst/library/Cargo.toml" ]; then
     lib=$(echo "$tmp"/usr/src/rustc-*/library)
     rm -rf "$dst"; mkdir -p "$dst"
     cp -a "$lib" "$dst/library.part"
-    # Debian points cargo at a vendored copy that is not in the package: std's crates come from the registry.
+    # Debian's configuration names a vendored copy that is not in the package; use the registry for std's crates.
     rm -rf "$dst/library.part/.cargo"
     basename "$(dirname "$lib")" > "$dst/version"
     mv "$dst/library.part" "$dst/library"

@@ -1,9 +1,9 @@
-/* delays.c: a machine that is busy elsewhere, made of sleeps: around one call of the C library in so many, and where threads
- * and children begin and end. Loaded before the C library; see delays.sh.
+/* delays.c: imitates a busy machine. It sleeps before and after random calls of the C library, and at the start and end of
+ * threads and children. Preloaded by delays.sh. Settings, with their defaults:
  *
- *   DELAYS_SEED   what is drawn (1)
- *   DELAYS_ODDS   one call in so many is delayed before it, and one after it (200)
- *   DELAYS_US     for less than so many microseconds (1000); one delay in sixteen is ten times as long
+ *   DELAYS_SEED   seed of the random numbers (1)
+ *   DELAYS_ODDS   one call in this many is delayed before the call, and one after it (200)
+ *   DELAYS_US     a delay is shorter than this many microseconds (1000); one in sixteen is ten times as long
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -36,7 +36,7 @@ __attribute__((constructor)) static void begin(void) {
     most = setting("DELAYS_US", most);
 }
 
-/* xorshift, a stream for each thread. */
+/* xorshift, with its own state in each thread. */
 static uint64_t draw(void) {
     if (!state)
         state = (seed * 0x9E3779B97F4A7C15u ^ __sync_add_and_fetch(&threads, 1) * 0xD1342543DE82EF95u) | 1;

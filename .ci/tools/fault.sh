@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# fault.sh PROGRAM [ARGS...]   runs a program under a set of injected system-call faults (strace) and
-# prints how each run ended: exit status, how often the fault was really injected, the last line printed.
-# The program must itself say how it fared. A crash or a hang fails; an error exit may be right.
-# A rule whose call never happened says `not reached`: that is no pass. LIMIT is the seconds a run may take.
-# Own rules: RULES="epoll_wait:error=EINTR:when=3+5 read:error=EINTR:when=10+7" fault.sh PROGRAM
+# fault.sh PROGRAM [ARGS...]   runs a program under injected errors of system calls (strace), one rule at a time.
+# Prints for each rule the exit status, how often the error was injected, and the last line of the output.
+# A crash or a hang is a failure. An exit with an error is not: the output must show whether it is right.
+# `not reached` means that the program never made the call. LIMIT is the time limit of a run in seconds.
+# Other rules: RULES="epoll_wait:error=EINTR:when=3+5 read:error=EINTR:when=10+7" fault.sh PROGRAM
 set -uo pipefail
 [ $# -ge 1 ] || { sed -n 2,6p "$0" >&2; exit 2; }
 rules=${RULES:-epoll_wait:error=EINTR:when=3+5 epoll_pwait2:error=EINTR:when=3+5 epoll_pwait2:error=ENOSYS
@@ -18,7 +18,7 @@ out=$(mktemp) log=$(mktemp)
 trap 'rm -f "$out" "$log"' EXIT
 bad=0
 for r in $rules; do
-    # The injected call must be traced, or strace injects nothing and does not say so.
+    # strace injects only into calls that it traces, and does not warn.
     timeout -k 5 "${LIMIT:-30}" strace -f -qq -o "$log" -e trace="${r%%:*}" -e inject="$r" "$@" >"$out" 2>&1
     rc=$?
     n=$(grep -c INJECTED "$log")

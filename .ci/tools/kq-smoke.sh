@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# kq-smoke.sh [TEST ARGS...]   runs the kqueue backend on Linux over libkqueue (Debian experimental), which is fetched
-# into the cache and unpacked there; nothing is installed.
-#   kq-smoke.sh --libdir      only fetches the library and prints where it is
-# Exits 77, the reason in a line `skipped: ...`, when the library cannot be had or does not run here. What libkqueue
-# cannot do is named in the table as skipped, case by case.
+# kq-smoke.sh [TEST ARGS...]   runs the kqueue backend on Linux over libkqueue (Debian experimental), which is downloaded
+# and unpacked into the cache; nothing is installed.
+#   kq-smoke.sh --libdir      only downloads the library and prints its directory
+# If the library is not available or does not run here, the script prints `skipped: REASON` and exits 77. Cases that
+# libkqueue cannot pass are marked as skipped in the printed table.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}
@@ -23,7 +23,7 @@ if [ -z "$lib" ]; then
 fi
 if [ "${1:-}" = --libdir ]; then echo "$lib"; exit; fi
 
-# A library of another suite may ask for a newer C library than there is.
+# A library of another suite may need a newer C library.
 probe=$(mktemp -d)
 trap 'rm -rf "$probe"' EXIT
 cat > "$probe/probe.rs" <<'END'
@@ -45,7 +45,7 @@ export CARGO_TARGET_DIR=$target/ci-libkqueue
 CARGO_ENCODED_RUSTFLAGS=$(printf -- '--cfg\x1flibkqueue\x1f-L\x1fnative=%s\x1f-Dwarnings' "$lib")
 export CARGO_ENCODED_RUSTFLAGS
 cargo test --lib --no-run
-# One at a time: a queue that is closed is cleared away by a thread of the library's own, a little later.
+# One test at a time: a thread of the library frees a closed queue a little later.
 LD_LIBRARY_PATH=$lib timeout -k 10 "${LIMIT:-180}" \
     cargo test --lib backend::kqueue::libkqueue -- --test-threads=1 --nocapture "$@" 2>&1 | tee "$probe/out"
 grep -qE '^test result: ok\. [1-9]' "$probe/out" || { echo "no test ran over libkqueue"; exit 1; }

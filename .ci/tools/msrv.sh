@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# msrv.sh CRATE_DIR [cargo args...]   checks a crate with Debian trixie's rustc (1.85.1), unpacked beside
-# the machine's own toolchain and started through trixie's own dynamic loader; nothing is installed.
+# msrv.sh CRATE_DIR [cargo args...]   checks a crate with Debian trixie's rustc (1.85.1), which is unpacked
+# into the cache and started by trixie's dynamic loader; nothing is installed.
 #   msrv.sh DIR check --all-features
 #   msrv.sh --rustc        only prepares the compiler and prints its path
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # san.sh [-s] address|thread|leak|memory CRATE_DIR [cargo test args...]
-# Runs a crate's tests under a sanitizer with the nightly toolchain. -s rebuilds std with the sanitizer
-# too (Debian's rust-src, see cross-src.sh): without it `thread` reports false races inside std.
-# SAN_CARGO names another cargo command than `test`.
+# Runs a crate's tests under a sanitizer with the nightly toolchain. With -s, std is rebuilt with the sanitizer
+# (from Debian's rust-src, see cross-src.sh); without it, `thread` reports false races inside std.
+# SAN_CARGO replaces the cargo command `test`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}
@@ -26,6 +26,8 @@ fi
 export RUSTFLAGS="${RUSTFLAGS:-} $flags" RUSTDOCFLAGS="${RUSTDOCFLAGS:-} $flags"
 export CARGO_TARGET_DIR=${SAN_TARGET_DIR:-$cache/target-san-$san${std:+-std}}
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:detect_stack_use_after_return=1:abort_on_error=0}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1} LSAN_OPTIONS=${LSAN_OPTIONS:-}
+export LSAN_OPTIONS=${LSAN_OPTIONS:-}
+# Only for this one: tests see by it that ThreadSanitizer runs.
+if [ "$san" = thread ]; then export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1}; fi
 cd "$crate"
 exec cargo "+${NIGHTLY:-nightly}" "${SAN_CARGO:-test}" -j "${JOBS:-$(nproc)}" "${args[@]}" --target "$target" "$@"
