@@ -21,7 +21,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
-use support::{guarded, pair};
+use support::{guarded, is_thread_sanitizer, pair};
 
 fn allow(limit: libc::rlim_t) {
     // SAFETY: an rlimit is two integers; getrlimit fills it, setrlimit reads it.
@@ -221,7 +221,7 @@ fn handlers_go_on(kind: BackendKind, trigger: Trigger, limit: libc::rlim_t) {
 
 #[test]
 fn open_fds_work_under_a_lower_descriptor_limit() {
-    if std::env::var_os("TSAN_OPTIONS").is_some() {
+    if is_thread_sanitizer() {
         return println!("skipped: a sanitizer needs descriptors of its own");
     }
     for kind in BackendKind::ALL {

@@ -50,6 +50,12 @@ pub(crate) fn guarded(backend: &str, test: impl FnOnce()) {
     test();
 }
 
+/// Whether ThreadSanitizer runs: `.ci/tools/san.sh` sets this variable only for it. In a forked
+/// child of a process with several threads it lets no thread begin or end.
+pub(crate) fn is_thread_sanitizer() -> bool {
+    std::env::var_os("TSAN_OPTIONS").is_some()
+}
+
 /// The seeds of a model: `always`, or those that `REVEILLE_MODEL_SEEDS=first..end` names.
 pub(crate) fn seeds(always: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("REVEILLE_MODEL_SEEDS") else {
