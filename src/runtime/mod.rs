@@ -38,6 +38,7 @@ mod builder;
 mod context;
 mod functions;
 mod handle;
+mod join_set;
 mod local;
 mod paused;
 mod shared;

@@ -30,7 +30,7 @@ use std::mem;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::abort::{AbortHandle, abort, abort_reply};
 use super::current::{CURRENT, on_owner};
@@ -240,7 +240,7 @@ impl<T> JoinHandle<T> {
 
     /// Stores a foreign waker, or one of ours in place of a foreign one. Foreign code runs, so the
     /// task is looked up again.
-    fn store_foreign(&self, tasks: &Tasks, cx: &mut Context<'_>) {
+    fn store_foreign(&self, tasks: &Tasks, cx: &Context<'_>) {
         let unbound = budget::unbound();
         let waker = cx.waker().clone();
         let word = match key_of(&waker) {
@@ -255,6 +255,19 @@ impl<T> JoinHandle<T> {
                 drop(unbound);
                 cx.waker().wake_by_ref();
             }
+        }
+    }
+
+    /// Wakes `waker` when the task has ended; now, if it has ended already. Later polls have to
+    /// pass the same waker.
+    pub(super) fn wake_at_end(&self, waker: &Waker) {
+        let cx = &Context::from_waker(waker);
+        let stored = match self.reply.get() {
+            Some(_) => None,
+            None => on_owner(self.runtime, |tasks| self.store_foreign(tasks, cx)),
+        };
+        if stored.is_none() {
+            self.reply().wake_at_end(waker);
         }
     }
 

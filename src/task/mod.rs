@@ -2,9 +2,10 @@
 //!
 //! [`spawn`](crate::spawn), [`Runtime::spawn`](crate::Runtime::spawn) and
 //! [`Handle::spawn`](crate::Handle::spawn) return a [`JoinHandle`], which waits for the task,
-//! aborts it, or detaches it when it is dropped. Inside of a task, [`yield_now`](fn@yield_now) and
-//! [`consume_budget`] let other tasks run, [`unconstrained`](fn@unconstrained) lifts the budget of
-//! operations, and [`id`](fn@id) identifies the task.
+//! aborts it, or detaches it when it is dropped. A [`JoinSet`] waits for any of many tasks. Inside
+//! of a task, [`yield_now`](fn@yield_now) and [`consume_budget`] let other tasks run,
+//! [`unconstrained`](fn@unconstrained) lifts the budget of operations, and [`id`](fn@id) identifies
+//! the task.
 //!
 //! The rest of this page describes the implementation. This module does not know what a task waits
 //! for, or when it runs: the runtime drives `Tasks` by calls of `Runner::run`, and the reactor
@@ -110,6 +111,7 @@
 //! | `waker`, `unobserved_panics` | how wakers, handles and panics reach the tasks |
 //! | `runner`, `inbox`, `startup`, `shutdown` | what the owner's thread does: polls, messages, the beginning and the end |
 //! | `abort`, `join`, `abort_on_drop`, `spawn` | handles, and what makes them |
+//! | `join_set` | a set of handles |
 //! | `wait`, `job` | waiting without a loop; closures that run on other threads |
 //!
 //! To understand a poll, read `state`, `slab`, `queue`, `raw`, `runner` and `waker`.
@@ -125,6 +127,7 @@ mod inbox;
 mod inspect;
 mod job;
 mod join;
+mod join_set;
 mod key;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -158,6 +161,7 @@ pub use id::Id;
 pub use inspect::TaskInfo;
 pub(crate) use job::{Job, JobQueue};
 pub use join::JoinHandle;
+pub use join_set::JoinSet;
 pub(crate) use key::MIN_KEY;
 pub(crate) use remote::Remote;
 pub(crate) use runner::{Outcome, Runner};

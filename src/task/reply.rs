@@ -4,6 +4,7 @@
 //! a [`ReplyTo`]. If a `ReplyTo` is dropped without an answer, the handle receives the error
 //! "runtime is gone", so it never waits forever. No foreign code runs while the lock is held.
 
+use std::mem;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -124,7 +125,7 @@ impl<T> Reply<T> {
         let answer = {
             let mut state = self.state.lock();
             if state.output.is_none() {
-                std::mem::swap(&mut state.waker, &mut waker);
+                mem::swap(&mut state.waker, &mut waker);
             }
             state.output.is_some()
         };
@@ -154,6 +155,23 @@ impl<T> Reply<T> {
         }
         state = self.state.lock();
         state.output.take().map(Poll::Ready)
+    }
+
+    /// Stores the waker, or wakes it if there has been an answer.
+    pub(super) fn wake_at_end(&self, waker: &Waker) {
+        let _unbound = budget::unbound();
+        let mut stored = Some(waker.clone());
+        let finished = {
+            let mut state = self.state.lock();
+            if !state.finished {
+                mem::swap(&mut state.waker, &mut stored);
+            }
+            state.finished
+        };
+        drop(stored);
+        if finished {
+            waker.wake_by_ref();
+        }
     }
 
     /// Stores the answer and wakes the handle. If the handle was dropped, drops the output. Returns
@@ -275,9 +293,7 @@ impl ReplyRef {
         let sink: Arc<dyn Sink + '_> = reply;
         // SAFETY: only the lifetime bound changes. Every `T` is `'static`, because all functions
         // that create a handle require it, although the type `JoinHandle<T>` does not.
-        ReplyRef(unsafe {
-            std::mem::transmute::<Arc<dyn Sink + '_>, Arc<dyn Sink + 'static>>(sink)
-        })
+        ReplyRef(unsafe { mem::transmute::<Arc<dyn Sink + '_>, Arc<dyn Sink + 'static>>(sink) })
     }
 
     pub(super) fn sink(&self) -> &dyn Sink {

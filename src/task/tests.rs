@@ -14,6 +14,7 @@ use super::*;
 use crate::panics::Payload;
 
 mod abort;
+mod join_set;
 mod local;
 mod model;
 mod panics;
