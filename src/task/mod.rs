@@ -5,7 +5,7 @@
 //! aborts it, or detaches it when it is dropped. A [`JoinSet`] waits for any of many tasks. Inside
 //! of a task, [`yield_now`](fn@yield_now) and [`consume_budget`] let other tasks run,
 //! [`unconstrained`](fn@unconstrained) lifts the budget of operations, and [`id`](fn@id) identifies
-//! the task.
+//! the task. [`task_local!`](crate::task_local!) declares values that belong to a task.
 //!
 //! The rest of this page describes the implementation. This module does not know what a task waits
 //! for, or when it runs: the runtime drives `Tasks` by calls of `Runner::run`, and the reactor
@@ -112,6 +112,7 @@
 //! | `runner`, `inbox`, `startup`, `shutdown` | what the owner's thread does: polls, messages, the beginning and the end |
 //! | `abort`, `join`, `abort_on_drop`, `spawn` | handles, and what makes them |
 //! | `join_set` | a set of handles |
+//! | `locals` | values that belong to a task, without any of the above |
 //! | `wait`, `job` | waiting without a loop; closures that run on other threads |
 //!
 //! To understand a poll, read `state`, `slab`, `queue`, `raw`, `runner` and `waker`.
@@ -129,6 +130,7 @@ mod job;
 mod join;
 mod join_set;
 mod key;
+mod locals;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod pool;
@@ -163,6 +165,7 @@ pub(crate) use job::{Job, JobQueue};
 pub use join::JoinHandle;
 pub use join_set::JoinSet;
 pub(crate) use key::MIN_KEY;
+pub use locals::{AccessError, LocalKey, TaskLocalFuture};
 pub(crate) use remote::Remote;
 pub(crate) use runner::{Outcome, Runner};
 pub(crate) use tasks::{RootKey, Tasks};
