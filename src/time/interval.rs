@@ -3,6 +3,8 @@
 use super::sleep::{Sleep, sleep_until};
 use crate::budget;
 use crate::reactor::clock;
+use futures_core::{FusedStream, Stream};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -76,6 +78,25 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 ///     interval.tick().await;
 ///     // The next tick is due one period from now.
 ///     interval.reset();
+/// });
+/// ```
+///
+/// An interval is also a [`Stream`], without a wrapper. Its items are the instants at which the
+/// ticks were due, and it never ends. So it works with the combinators of `StreamExt` and in
+/// `select!` of the `futures` crate:
+///
+/// ```
+/// use futures_core::Stream;
+/// use reveille::time::{Duration, interval};
+/// use std::future::poll_fn;
+/// use std::pin::Pin;
+///
+/// reveille::block_on(async {
+///     let mut interval = interval(Duration::from_millis(1));
+///     for _ in 0..3 {
+///         let due = poll_fn(|cx| Pin::new(&mut interval).poll_next(cx)).await;
+///         assert!(due.is_some());
+///     }
 /// });
 /// ```
 #[derive(Debug)]
@@ -204,6 +225,25 @@ impl Interval {
     /// Sets how late ticks are handled. The default is [`Burst`](MissedTickBehavior::Burst).
     pub fn set_missed_tick_behavior(&mut self, behavior: MissedTickBehavior) {
         self.missed = behavior;
+    }
+}
+
+/// The ticks, without an end.
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.get_mut().poll_tick(cx).map(Some)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::MAX, None)
+    }
+}
+
+impl FusedStream for Interval {
+    fn is_terminated(&self) -> bool {
+        false
     }
 }
 

@@ -34,6 +34,30 @@ fn interval_at_starts_later() {
     });
 }
 
+#[test]
+fn interval_is_a_stream_without_an_end() {
+    run_quickly(async {
+        let start = now() + MS;
+        let mut ticks = interval_at(start, 2 * MS);
+        assert_eq!(ticks.size_hint(), (usize::MAX, None));
+        let first = poll_fn(|cx| Poll::Ready(Pin::new(&mut ticks).poll_next(cx))).await;
+        // Pending, unless the thread was held up.
+        let mut nth = match first {
+            Poll::Ready(due) => {
+                assert_eq!(due, Some(start));
+                1
+            }
+            Poll::Pending => 0,
+        };
+        while nth < 10 {
+            let due = poll_fn(|cx| Pin::new(&mut ticks).poll_next(cx)).await;
+            assert_eq!(due, Some(start + nth * 2 * MS));
+            assert!(!ticks.is_terminated());
+            nth += 1;
+        }
+    });
+}
+
 /// Takes the second tick of an interval of 10 ms late. Returns when its ticks were due, in
 /// microseconds after the start.
 async fn ticks_after_a_stall(behavior: MissedTickBehavior) -> Vec<u128> {

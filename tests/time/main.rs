@@ -14,6 +14,7 @@ mod timeout;
 mod watchdog;
 
 use foreign::wait as elsewhere;
+use futures_core::{FusedStream, Stream};
 use reveille::time::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep,
     sleep_until, timeout, timeout_at,
