@@ -177,6 +177,11 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
         served.get(),
         (memory(), allocated())
     );
+    runtime.shrink();
+    println!(
+        "{kind}, {run} run: {} KiB in the heap after `Runtime::shrink`",
+        allocated()
+    );
     assert!(served.get() > 0);
 }
 

@@ -485,6 +485,29 @@ impl<S: RegistrationState> Registrations<S> {
         }
     }
 
+    /// Gives back memory that is kept for new registrations.
+    pub(crate) fn shrink(&mut self) {
+        let used = self.entries.iter().rposition(Entry::is_live);
+        let released = self.released.iter().map(|index| *index as usize);
+        // Places below `retired` stay, because their tokens must not come back.
+        let len =
+            (used.into_iter().chain(released).map(|at| at + 1)).fold(self.retired, usize::max);
+        let mut next = std::mem::replace(&mut self.free, NO_PLACE);
+        while next != NO_PLACE {
+            let at = next;
+            let place = &mut self.entries[at as usize];
+            next = place.token.generation();
+            if (at as usize) < len {
+                place.token = Token::new(RESERVED_INDEX, self.free);
+                self.free = at;
+            }
+        }
+        self.entries.truncate(len);
+        self.entries.shrink_to_fit();
+        self.released.shrink_to_fit();
+        self.taken_out.shrink_to_fit();
+    }
+
     /// Returns the tokens of all live registrations.
     pub(crate) fn tokens(&self) -> Vec<Token> {
         self.live().map(|entry| entry.token).collect()

@@ -159,6 +159,12 @@ impl Wakers {
         self.foreign.borrow_mut().remove(slot.0 - 1)
     }
 
+    /// Gives back the room that is not used.
+    pub(crate) fn shrink(&self) {
+        self.foreign.borrow_mut().shrink_to_fit();
+        drop(self.room.take());
+    }
+
     /// Returns an empty vector for a list of foreign wakers.
     pub(crate) fn take_room(&self) -> Vec<Waker> {
         self.room.take()

@@ -70,6 +70,11 @@ impl ForeignWaiters {
         }
     }
 
+    /// Gives back the room that is not used.
+    pub(super) fn shrink(&self) {
+        self.list.borrow_mut().shrink_to_fit();
+    }
+
     /// Returns whether the waker of a join word wakes the same task as `waker`.
     pub(super) fn will_wake(&self, word: usize, waker: &Waker) -> bool {
         let list = self.list.borrow();

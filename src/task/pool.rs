@@ -147,10 +147,12 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
+impl Pool {
+    /// Gives all kept blocks back to the allocator.
+    pub(super) fn clear(&self) {
         for (class, list) in self.lists.iter().enumerate() {
             let size = size_of_class(class);
+            self.counts[class].set(0);
             while let Some(block) = list.get() {
                 // SAFETY: as in `allocate`, the block belongs only to the list.
                 list.set(unsafe { block.read().0 });
@@ -161,6 +163,12 @@ impl Drop for Pool {
                 }
             }
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -229,5 +237,8 @@ mod tests {
             // SAFETY: it was just allocated in this layout and is not used again.
             unsafe { pool.release(again.cast(), &Size::of::<[u8; 25]>()) };
         }
+        pool.clear();
+        assert_eq!(pool.counts[1].get(), 0);
+        assert!(pool.lists[1].get().is_none());
     }
 }

@@ -1,11 +1,16 @@
 //! [`RunQueue`]: the run queue of the owner's thread, a ring of slot indices.
 //!
 //! Each index is in it at most once, as the bit `QUEUED` of its slot ensures. So it has at most as
-//! many entries as there are slots and grows only together with the slab, and a push needs no check
-//! for room. The queue for wakes from other threads is in `remote.rs`.
+//! many entries as there are slots and grows and shrinks only together with the slab, and a push
+//! needs no check for room. The queue for wakes from other threads is in `remote.rs`.
 
 /// The length of a new ring.
 const FIRST_LENGTH: usize = 8;
+
+/// Returns the length of a ring for so many entries.
+fn length_for(slots: usize) -> usize {
+    (slots + 1).next_power_of_two().max(FIRST_LENGTH)
+}
 
 /// First in, first out. One entry stays unused, so that a full ring differs from an empty one.
 pub(super) struct RunQueue {
@@ -32,14 +37,21 @@ impl RunQueue {
     #[inline]
     pub(super) fn reserve(&mut self, slots: usize) {
         if slots >= self.ring.len() {
-            self.grow(slots);
+            self.resize(slots);
+        }
+    }
+
+    /// Gives back the memory that is not needed for `slots` entries.
+    pub(super) fn shrink(&mut self, slots: usize) {
+        if length_for(slots) < self.ring.len() {
+            self.resize(slots);
         }
     }
 
     #[cold]
-    fn grow(&mut self, slots: usize) {
+    fn resize(&mut self, slots: usize) {
         let len = self.len();
-        let size = (slots + 1).next_power_of_two();
+        let size = length_for(slots);
         let mut ring = Vec::with_capacity(size);
         ring.extend(std::iter::from_fn(|| self.pop()));
         ring.resize(size, 0);
@@ -53,7 +65,7 @@ impl RunQueue {
     #[inline]
     fn entry(&mut self, position: u32) -> &mut u32 {
         debug_assert!(position <= self.mask && self.ring.len() == self.mask as usize + 1);
-        // SAFETY: `mask` is less than the length of the ring, as `new` and `grow` set it, and both
+        // SAFETY: `mask` is less than the length of the ring, as `new` and `resize` set it, and both
         // positions are at most `mask`, as all methods keep them. (Measured: the checks of a push
         // and a pop cost 5 of 100 instructions per switch of tasks.)
         unsafe { self.ring.get_unchecked_mut(position as usize) }

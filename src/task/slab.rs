@@ -47,8 +47,10 @@ const SLOW_GROWTH: usize = 64;
 
 /// The slots of all tasks; `Tasks` keeps it in a `SlabCell`.
 pub(super) struct Slab {
-    /// Never becomes shorter.
+    /// Becomes shorter only in `shrink`.
     slots: Vec<Slot>,
+    /// The generation of a new slot: later than all that removed slots had.
+    first_generation: u32,
     /// Indices into `slots`.
     queue: RunQueue,
     /// The first free slot, or `NO_INDEX`.
@@ -89,6 +91,7 @@ impl Slab {
     pub(super) fn new(place: u16, track_origins: bool) -> Slab {
         Slab {
             slots: Vec::new(),
+            first_generation: 0,
             queue: RunQueue::new(),
             free: NO_INDEX,
             live: 0,
@@ -119,7 +122,7 @@ impl Slab {
             key: NO_INDEX,
             task: None,
             join: 0,
-            generation: 0,
+            generation: self.first_generation,
             state: State::UNUSED,
         });
         self.free = index;
@@ -200,7 +203,8 @@ impl Slab {
         let Some(index) = self.queue.pop() else {
             return Work::Idle;
         };
-        // SAFETY: each index in the queue is that of an existing slot, and slots are never removed.
+        // SAFETY: each index in the queue is that of an existing slot, and only free slots are ever
+        // removed, which are not in the queue.
         // (Measured: the check costs 3 of 100 instructions per switch of tasks.)
         let slot = unsafe { self.slots.get_unchecked_mut(index as usize) };
         match slot.state.next() {
@@ -327,6 +331,31 @@ impl Slab {
                 .origins
                 .as_ref()
                 .and_then(|column| *column.get(index as usize)?),
+        }
+    }
+
+    /// Gives back the memory of the free slots after the last other one, and of the room that is
+    /// not used.
+    pub(super) fn shrink(&mut self) {
+        // A slot that is not used again keeps its place, so that none of its keys comes back.
+        let stays = |slot: &Slot| !slot.state.is_free() || slot.generation == 0;
+        let len = self.slots.iter().rposition(stays).map_or(0, |at| at + 1);
+        let removed = self.slots[len..].iter().map(|slot| slot.generation);
+        self.first_generation = removed.fold(self.first_generation, u32::max);
+        let mut next = mem::replace(&mut self.free, NO_INDEX);
+        while next != NO_INDEX {
+            let at = next;
+            next = self.slots[at].key;
+            if at < len {
+                self.slots[at].key = mem::replace(&mut self.free, at);
+            }
+        }
+        self.slots.truncate(len);
+        self.slots.shrink_to_fit();
+        self.queue.shrink(len);
+        if let Some(origins) = &mut self.origins {
+            origins.truncate(len);
+            origins.shrink_to_fit();
         }
     }
 

@@ -121,6 +121,10 @@ impl SlabCell {
         self.with(|slab| slab.info(index, id))
     }
 
+    pub(super) fn shrink(&self) {
+        self.with(|slab| slab.shrink());
+    }
+
     pub(super) fn len(&self) -> u32 {
         self.with(|slab| slab.len())
     }

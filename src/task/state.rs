@@ -108,6 +108,11 @@ impl State {
         self.run & (FREE | VACANT) == 0
     }
 
+    /// Returns whether the slot may be used for a new task.
+    pub(super) fn is_free(self) -> bool {
+        self.run & FREE != 0
+    }
+
     #[inline]
     pub(super) fn is_done(self) -> bool {
         self.run & DONE != 0

@@ -242,6 +242,16 @@ impl Tasks {
         self.panicked.get()
     }
 
+    /// Gives back memory that is kept for new tasks.
+    pub(crate) fn shrink(&self) {
+        self.slab.shrink();
+        self.pool.clear();
+        self.foreign_waiters.shrink();
+        self.unobserved_panics.borrow_mut().shrink_to_fit();
+        // Empty, but with room.
+        drop(self.scratch.take());
+    }
+
     /// Returns the number of tasks and roots, including tasks that have ended and were not joined.
     pub(crate) fn live(&self) -> u32 {
         self.slab.live()

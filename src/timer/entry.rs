@@ -131,6 +131,8 @@ pub(super) struct Entries<T> {
     unused: u32,
     /// How many are armed.
     armed: u32,
+    /// The generation of a new entry: later than all that removed entries had.
+    first_generation: NonZeroU32,
 }
 
 impl<T: Copy> Entries<T> {
@@ -141,6 +143,7 @@ impl<T: Copy> Entries<T> {
             free: NIL,
             unused: 0,
             armed: 0,
+            first_generation: NonZeroU32::MIN,
         }
     }
 
@@ -179,7 +182,7 @@ impl<T: Copy> Entries<T> {
                         deadline: 0,
                         value,
                         offset: NIL,
-                        generation: NonZeroU32::MIN,
+                        generation: self.first_generation,
                         slot: NOWHERE,
                     });
                     return index;
@@ -222,6 +225,23 @@ impl<T: Copy> Entries<T> {
         }
     }
 
+    /// Gives back the memory of the free entries after the last other one.
+    pub(super) fn shrink(&mut self) {
+        // An index that is not used again keeps its entry, so that none of its keys comes back.
+        let stays = |entry: &Entry<T>| entry.slot != NOWHERE || entry.generation == SPENT;
+        let len = self.list.iter().rposition(stays).map_or(0, |at| at + 1);
+        let removed = self.list[len..].iter().map(|entry| entry.generation);
+        self.first_generation = removed.fold(self.first_generation, NonZeroU32::max);
+        self.list.truncate(len);
+        self.list.shrink_to_fit();
+        (self.free, self.unused) = (NIL, len as u32);
+        for (index, entry) in (0..len as u32).zip(&mut self.list).rev() {
+            if !stays(entry) {
+                entry.offset = std::mem::replace(&mut self.free, index);
+            }
+        }
+    }
+
     /// Returns the entry of a key, or `None` if the key is stale.
     #[inline]
     pub(super) fn find(&self, key: TimerKey) -> Option<&Entry<T>> {
@@ -254,6 +274,12 @@ impl<T: Copy> Entries<T> {
             let generation = entry.generation;
             (TimerKey { generation, index }, entry.deadline, &entry.value)
         })
+    }
+
+    /// Returns the number of entries, armed or not.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.list.len()
     }
 
     /// Uses up all but the last two generations of an index.

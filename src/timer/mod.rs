@@ -206,6 +206,12 @@ impl<T: Copy> Timers<T> {
         self.entries.len()
     }
 
+    /// Gives back memory that is kept for new timers.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink();
+        self.wheel.shrink();
+    }
+
     /// Returns the number of timers that the slots have room for.
     #[cfg(test)]
     fn room(&self) -> usize {

@@ -172,7 +172,8 @@ impl Model {
     }
 
     fn change(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(11) {
+            10 => self.timers.shrink(),
             0..=4 if self.armed.len() < self.capacity => self.insert(),
             0..=5 => self.cancel(),
             6..=8 => self.reset(),

@@ -187,6 +187,13 @@ impl Slots {
         }
     }
 
+    /// Gives back the room of the lists that is not used.
+    pub(super) fn shrink(&mut self) {
+        for slot in self.list.iter_mut() {
+            slot.list.shrink_to_fit();
+        }
+    }
+
     /// Returns the number of indices that the lists have room for.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {

@@ -477,6 +477,43 @@ fn index_with_spent_generations_is_retired() {
 }
 
 #[test]
+fn shrink_frees_the_entries_after_the_last_timer() {
+    let mut timers = Timers::new();
+    let keys: Vec<_> = (0..1000).map(|value| timers.insert(5, value)).collect();
+    for key in keys[..300].iter().chain(&keys[301..]) {
+        timers.cancel(*key);
+    }
+    timers.shrink();
+    assert_eq!(timers.entries.places(), 301);
+    assert!(timers.room() <= 2, "{}", timers.room());
+    // The freed places are used before new ones, and no old key comes back.
+    let again: Vec<_> = (0..1000).map(|value| timers.insert(6, value)).collect();
+    assert_eq!(timers.entries.places(), 1001);
+    for old in &keys {
+        assert!(!again.contains(old));
+        assert_eq!(timers.cancel(*old).is_some(), *old == keys[300]);
+    }
+    assert_eq!(expire(&mut timers, 6).len(), 1000);
+    timers.shrink();
+    assert_eq!((timers.entries.places(), timers.room()), (0, 0));
+}
+
+#[test]
+fn shrink_keeps_an_index_with_spent_generations() {
+    let mut timers = Timers::new();
+    let first = timers.insert(5, 'a');
+    timers.entries.age(first.index());
+    timers.cancel(first);
+    let last = timers.insert(5, 'b');
+    timers.cancel(last);
+    let other = timers.insert(5, 'c');
+    timers.cancel(other);
+    timers.shrink();
+    assert_eq!(timers.entries.places(), 1);
+    assert_eq!(timers.insert(5, 'd').index(), 1);
+}
+
+#[test]
 fn key_packs_into_a_word_that_is_not_zero() {
     let mut timers = Timers::new();
     let key = timers.insert(5, ());

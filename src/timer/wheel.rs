@@ -104,6 +104,11 @@ impl Wheel {
         Some(self.slots.min(first).min(self.slots.min(NEXT)))
     }
 
+    /// Gives back the room of the slots that is not used.
+    pub(super) fn shrink(&mut self) {
+        self.slots.shrink();
+    }
+
     /// Returns the number of indices that the slots have room for.
     #[cfg(test)]
     pub(super) fn room(&self) -> usize {

@@ -327,6 +327,14 @@ impl Driver {
         self.parker.suspend()
     }
 
+    /// Gives back memory that is kept for new timers and registrations.
+    pub(crate) fn shrink(&self) {
+        self.timers.borrow_mut().shrink();
+        self.reactor.borrow_mut().table.shrink();
+        self.wakers.shrink();
+        self.messages.borrow_mut().shrink_to_fit();
+    }
+
     /// Returns when the next timer or the next recheck is due, on the monotonic clock.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let tick = self.timers.borrow().next_deadline();

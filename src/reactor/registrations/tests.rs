@@ -77,6 +77,48 @@ fn token_names_nothing_after_the_generations_wrap() {
 }
 
 #[test]
+fn shrink_removes_the_free_places_after_the_last_registration() {
+    let mut table = Registrations::new(BackendKind::Poll.open(8).unwrap(), 8);
+    let pairs: Vec<_> = (0..6).map(|_| UnixStream::pair().unwrap()).collect();
+    let mut tokens: Vec<_> = pairs
+        .iter()
+        .map(|(fd, _)| register(&mut table, fd))
+        .collect();
+    for at in [1, 4, 3] {
+        end(&mut table, tokens[at]);
+    }
+    // Not released yet, because the batch may name it.
+    assert!(table.deregister(tokens[5], false).is_some());
+    table.shrink();
+    assert_eq!(table.entries.len(), 6);
+    table.release();
+    table.shrink();
+    assert_eq!((table.entries.len(), table.entries.capacity()), (3, 3));
+    let old = [tokens[1], tokens[3], tokens[4], tokens[5]];
+    for (at, place) in [(1, 1), (3, 3), (4, 4)] {
+        tokens[at] = register(&mut table, &pairs[at].0);
+        assert_eq!(tokens[at].index(), place);
+    }
+    assert!(old.iter().all(|token| table.peek(*token).is_none()));
+    assert!(
+        [0, 1, 2, 3, 4]
+            .iter()
+            .all(|at| table.peek(tokens[*at]).is_some())
+    );
+
+    // Places from before a wrap of the generations stay.
+    table.generation = u32::MAX;
+    let fresh = register(&mut table, &pairs[5].0);
+    assert_eq!(fresh, Token::new(5, 1));
+    end(&mut table, fresh);
+    for at in [1, 3, 4] {
+        end(&mut table, tokens[at]);
+    }
+    table.shrink();
+    assert_eq!(table.entries.len(), 5);
+}
+
+#[test]
 fn release_frees_a_place_though_its_state_panics() {
     let mut table = Registrations::new(BackendKind::Poll.open(8).unwrap(), 8);
     let fds = <[UnixStream; 2]>::from(UnixStream::pair().unwrap());

@@ -116,6 +116,61 @@ fn slot_with_no_generation_left_is_retired() {
 }
 
 #[test]
+fn shrink_removes_the_free_slots_after_the_last_task() {
+    let bed = TestBed::new();
+    let (seen, future) = probe();
+    let mut tasks: Vec<_> = (0..100).map(|_| bed.spawn(async {})).collect();
+    let lasting = bed.spawn(future);
+    tasks.extend((0..100).map(|_| bed.spawn(async {})));
+    bed.settle();
+    let old: Vec<_> = tasks.iter().map(|task| task.id()).collect();
+    let aborts: Vec<_> = tasks.iter().map(|task| task.abort_handle()).collect();
+    // Still in the run queue, so their slots are not free.
+    let last = bed.spawn(async {});
+    let later = last.id().index() as u32;
+    drop((last, tasks));
+    bed.tasks.shrink();
+    assert_eq!(bed.tasks.slab.len(), later + 1);
+    bed.settle();
+    bed.tasks.shrink();
+    assert_eq!(bed.tasks.slab.len(), 101);
+
+    // Slots are made again, and no old name or handle finds a new task.
+    let new: Vec<_> = (0..200).map(|_| bed.spawn(async {})).collect();
+    assert_eq!(bed.tasks.slab.len(), 201);
+    assert!(new.iter().all(|task| !old.contains(&task.id())));
+    bed.enter(|_| {
+        aborts.iter().for_each(|abort| abort.abort());
+        seen.finish.set(true);
+    });
+    bed.settle();
+    for task in new {
+        bed.join(task).unwrap();
+    }
+    assert!(!bed.enter(|_| lasting.is_finished()));
+    bed.enter(|_| seen.wake());
+    bed.settle();
+    drop(bed.join(lasting).unwrap());
+    bed.tasks.shrink();
+    assert_eq!(bed.tasks.slab.len(), 0);
+}
+
+#[test]
+fn shrink_keeps_a_slot_with_no_generation_left() {
+    let bed = TestBed::new();
+    let first = bed.spawn(async {});
+    bed.settle();
+    let index = first.id().index();
+    bed.join(first).unwrap();
+    bed.tasks.slab.set_generation(index as u32, u32::MAX);
+    let last = bed.spawn(async {});
+    bed.settle();
+    bed.join(last).unwrap();
+    bed.tasks.shrink();
+    assert_eq!(bed.spawn(async {}).id().index(), index + 1);
+}
+
+#[test]
 fn wake_of_an_unknown_key_does_nothing() {
     let bed = TestBed::new();
     bed.enter(|tasks| {

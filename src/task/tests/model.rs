@@ -147,12 +147,13 @@ impl Model {
 
     fn step(&mut self) {
         let at = self.random.below(self.cases.len());
-        match self.random.below(20) {
+        match self.random.below(21) {
             0 | 1 => self.spawn(),
             2..=6 => self.wake(at),
             7 => self.abort(at),
             8 | 9 => self.cases[at].seen.finish.set(true),
             10 | 11 => self.join(at),
+            13 => self.bed.tasks.shrink(),
             12 => {
                 let handle = self.cases[at].handle.take();
                 self.bed.enter(|_| drop(handle));
