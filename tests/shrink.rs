@@ -1,5 +1,5 @@
-//! `Runtime::shrink` gives back what a burst took. One test in a binary of its own, because it counts
-//! the bytes of the whole process.
+//! `Runtime::shrink` gives back what a burst took. One test in a binary of its own, because it
+//! counts the bytes of the whole process.
 
 mod support;
 
