@@ -42,6 +42,7 @@ pub(super) const SQ_CQ_OVERFLOW: u32 = 1 << 1;
 const OP_NOP: u8 = 0;
 const OP_POLL_ADD: u8 = 6;
 const OP_POLL_REMOVE: u8 = 7;
+const OP_ASYNC_CANCEL: u8 = 14;
 
 /// In `Entry::length` of a poll request: it stays armed.
 const POLL_ADD_MULTI: u32 = 1;
@@ -153,7 +154,8 @@ impl Entry {
         }
     }
 
-    /// Ends the poll request whose `user_data` is `target`.
+    /// Ends the poll request whose `user_data` is `target`, unless a wake-up of it has not been
+    /// handled yet (`EALREADY`).
     pub(super) fn poll_remove(target: u64, user_data: u64) -> Entry {
         Entry {
             operation: OP_POLL_REMOVE,
@@ -161,6 +163,15 @@ impl Entry {
             address: target,
             user_data,
             ..Entry::default()
+        }
+    }
+
+    /// Marks the request whose `user_data` is `target` as canceled. It ends with `ECANCELED` when
+    /// its task work runs, however many wake-ups come.
+    pub(super) fn cancel(target: u64, user_data: u64) -> Entry {
+        Entry {
+            operation: OP_ASYNC_CANCEL,
+            ..Entry::poll_remove(target, user_data)
         }
     }
 }

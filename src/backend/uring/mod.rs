@@ -23,7 +23,8 @@
 //!   kernel for any reason. So the ring has completions that are older than the call that waits for
 //!   them, and what they report may be over. A thread that sleeps in another call is woken for it:
 //!   poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose task work has not
-//!   run yet cannot be removed: the result is `EALREADY`, and it may go on.
+//!   run yet cannot be removed: the result is `EALREADY`, and it may go on. While another thread
+//!   writes without a pause, every try may meet such a wake-up. It can be canceled, however.
 //! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not
 //!   woken, and at most 20 completions are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux
 //!   6.13 on).
@@ -35,10 +36,10 @@
 //! them, so that each wait checks the condition again. Whatever a completion reports that was in
 //! the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by poll(2),
 //! one call for the whole batch. Each request has a number, and completions of an ended request are
-//! dropped. `remove` enters the kernel, again if it was refused, and returns when the request is
-//! over; so does `modify` if there was one. Drop ends all requests. What only the next wait needs
-//! is submitted by it, or at once if a host may be watching the fd. `COOP_TASKRUN` is set,
-//! `DEFER_TASKRUN` is not.
+//! dropped. `remove` enters the kernel, cancels the request if the removal was refused, and returns
+//! when the request is over; so does `modify` if there was one. Drop ends all requests. What only
+//! the next wait needs is submitted by it, or at once if a host may be watching the fd.
+//! `COOP_TASKRUN` is set, `DEFER_TASKRUN` is not.
 //!
 //! When another thread takes a file back, that thread cancels its request (`remote_cancel.rs`). A
 //! number that was closed without `remove` may be given to another file: `add` compares the two,

@@ -9,11 +9,21 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-/// How often a removal is tried. Two tries were always enough so far.
+/// How often the end of a request is tried.
 const MAX_ATTEMPTS: usize = 100;
 
 /// How long a wait pauses when the kernel is short of memory.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// Makes the request that ends another one. A removal has done so when it completes, but is refused
+/// while wake-ups come: then the request is canceled.
+fn end_request(user_data: u64, attempts: usize) -> Entry {
+    if attempts == 0 {
+        Entry::poll_remove(user_data, user_data | REMOVAL)
+    } else {
+        Entry::cancel(user_data, user_data | REMOVAL)
+    }
+}
 
 impl Uring {
     /// Submits the requests in the ring, without waiting.
@@ -107,8 +117,7 @@ impl Uring {
         }
         let mut attempts = 0;
         while attempts < MAX_ATTEMPTS {
-            // Again each time: the last one may have met a wake-up, and been refused.
-            let pushed = self.push(Entry::poll_remove(user_data, user_data | REMOVAL));
+            let pushed = self.push(end_request(user_data, attempts));
             let entered = if pushed.is_err() {
                 pushed
             } else if attempts == 0 {
@@ -149,30 +158,33 @@ impl Uring {
                 // The thread that wakes it was stopped, on another processor.
                 let _ = self.ring.enter(1, Some(Duration::from_millis(1)));
             }
-            let mut refused = Vec::new();
+            let mut left = Vec::new();
             for data in ends {
-                while !self.ring.push(Entry::poll_remove(data, data | REMOVAL)) {
-                    if !self.flush_and_drop_answers(&mut refused) {
+                while !self.ring.push(end_request(data, attempt)) {
+                    if !self.flush_and_drop_answers(attempt, &mut left) {
                         return;
                     }
                 }
             }
             while self.ring.unsubmitted() != 0 || self.ring.has_overflow() {
-                if !self.flush_and_drop_answers(&mut refused) {
+                if !self.flush_and_drop_answers(attempt, &mut left) {
                     return;
                 }
             }
-            ends = refused;
+            ends = left;
         }
     }
 
-    /// Submits the requests in the ring. Keeps only the completions that refuse a removal. Returns
-    /// false if the call failed.
-    fn flush_and_drop_answers(&self, refused: &mut Vec<u64>) -> bool {
+    /// Submits the requests in the ring and drops all completions. Adds to `left` the requests that
+    /// may not have ended. Returns false if the call failed.
+    fn flush_and_drop_answers(&self, attempt: usize, left: &mut Vec<u64>) -> bool {
         let flushed = self.flush();
         self.ring.retain(&mut |completion| {
-            if completion.result == -libc::EALREADY {
-                refused.push(completion.user_data & !REMOVAL);
+            let is_answer = completion.user_data & REMOVAL != 0 && completion.user_data < WAKE_HOST;
+            // A request that was marked as canceled has ended when it is no longer found.
+            let is_marked = attempt > 0 && completion.result == 0;
+            if is_answer && (is_marked || completion.result == -libc::EALREADY) {
+                left.push(completion.user_data & !REMOVAL);
             }
             false
         });

@@ -2,6 +2,7 @@
 //! completions that are late or guesses.
 
 mod failures;
+mod removal;
 
 use super::*;
 use crate::backend::{Event, Ready};
