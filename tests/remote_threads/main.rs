@@ -2,6 +2,8 @@
 //! every state of that runtime. Nothing hangs, nothing leaks, and an operation that cannot work
 //! returns an error with the reason.
 //!
+//! Closures on threads that block are in `tests/blocking.rs`: their threads end a moment later.
+//!
 //! This is one test, because it counts the descriptors of the process. It runs on the backend that
 //! `REVEILLE_BACKEND` names.
 
@@ -9,13 +11,18 @@
 mod support;
 
 mod async_fd;
+mod datagrams;
 mod fixture;
+mod listeners;
 mod sleep;
+mod streams;
 mod tasks;
 mod tcp;
 
 use async_fd::*;
+use datagrams::*;
 use fixture::{Fixture, STATES, State};
+use listeners::*;
 use sleep::*;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +30,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
+use streams::*;
 use tasks::*;
 use tcp::*;
 
@@ -34,12 +42,34 @@ const TOO_LONG: Duration = Duration::from_secs(60);
 
 type CellTest = fn(&mut Fixture);
 
-const TABLE: [(&str, CellTest); 19] = [
+const TABLE: [(&str, CellTest); 38] = [
     ("TcpStream poll read", tcp_poll_read),
     ("TcpStream poll writable", tcp_poll_writable),
     ("TcpStream wake", tcp_wake),
     ("TcpStream drop", tcp_drop),
     ("TcpStream drop, half polled", tcp_drop_half_polled),
+    ("UnixStream poll read", unix_poll_read),
+    ("UnixStream poll write", unix_poll_write),
+    ("UnixStream wake", unix_wake),
+    ("UnixStream drop", unix_drop),
+    ("UnixStream drop, half polled", unix_drop_half_polled),
+    ("pipe poll read", pipe_poll_read),
+    ("pipe poll write", pipe_poll_write),
+    ("pipe wake", pipe_wake),
+    ("Sender drop", sender_drop),
+    ("Receiver drop, half polled", receiver_drop_half_polled),
+    ("UdpSocket poll recv", udp_poll_recv),
+    ("UdpSocket wake", udp_wake),
+    ("UdpSocket drop, half polled", udp_drop_half_polled),
+    ("UnixDatagram poll recv", unix_datagram_poll_recv),
+    ("UnixDatagram poll send", unix_datagram_poll_send),
+    ("UnixDatagram drop", unix_datagram_drop),
+    ("TcpListener poll accept", tcp_accept),
+    (
+        "TcpListener drop, half polled",
+        tcp_listener_drop_half_polled,
+    ),
+    ("Permit drop", permit_drop),
     ("AsyncFd poll", async_fd_poll),
     ("AsyncFd wake", async_fd_wake),
     ("AsyncFd drop", async_fd_drop),
