@@ -82,6 +82,11 @@ impl FirstPanic {
         self.0.is_some()
     }
 
+    /// Returns the payload of the first panic, if there was one.
+    pub(crate) fn into_payload(self) -> Option<Payload> {
+        self.0
+    }
+
     /// Resumes the first panic, if there was one.
     #[inline]
     pub(crate) fn resume(self) {

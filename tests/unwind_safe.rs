@@ -13,6 +13,9 @@ fn handles_and_runtimes_are_unwind_safe() {
     both::<reveille::task::AbortHandle>();
     both::<reveille::task::AbortOnDropHandle<std::cell::Cell<u8>>>();
     both::<reveille::task::Id>();
+    both::<reveille::task::Scope<'static>>();
+    both::<reveille::task::TryScope<'static, std::cell::Cell<u8>>>();
+    both::<reveille::task::ScopedJoinHandle<std::cell::Cell<u8>>>();
     both::<reveille::net::TcpListener>();
     both::<reveille::net::TcpStream>();
     both::<reveille::net::pipe::Receiver>();

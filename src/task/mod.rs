@@ -7,6 +7,8 @@
 //! [`unconstrained`](fn@unconstrained) lifts the budget of operations, and [`id`](fn@id) identifies
 //! the task. [`task_local!`](crate::task_local!) declares values that belong to a task.
 //!
+//! [`scope`](fn@scope) and [`try_scope`] run children that borrow from the task that awaits them.
+//!
 //! The rest of this page describes the implementation. This module does not know what a task waits
 //! for, or when it runs: the runtime drives `Tasks` by calls of `Runner::run`, and the reactor
 //! wakes tasks through `core::task::Waker`.
@@ -114,6 +116,7 @@
 //! | `join_set` | a set of handles |
 //! | `locals` | values that belong to a task, without any of the above |
 //! | `wait`, `job` | waiting without a loop; closures that run on other threads |
+//! | `scope` | children inside of a task; they are unknown to all other files |
 //!
 //! To understand a poll, read `state`, `slab`, `queue`, `raw`, `runner` and `waker`.
 
@@ -139,6 +142,7 @@ mod raw;
 mod remote;
 mod reply;
 mod runner;
+mod scope;
 mod shutdown;
 mod slab;
 mod slab_cell;
@@ -168,6 +172,7 @@ pub(crate) use key::MIN_KEY;
 pub use locals::{AccessError, LocalKey, TaskLocalFuture};
 pub(crate) use remote::Remote;
 pub(crate) use runner::{Outcome, Runner};
+pub use scope::{Scope, ScopeFuture, ScopedJoinHandle, TryScope, TryScopeFuture, scope, try_scope};
 pub(crate) use tasks::{RootKey, Tasks};
 pub use unconstrained::{Unconstrained, consume_budget, unconstrained};
 pub(crate) use unobserved_panics::report_panic;

@@ -2,6 +2,7 @@
 //! name that makes the crate call foreign code there.
 
 mod closures;
+mod scopes;
 mod tasks;
 mod values;
 mod wakers;
@@ -12,6 +13,7 @@ use PanicTarget::{OutOfTheCall, ToTheHandle, ToThePolicy};
 use closures::*;
 use reveille::backend::BackendKind;
 use reveille::time::Duration;
+use scopes::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tasks::*;
@@ -278,4 +280,29 @@ pub(crate) const PLACES: &[Place] = &[
         ToThePolicy,
     )
     .outside(),
+    at("poll of a child", poll_of_a_child, OutOfTheCall)
+        .looping()
+        .bound(),
+    at("drop of a child", drop_of_a_child, OutOfTheCall)
+        .looping()
+        .bound(),
+    at(
+        "drop of a child's output",
+        drop_of_a_childs_output,
+        ToThePolicy,
+    )
+    .looping(),
+    at(
+        "clone of a waker by a scope",
+        clone_of_a_waker_by_a_scope,
+        OutOfTheCall,
+    )
+    .looping(),
+    at("wake by a child", wake_by_a_child, ToThePolicy).looping(),
+    at(
+        "drop of a waker by a scope",
+        drop_of_a_waker_by_a_scope,
+        ToThePolicy,
+    )
+    .looping(),
 ];
