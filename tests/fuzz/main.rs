@@ -17,6 +17,7 @@ mod callbacks;
 mod foreign;
 mod hang;
 mod harness;
+mod scopes;
 mod streams;
 mod tasks;
 mod timers;
