@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{self, Future};
-use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;

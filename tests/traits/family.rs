@@ -22,9 +22,11 @@ pub(crate) struct Got {
 
 impl Got {
     fn new(memory: &[u8], n: usize) -> Got {
+        // Slices are compared at once: a loop over a megabyte takes long in a test that is not
+        // optimized.
         Got {
             bytes: memory[..n].to_vec(),
-            is_rest_untouched: memory[n..].iter().all(|byte| *byte == UNTOUCHED),
+            is_rest_untouched: memory[n..] == vec![UNTOUCHED; memory.len() - n],
         }
     }
 }
@@ -48,25 +50,37 @@ impl<T: futures_io::AsyncRead + Unpin> Reader for ByFutures<T> {
 }
 
 /// Memory of which a cursor does not know that it is initialized.
-fn memory(len: usize) -> Vec<MaybeUninit<u8>> {
-    vec![MaybeUninit::new(UNTOUCHED); FILLED_BEFORE.len() + len]
-}
+struct Memory(Vec<u8>);
 
-/// Compares a cursor with the memory below it.
-fn compare(
-    polled: Poll<io::Result<()>>,
-    filled: &[u8],
-    memory: &[MaybeUninit<u8>],
-) -> Poll<io::Result<Got>> {
-    // SAFETY: `memory` wrote all bytes, and no trait may take that back.
-    let memory = memory.iter().map(|byte| unsafe { byte.assume_init() });
-    let memory: Vec<u8> = memory.collect();
-    assert!(memory.starts_with(filled), "the cursor fills this memory");
-    let new = filled.strip_prefix(FILLED_BEFORE);
-    let n = new.expect("what was filled before is still there").len();
-    let is_success = matches!(polled, Poll::Ready(Ok(())));
-    assert!(n == 0 || is_success, "{polled:?} with {n} bytes");
-    polled.map_ok(|()| Got::new(&memory[FILLED_BEFORE.len()..], n))
+impl Memory {
+    /// Memory that holds [`UNTOUCHED`], for what was filled before and for `len` bytes more.
+    fn new(len: usize) -> Memory {
+        Memory(vec![UNTOUCHED; FILLED_BEFORE.len() + len])
+    }
+
+    /// Lends all of it to a cursor.
+    fn lend(&mut self) -> &mut [MaybeUninit<u8>] {
+        let len = self.0.len();
+        self.0.clear();
+        &mut self.0.spare_capacity_mut()[..len]
+    }
+
+    /// Compares a cursor over `len` bytes that were lent with the memory below it.
+    fn compare(
+        &mut self,
+        polled: Poll<io::Result<()>>,
+        filled: &[u8],
+        len: usize,
+    ) -> Poll<io::Result<Got>> {
+        // SAFETY: `new` wrote all bytes, and no trait may take that back.
+        unsafe { self.0.set_len(FILLED_BEFORE.len() + len) };
+        assert!(self.0.starts_with(filled), "the cursor fills this memory");
+        let new = filled.strip_prefix(FILLED_BEFORE);
+        let n = new.expect("what was filled before is still there").len();
+        let is_success = matches!(polled, Poll::Ready(Ok(())));
+        assert!(n == 0 || is_success, "{polled:?} with {n} bytes");
+        polled.map_ok(|()| Got::new(&self.0[FILLED_BEFORE.len()..], n))
+    }
 }
 
 /// Reads by tokio's traits.
@@ -75,12 +89,12 @@ pub(crate) struct ByTokio<T>(pub(crate) T);
 
 impl<T: tokio::io::AsyncRead + Unpin> Reader for ByTokio<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<Got>> {
-        let mut memory = memory(len);
-        let mut buf = tokio::io::ReadBuf::uninit(&mut memory);
+        let mut memory = Memory::new(len);
+        let mut buf = tokio::io::ReadBuf::uninit(memory.lend());
         buf.put_slice(FILLED_BEFORE);
         let polled = Pin::new(&mut self.0).poll_read(cx, &mut buf);
         let filled = buf.filled().to_vec();
-        compare(polled, &filled, &memory)
+        memory.compare(polled, &filled, len)
     }
 }
 
@@ -90,12 +104,12 @@ pub(crate) struct ByHyper<T>(pub(crate) T);
 
 impl<T: hyper::rt::Read + Unpin> Reader for ByHyper<T> {
     fn poll_read(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<Got>> {
-        let mut memory = memory(len);
-        let mut buf = hyper::rt::ReadBuf::uninit(&mut memory);
+        let mut memory = Memory::new(len);
+        let mut buf = hyper::rt::ReadBuf::uninit(memory.lend());
         buf.unfilled().put_slice(FILLED_BEFORE);
         let polled = Pin::new(&mut self.0).poll_read(cx, buf.unfilled());
         let filled = buf.filled().to_vec();
-        compare(polled, &filled, &memory)
+        memory.compare(polled, &filled, len)
     }
 }
 
