@@ -8,7 +8,7 @@ use super::unfinished::{self, Unfinished};
 use crate::reactor::spin::DEFAULT_SPIN;
 use crate::sync::{Arc, ForkLock};
 use crate::sys::scoped::{Published, scoped};
-use crate::task::{Job, JoinError, JoinHandle, Remote};
+use crate::task::{Description, Job, JoinError, JoinHandle, Remote};
 use std::fmt;
 use std::time::Duration;
 
@@ -96,14 +96,16 @@ impl Jobs {
         slot.pool.get_or_insert_with(make).clone()
     }
 
-    /// Adds a closure to the pool; `wrap` turns it into what runs there. If the runtime is closed,
-    /// drops the closure, and the handle returns the error "runtime is gone".
+    /// Adds a closure with this description to the pool; `wrap` turns it into what runs there. If
+    /// the runtime is closed, drops the closure, and the handle returns the error "runtime is
+    /// gone".
     ///
     /// # Errors
     ///
     /// `Child` and `NoThread`: no thread will ever run the closure.
     pub(crate) fn spawn<F, W, R>(
         &self,
+        description: Description,
         f: F,
         wrap: impl FnOnce(F) -> W,
     ) -> Result<JoinHandle<R>, Refusal>
@@ -112,13 +114,14 @@ impl Jobs {
         W: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.push(Kind::Work, true, f, wrap)
+        self.push(Kind::Work, true, description, f, wrap)
             .or_else(|(refusal, f)| self.answer_closed(refusal, f))
     }
 
     /// Adds a closure to the pool if it can begin at once; otherwise returns it.
     pub(crate) fn try_spawn<F, W, R>(
         &self,
+        description: Description,
         f: F,
         wrap: impl FnOnce(F) -> W,
     ) -> Result<JoinHandle<R>, (Refusal, F)>
@@ -126,7 +129,7 @@ impl Jobs {
         W: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.push(Kind::Work, false, f, wrap)
+        self.push(Kind::Work, false, description, f, wrap)
     }
 
     /// Adds a look-up of a host name, which may use two threads beyond the bound of the pool.
@@ -136,7 +139,7 @@ impl Jobs {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.push(Kind::LookUp, true, f, |f| f)
+        self.push(Kind::LookUp, true, Description::default(), f, |f| f)
             .or_else(|(refusal, f)| self.answer_closed(refusal, f))
     }
 
@@ -149,7 +152,7 @@ impl Jobs {
         let Refusal::Closed = refusal else {
             return Err(refusal);
         };
-        let (job, handle) = Job::new(&self.tasks, f, None);
+        let (job, handle) = Job::new(&self.tasks, f, Description::default(), None);
         job.cancel(JoinError::gone());
         Ok(handle)
     }
@@ -159,6 +162,7 @@ impl Jobs {
         &self,
         kind: Kind,
         waits: bool,
+        description: Description,
         f: F,
         wrap: impl FnOnce(F) -> W,
     ) -> Result<JoinHandle<R>, (Refusal, F)>
@@ -169,10 +173,11 @@ impl Jobs {
         if self.is_closed() {
             return Err((Refusal::Closed, f));
         }
-        let (mut f, mut handle) = (Some(f), None);
+        let (mut f, mut handle) = (Some((f, description)), None);
         let make = |number, queue| {
-            let f = wrap(f.take().expect("a job is made once"));
-            let (job, its_handle) = Job::new(&self.tasks, f, Some((queue, number)));
+            let (f, description) = f.take().expect("a job is made once");
+            let place = Some((queue, number));
+            let (job, its_handle) = Job::new(&self.tasks, wrap(f), description, place);
             #[cfg(feature = "test-util")]
             let job = unfinished::counted(job, &self.unfinished);
             handle = Some(its_handle);
@@ -184,7 +189,7 @@ impl Jobs {
         let pushed = pool.push(kind, self.tasks.id(), waits, is_closed, make);
         match (pushed, handle, f) {
             (Ok(()), Some(handle), _) => Ok(handle),
-            (Err(refusal), None, Some(f)) => Err((refusal, f)),
+            (Err(refusal), None, Some((f, _))) => Err((refusal, f)),
             _ => unreachable!("a job is made if and only if it is accepted"),
         }
     }

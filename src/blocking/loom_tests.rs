@@ -7,7 +7,7 @@
 use super::jobs::{Jobs, Settings};
 use super::pool::{Core, Pool};
 use crate::sync::Arc;
-use crate::task::{JoinHandle, Remote};
+use crate::task::{Description, JoinHandle, Remote};
 use crate::token::RuntimeId;
 use std::cell::RefCell;
 use std::future::Future;
@@ -86,7 +86,10 @@ fn loom_pool_runs_each_job_once() {
         model(move || {
             let (pool, runs) = (pool_of(max_threads), Default::default());
             let jobs = jobs_of(&pool);
-            let handles = [(); 2].map(|()| jobs.spawn(count(&runs), |f| f).unwrap());
+            let handles = [(); 2].map(|()| {
+                jobs.spawn(Description::default(), count(&runs), |f| f)
+                    .unwrap()
+            });
             join(&pool);
             assert!(handles.map(answer).iter().all(Option::is_some));
             assert_eq!(runs.load(Ordering::SeqCst), 2);
@@ -101,7 +104,9 @@ fn loom_pool_is_bounded_for_jobs_from_two_threads() {
         let jobs = jobs_of(&pool);
         let (there, theirs) = (jobs.clone(), count(&runs));
         let other = loom::thread::spawn(move || there.spawn(theirs, |f| f).unwrap());
-        let own = jobs.spawn(count(&runs), |f| f).unwrap();
+        let own = jobs
+            .spawn(Description::default(), count(&runs), |f| f)
+            .unwrap();
         assert!(pool.threads() <= 1);
         let handles = [own, other.join().unwrap()];
         join(&pool);
@@ -145,7 +150,9 @@ fn loom_end_of_the_last_user_ends_the_threads() {
     model(|| {
         let pool = Pool::with_start(1, Duration::MAX, Duration::ZERO, start);
         let (jobs, runs) = (jobs_of(&pool), Default::default());
-        let job = jobs.spawn(count(&runs), |f| f).unwrap();
+        let job = jobs
+            .spawn(Description::default(), count(&runs), |f| f)
+            .unwrap();
         drop((jobs, pool));
         join_threads();
         answer(job).expect("it has run");

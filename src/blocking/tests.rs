@@ -4,7 +4,7 @@ use super::error::Refusal;
 use super::jobs::{Jobs, Settings};
 use super::pool::{Core, Pool};
 use crate::sys::fork;
-use crate::task::{JobQueue, JoinHandle, Remote};
+use crate::task::{Description, JobQueue, JoinHandle, Remote};
 use crate::token::RuntimeId;
 use std::cell::{Cell, OnceCell};
 use std::io;
@@ -52,7 +52,7 @@ fn occupy(jobs: &Jobs) -> (Sender<()>, JoinHandle<()>) {
         begin.send(()).unwrap();
         wait.recv().unwrap_err();
     };
-    let job = jobs.spawn(f, |f| f).unwrap();
+    let job = jobs.spawn(Description::default(), f, |f| f).unwrap();
     begun.recv().unwrap();
     (gate, job)
 }
@@ -60,7 +60,9 @@ fn occupy(jobs: &Jobs) -> (Sender<()>, JoinHandle<()>) {
 #[test]
 fn spawn_without_any_thread_fails_and_leaves_nothing() {
     let (jobs, pool) = jobs(4, 0);
-    let refusal = jobs.spawn(|| (), |f| f).unwrap_err();
+    let refusal = jobs
+        .spawn(Description::default(), || (), |f| f)
+        .unwrap_err();
     let text = refusal.to_string();
     assert!(
         text.starts_with("no thread for blocking code could be created: "),
@@ -70,21 +72,32 @@ fn spawn_without_any_thread_fails_and_leaves_nothing() {
     assert_eq!((pool.threads(), pool.queued()), (0, 0));
     // Later there may be threads again.
     ALLOWED.set(1);
-    assert_eq!(jobs.spawn(|| 7, |f| f).unwrap().wait().unwrap(), 7);
+    assert_eq!(
+        jobs.spawn(Description::default(), || 7, |f| f)
+            .unwrap()
+            .wait()
+            .unwrap(),
+        7
+    );
 }
 
 #[test]
 fn spawn_with_a_thread_queues_if_no_other_can_be_created() {
     let (jobs, pool) = jobs(4, 1);
     let (gate, running) = occupy(&jobs);
-    let waiting = [1, 2].map(|n| jobs.spawn(move || n, |f| f).unwrap());
+    let waiting = [1, 2].map(|n| {
+        jobs.spawn(Description::default(), move || n, |f| f)
+            .unwrap()
+    });
     assert_eq!((pool.threads(), pool.queued()), (1, 2));
     // A job that must not wait is refused.
-    let (refusal, _) = jobs.try_spawn(|| 3, |f| f).unwrap_err();
+    let (refusal, _) = jobs
+        .try_spawn(Description::default(), || 3, |f| f)
+        .unwrap_err();
     assert!(matches!(refusal, Refusal::NoThread(_)));
     // The next job may have a thread again; the oldest job gets it.
     ALLOWED.set(1);
-    let last = jobs.spawn(|| 4, |f| f).unwrap();
+    let last = jobs.spawn(Description::default(), || 4, |f| f).unwrap();
     assert_eq!(waiting.map(|job| job.wait().unwrap()), [1, 2]);
     assert_eq!(last.wait().unwrap(), 4);
     assert_eq!(pool.threads(), 2);
@@ -96,10 +109,13 @@ fn spawn_with_a_thread_queues_if_no_other_can_be_created() {
 fn spawn_makes_up_for_threads_that_could_not_be_created() {
     let (jobs, pool) = jobs(8, 1);
     let (gate, running) = occupy(&jobs);
-    let waiting = [1, 2, 3].map(|n| jobs.spawn(move || n, |f| f).unwrap());
+    let waiting = [1, 2, 3].map(|n| {
+        jobs.spawn(Description::default(), move || n, |f| f)
+            .unwrap()
+    });
     assert_eq!((pool.threads(), pool.queued()), (1, 3));
     ALLOWED.set(usize::MAX);
-    let last = jobs.spawn(|| 4, |f| f).unwrap();
+    let last = jobs.spawn(Description::default(), || 4, |f| f).unwrap();
     assert_eq!(pool.threads(), 5);
     let outputs = waiting.map(|job| job.wait().unwrap());
     assert_eq!((outputs, last.wait().unwrap()), ([1, 2, 3], 4));
@@ -135,7 +151,9 @@ fn look_ups_have_two_threads_beyond_the_bound() {
         begun.recv().unwrap();
     }
     assert_eq!((pool.threads(), pool.queued()), (4, 1));
-    let (refusal, _) = jobs.try_spawn(|| (), |f| f).unwrap_err();
+    let (refusal, _) = jobs
+        .try_spawn(Description::default(), || (), |f| f)
+        .unwrap_err();
     assert!(matches!(refusal, Refusal::Busy));
     drop(gate);
     look_ups.into_iter().for_each(|job| job.wait().unwrap());
@@ -155,7 +173,7 @@ fn closed_jobs_answer_that_the_runtime_is_gone() {
     jobs.close();
     jobs.close();
     for job in [
-        jobs.spawn(|| (), |f| f).unwrap(),
+        jobs.spawn(Description::default(), || (), |f| f).unwrap(),
         jobs.look_up(|| ()).unwrap(),
     ] {
         assert!(job.wait().unwrap_err().is_runtime_gone());
@@ -177,7 +195,7 @@ fn child_of_a_fork_does_not_wait_for_the_lock_of_the_pool() {
         let in_child = fork::in_child(|| {
             JOBS.with(|jobs| {
                 let (jobs, pool) = jobs.get().expect("they are set");
-                let refusal = jobs.spawn(|| (), |f| f).map(drop);
+                let refusal = jobs.spawn(Description::default(), || (), |f| f).map(drop);
                 let is_refused = matches!(refusal, Err(Refusal::Child));
                 let is_kept = core.take_out(0).is_none() && pool.queued() == 0;
                 jobs.close();
@@ -194,6 +212,12 @@ fn child_of_a_fork_does_not_wait_for_the_lock_of_the_pool() {
     JOBS.with(|jobs| {
         let made = jobs_of(pool.clone());
         let (jobs, _) = jobs.get_or_init(|| (made, pool));
-        assert_eq!(jobs.spawn(|| 7, |f| f).unwrap().wait().unwrap(), 7);
+        assert_eq!(
+            jobs.spawn(Description::default(), || 7, |f| f)
+                .unwrap()
+                .wait()
+                .unwrap(),
+            7
+        );
     });
 }

@@ -5,7 +5,7 @@ use super::shared::Shared;
 use crate::blocking::{Pool, TrySpawnBlockingError};
 use crate::reactor::registration::NO_RUNTIME;
 use crate::sync::Arc;
-use crate::task::{IN_CHILD, JoinHandle, block_thread_on};
+use crate::task::{Description, IN_CHILD, JoinHandle, Name, block_thread_on};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -84,7 +84,7 @@ impl Handle {
         F::Output: Send + 'static,
     {
         let (tasks, place) = (&self.shared.tasks, Some(Location::caller()));
-        boxed_if_large!(F, future => tasks.spawn(future, place))
+        boxed_if_large!(F, future => tasks.spawn(future, place, None))
     }
 
     /// Runs a closure on a thread that may block, as [`spawn_blocking`](crate::spawn_blocking)
@@ -113,20 +113,39 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        match self.spawn_or_fail(f) {
+        self.spawn_blocking_named(f, None)
+    }
+
+    /// As [`spawn_blocking`](Handle::spawn_blocking), with a name for the closure.
+    #[track_caller]
+    pub(super) fn spawn_blocking_named<F, R>(&self, f: F, name: Option<Name>) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        match self.spawn_or_fail(f, name) {
             Ok(handle) => handle,
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// As [`spawn_blocking`](Handle::spawn_blocking), but returns an error where that panics.
-    pub(crate) fn spawn_or_fail<F, R>(&self, f: F) -> io::Result<JoinHandle<R>>
+    /// As [`spawn_blocking_named`](Handle::spawn_blocking_named), but returns an error where that
+    /// panics.
+    #[track_caller]
+    pub(crate) fn spawn_or_fail<F, R>(&self, f: F, name: Option<Name>) -> io::Result<JoinHandle<R>>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
         let wrap = |f| context::remotely(&self.shared, f);
-        self.shared.blocking.spawn(f, wrap).map_err(io::Error::from)
+        let spawned = self.shared.blocking.spawn(self.describe(name), f, wrap);
+        spawned.map_err(io::Error::from)
+    }
+
+    /// Describes a closure that the caller spawns.
+    #[track_caller]
+    fn describe(&self, name: Option<Name>) -> Description {
+        self.shared.tasks.describe(name, Some(Location::caller()))
     }
 
     /// Runs a closure on a thread that may block, if one is free or may be created now.
@@ -139,15 +158,15 @@ impl Handle {
     ///
     /// If all threads are busy, if the system cannot create a thread, if the runtime was dropped,
     /// and in the child of a fork.
+    #[track_caller]
     pub fn try_spawn_blocking<F, R>(&self, f: F) -> Result<JoinHandle<R>, TrySpawnBlockingError<F>>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let spawned = self
-            .shared
-            .blocking
-            .try_spawn(f, |f| context::remotely(&self.shared, f));
+        let spawned = self.shared.blocking.try_spawn(self.describe(None), f, |f| {
+            context::remotely(&self.shared, f)
+        });
         spawned.map_err(|(refusal, f)| TrySpawnBlockingError::new(refusal, f))
     }
 

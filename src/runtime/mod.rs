@@ -40,6 +40,7 @@ mod functions;
 mod handle;
 mod join_set;
 mod local;
+mod named;
 mod paused;
 mod shared;
 mod spawner;
@@ -324,7 +325,7 @@ impl Runtime {
     /// order.
     ///
     /// It visits all tasks, so it is meant for debugging. [`Builder::track_spawn_locations`] adds
-    /// where each was spawned.
+    /// where each was spawned, and [`task::Builder`](crate::task::Builder) gives tasks a name.
     ///
     /// # Examples
     ///

@@ -1,7 +1,6 @@
 //! The owner's end of the inbox: handles the wakes and messages of other threads.
 
 use super::error::JoinError;
-use super::inspect::Origin;
 use super::key::Key;
 use super::remote::{Batch, MakeTask, Message, Remote};
 use super::reply::ReplyTo;
@@ -54,8 +53,8 @@ impl Tasks {
         }
         for message in batch.messages.drain(..) {
             match message {
-                Message::Spawn(make, reply, origin) => {
-                    self.guard(|| self.spawn_replying(make, reply, origin));
+                Message::Spawn(make, reply) => {
+                    self.guard(|| self.spawn_replying(make, reply));
                 }
                 Message::Attach(key, reply) => self.attach(key, reply),
                 Message::Abort(key) => self.abort(key),
@@ -68,6 +67,7 @@ impl Tasks {
 
     /// Connects a task with the reply of its handle on another thread.
     fn attach(&self, key: Key, reply: ReplyTo) {
+        reply.describe(self.describe(key));
         match self.join(key, 0) {
             Joined::Done(ended) => {
                 self.pass_on(ended, Some(reply));
@@ -82,12 +82,16 @@ impl Tasks {
     }
 
     /// Spawns a task on behalf of another thread.
-    fn spawn_replying(&self, make: MakeTask, reply: ReplyTo, origin: Origin) {
+    fn spawn_replying(&self, make: MakeTask, reply: ReplyTo) {
         if self.closed.get() {
             return;
         }
         let key = self.insert(make(self.pool()));
-        self.slab.note_origin(key.index, origin);
+        let description = reply.description();
+        self.slab.note_origin(key.index, description.origin);
+        if let Some(name) = description.name {
+            self.names.set(key, name);
+        }
         let aborted = reply.set_key(key);
         self.put_reply(key, reply);
         if aborted {

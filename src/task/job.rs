@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::error::JoinError;
 use super::id::{Id, as_task};
+use super::inspect::Description;
 use super::join::JoinHandle;
 use super::raw::discard;
 use super::remote::Remote;
@@ -35,6 +36,7 @@ impl Job {
     pub(crate) fn new<F, R>(
         remote: &Remote,
         f: F,
+        description: Description,
         place: Option<(Arc<dyn JobQueue>, u64)>,
     ) -> (Job, JoinHandle<R>)
     where
@@ -43,7 +45,7 @@ impl Job {
     {
         let place = place.map(|(queue, number)| Box::new(Place { queue, number }) as _);
         let (runtime, id) = (remote.id(), remote.next_id());
-        let reply = Reply::of_job(id, place);
+        let reply = Reply::of_job(id, place, description);
         let handle = JoinHandle::replied(runtime, reply.clone());
         let work = Box::new(Closure {
             f: Some(f),

@@ -37,6 +37,7 @@ use super::current::{CURRENT, on_owner};
 use super::ended::Ended;
 use super::error::JoinError;
 use super::id::Id;
+use super::inspect::Name;
 use super::key::Key;
 use super::remote::{Message, send};
 use super::reply::{Reply, ReplyRef, ReplyTo, Sink};
@@ -160,6 +161,18 @@ impl<T> JoinHandle<T> {
             Some(reply) => reply.id(),
             None => Id::local(self.key),
         }
+    }
+
+    /// Returns the key of the task; `None` if the handle has only the reply, or if the runtime was
+    /// closed.
+    pub(super) fn key(&self) -> Option<Key> {
+        (self.key != Key::NONE).then_some(self.key)
+    }
+
+    /// Returns the name of the task, if it has one and this thread can know it.
+    fn name(&self) -> Option<Name> {
+        let stored = self.reply.get().and_then(|reply| reply.description().name);
+        stored.or_else(|| on_owner(self.runtime, |tasks| tasks.names.get(self.key)).flatten())
     }
 
     /// Moves the handle out and leaves one whose drop does nothing.
@@ -335,8 +348,11 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle")
-            .field("id", &self.id())
-            .finish_non_exhaustive()
+        let mut text = f.debug_struct("JoinHandle");
+        text.field("id", &self.id());
+        if let Some(name) = self.name() {
+            text.field("name", &name);
+        }
+        text.finish_non_exhaustive()
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! [`spawn`](crate::spawn), [`Runtime::spawn`](crate::Runtime::spawn) and
 //! [`Handle::spawn`](crate::Handle::spawn) return a [`JoinHandle`], which waits for the task,
-//! aborts it, or detaches it when it is dropped. A [`JoinSet`] waits for any of many tasks. Inside
-//! of a task, [`yield_now`](fn@yield_now) and [`consume_budget`] let other tasks run,
-//! [`unconstrained`](fn@unconstrained) lifts the budget of operations, and [`id`](fn@id) identifies
-//! the task. [`task_local!`](crate::task_local!) declares values that belong to a task.
+//! aborts it, or detaches it when it is dropped. A [`Builder`] spawns tasks that have a name, and a
+//! [`JoinSet`] waits for any of many tasks. Inside of a task, [`yield_now`](fn@yield_now) and
+//! [`consume_budget`] let other tasks run, [`unconstrained`](fn@unconstrained) lifts the budget of
+//! operations, and [`id`](fn@id) identifies the task. [`task_local!`](crate::task_local!) declares
+//! values that belong to a task.
 //!
 //! [`scope`](fn@scope) and [`try_scope`] run children that borrow from the task that awaits them.
 //!
@@ -105,9 +106,9 @@
 //! | files | what is in them |
 //! |---|---|
 //! | `key`, `state`, `queue`, `pool` | packed keys, the bits of a slot, the run queue, memory of ended tasks |
-//! | `id`, `inspect`, `error` | plain data that users see |
+//! | `id`, `inspect`, `builder`, `error` | plain data that users see |
 //! | `raw`, `reply`, `ended` | the memory of a task, and where its output goes |
-//! | `slab`, `slab_cell`, `foreign_waiters` | the slots, and the waiters that do not fit into one |
+//! | `slab`, `slab_cell`, `foreign_waiters`, `names` | the slots, and what does not fit into one: waiters and names |
 //! | `remote` | what other threads do: they find the runtime in the registry and fill its inbox |
 //! | `tasks`, `current` | all that the owner's thread holds, and which tasks are current |
 //! | `waker`, `unobserved_panics` | how wakers, handles and panics reach the tasks |
@@ -122,6 +123,7 @@
 
 mod abort;
 mod abort_on_drop;
+mod builder;
 mod current;
 mod ended;
 mod error;
@@ -136,6 +138,7 @@ mod key;
 mod locals;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod names;
 mod pool;
 mod queue;
 mod raw;
@@ -160,11 +163,13 @@ mod yield_now;
 
 pub use abort::AbortHandle;
 pub use abort_on_drop::AbortOnDropHandle;
+pub use builder::Builder;
 pub(crate) use current::CURRENT;
 pub use current::{id, try_id};
 pub use error::JoinError;
 pub use id::Id;
 pub use inspect::TaskInfo;
+pub(crate) use inspect::{Description, Name};
 pub(crate) use job::{Job, JobQueue};
 pub use join::JoinHandle;
 pub use join_set::JoinSet;

@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::thread::{self, ThreadId};
 
 use super::id::Id;
-use super::inspect::Origin;
+use super::inspect::{Description, Name, Origin};
 use super::key::{Key, index_of, place_of};
 use super::pool::Pool;
 use super::raw::Raw;
@@ -29,8 +29,8 @@ pub(super) type MakeTask = Box<dyn FnOnce(&Pool) -> Raw + Send>;
 
 /// A request of another thread to the owner.
 pub(super) enum Message {
-    /// Spawn a task whose output goes to the reply.
-    Spawn(MakeTask, ReplyTo, Origin),
+    /// Spawn a task whose output goes to the reply, which describes the task.
+    Spawn(MakeTask, ReplyTo),
     /// Send the output of this task to the reply.
     Attach(Key, ReplyTo),
     /// Drop the future of this task.
@@ -146,6 +146,8 @@ pub(crate) struct Remote {
     /// The inbox may contain something. The owner reads this without the lock; it is written with
     /// the lock held.
     pub(super) dirty: AtomicBool,
+    /// Spawn locations are tracked. Set before the remote part is shared.
+    pub(super) tracks_origins: bool,
     /// How many tasks were spawned from other threads: the next number for an id.
     spawned: AtomicU64,
     /// Unparks the owner. Called after every push, without the lock. A second call before the owner
@@ -161,6 +163,7 @@ impl Remote {
             process: fork::process(),
             inbox: ForkLock::new(Inbox::open()),
             dirty: AtomicBool::new(false),
+            tracks_origins: false,
             spawned: AtomicU64::new(0),
             unpark,
         }
@@ -225,6 +228,14 @@ impl Remote {
         }
         self.unpark.wake_by_ref();
         Ok(())
+    }
+
+    /// Describes a task or job that is spawned with this name at this place.
+    pub(crate) fn describe(&self, name: Option<Name>, origin: Origin) -> Description {
+        Description {
+            name,
+            origin: origin.filter(|_| self.tracks_origins),
+        }
     }
 
     /// Returns the id of the next task that is spawned from another thread.

@@ -6,11 +6,12 @@
 
 use std::mem;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use super::error::JoinError;
 use super::id::Id;
+use super::inspect::Description;
 use super::key::Key;
 use super::raw::discard;
 use crate::budget;
@@ -30,9 +31,15 @@ pub(super) struct Reply<T> {
 
 /// What answers a reply.
 enum ReplyKind {
-    Task,
-    /// A closure on another thread, and where it waits, unless it was refused.
-    Job(Option<Box<dyn JobPlace>>),
+    /// A task, and its description if there is one. The owner stores it, or the spawn from another
+    /// thread.
+    Task(OnceLock<Box<Description>>),
+    /// A closure on another thread.
+    Job {
+        /// Where it waits, unless it was refused.
+        place: Option<Box<dyn JobPlace>>,
+        description: Option<Box<Description>>,
+    },
 }
 
 /// Where a job waits, for an abort.
@@ -75,12 +82,17 @@ impl<T> Default for ReplyState<T> {
 impl<T> Reply<T> {
     /// Creates the reply of a task.
     pub(super) fn new(id: Id, key: Option<Key>) -> Arc<Reply<T>> {
-        Reply::of(ReplyKind::Task, id, key)
+        Reply::of(ReplyKind::Task(OnceLock::new()), id, key)
     }
 
     /// Creates the reply of a job, which waits at `place`.
-    pub(super) fn of_job(id: Id, place: Option<Box<dyn JobPlace>>) -> Arc<Reply<T>> {
-        Reply::of(ReplyKind::Job(place), id, None)
+    pub(super) fn of_job(
+        id: Id,
+        place: Option<Box<dyn JobPlace>>,
+        description: Description,
+    ) -> Arc<Reply<T>> {
+        let description = (!description.is_empty()).then(|| Box::new(description));
+        Reply::of(ReplyKind::Job { place, description }, id, None)
     }
 
     fn of(kind: ReplyKind, id: Id, key: Option<Key>) -> Arc<Reply<T>> {
@@ -100,7 +112,7 @@ impl<T> Reply<T> {
     }
 
     pub(super) fn is_job(&self) -> bool {
-        matches!(self.kind, ReplyKind::Job(_))
+        matches!(self.kind, ReplyKind::Job { .. })
     }
 
     /// Returns whether the process is the child of a fork, and the reply one of its parent.
@@ -216,6 +228,12 @@ pub(super) trait Sink {
     /// The id of the task.
     fn id(&self) -> Id;
 
+    /// Stores the description of the task, if there is none yet.
+    fn describe(&self, description: Description);
+
+    /// Returns the description of the task or job, which is empty if none is stored.
+    fn description(&self) -> Description;
+
     /// Answers with the output, which is moved out. Returns a panic that no handle will report.
     ///
     /// # Safety
@@ -244,6 +262,22 @@ impl<T> Sink for Reply<T> {
         self.id
     }
 
+    fn describe(&self, description: Description) {
+        if let ReplyKind::Task(stored) = &self.kind {
+            if !description.is_empty() {
+                let _ = stored.set(Box::new(description));
+            }
+        }
+    }
+
+    fn description(&self) -> Description {
+        let stored = match &self.kind {
+            ReplyKind::Task(stored) => stored.get(),
+            ReplyKind::Job { description, .. } => description.as_ref(),
+        };
+        stored.map_or_else(Description::default, |stored| Description::clone(stored))
+    }
+
     unsafe fn complete(&self, output: NonNull<()>) -> Option<Payload> {
         // SAFETY: the caller guarantees the type, and that the output is not read again.
         self.settle(unsafe { output.cast::<Result<T, JoinError>>().read() })
@@ -260,7 +294,7 @@ impl<T> Sink for Reply<T> {
     }
 
     fn abort(&self) -> Option<Key> {
-        if let ReplyKind::Job(place) = &self.kind {
+        if let ReplyKind::Job { place, .. } = &self.kind {
             place.iter().for_each(|place| place.abort());
             return None;
         }
@@ -317,6 +351,18 @@ impl ReplyTo {
     /// Returns the id of the task.
     pub(super) fn id(&self) -> Option<Id> {
         self.sink().map(Sink::id)
+    }
+
+    /// Stores the description of the task: see [`Sink::describe`].
+    pub(super) fn describe(&self, description: Description) {
+        if let Some(sink) = self.sink() {
+            sink.describe(description);
+        }
+    }
+
+    /// Returns the description of the task: see [`Sink::description`].
+    pub(super) fn description(&self) -> Description {
+        self.sink().map(Sink::description).unwrap_or_default()
     }
 
     /// Stores the key of the task: see [`Sink::set_key`].

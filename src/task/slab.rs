@@ -12,7 +12,7 @@ use std::mem;
 
 use super::ended::Ended;
 use super::id::Id;
-use super::inspect::{Origin, TaskInfo};
+use super::inspect::{Description, Name, Origin, TaskInfo};
 use super::key::{Key, MAX_INDEX, index_of, pack, pack_place};
 use super::queue::RunQueue;
 use super::raw::Raw;
@@ -320,17 +320,15 @@ impl Slab {
         })
     }
 
-    /// Describes the task of a slot.
-    pub(super) fn info(&self, index: u32, id: Id) -> TaskInfo {
+    /// Describes the task of a slot, which has this id and name.
+    pub(super) fn info(&self, index: u32, id: Id, name: Option<Name>) -> TaskInfo {
         let slot = &self.slots[index as usize];
+        let origin = self.origin(index);
         TaskInfo {
             id,
             queued: slot.state.is_queued(),
             done: slot.state.is_done(),
-            origin: self
-                .origins
-                .as_ref()
-                .and_then(|column| *column.get(index as usize)?),
+            description: Description { name, origin },
         }
     }
 
@@ -357,6 +355,12 @@ impl Slab {
             origins.truncate(len);
             origins.shrink_to_fit();
         }
+    }
+
+    /// Returns where the last task of a slot was spawned, if that is tracked.
+    pub(super) fn origin(&self, index: u32) -> Origin {
+        let column = self.origins.as_ref()?;
+        column.get(index as usize).copied().flatten()
     }
 
     /// Returns whether the slot has a root.

@@ -9,7 +9,7 @@ use std::cell::UnsafeCell;
 
 use super::ended::Ended;
 use super::id::Id;
-use super::inspect::{Origin, TaskInfo};
+use super::inspect::{Name, Origin, TaskInfo};
 use super::key::Key;
 use super::raw::Raw;
 use super::slab::{Finished, Joined, Slab, Work};
@@ -117,8 +117,12 @@ impl SlabCell {
         self.with(|slab| slab.key_and_reply(index))
     }
 
-    pub(super) fn info(&self, index: u32, id: Id) -> TaskInfo {
-        self.with(|slab| slab.info(index, id))
+    pub(super) fn info(&self, index: u32, id: Id, name: Option<Name>) -> TaskInfo {
+        self.with(|slab| slab.info(index, id, name))
+    }
+
+    pub(super) fn origin(&self, index: u32) -> Origin {
+        self.with(|slab| slab.origin(index))
     }
 
     pub(super) fn shrink(&self) {

@@ -5,13 +5,13 @@ use std::future::Future;
 use super::current::CURRENT;
 use super::ended::Ended;
 use super::error::JoinError;
-use super::inspect::Origin;
+use super::inspect::{Description, Name, Origin};
 use super::join::JoinHandle;
 use super::key::Key;
 use super::pool::Pool;
 use super::raw::Raw;
 use super::remote::{Message, Remote};
-use super::reply::{Reply, ReplyTo};
+use super::reply::{Reply, ReplyTo, Sink};
 use super::state::State;
 use super::tasks::Tasks;
 use crate::panics::{catch, drop_caught};
@@ -37,6 +37,25 @@ impl Tasks {
             self.insert(Raw::new(future, self.pool()))
         };
         JoinHandle::keyed(self.id(), key)
+    }
+
+    /// Spawns a task that has a name, unless `name` is `None`. The rest is that of
+    /// [`spawn`](Tasks::spawn).
+    pub(crate) fn spawn_named<F>(
+        &self,
+        future: F,
+        origin: Origin,
+        name: Option<Name>,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let handle = self.spawn(future, origin);
+        if let (Some(name), Some(key)) = (name, handle.key()) {
+            self.names.set(key, name);
+        }
+        handle
     }
 
     /// Spawns on a runtime that is closed or tracks spawn locations.
@@ -79,33 +98,44 @@ impl Remote {
     /// Spawns a `Send` future from any thread: directly inside the runtime, elsewhere by a message.
     ///
     /// If the runtime is gone, it drops the future, and the handle returns an error.
-    pub(crate) fn spawn<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(
+        &self,
+        future: F,
+        origin: Origin,
+        name: Option<Name>,
+    ) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mut future = Some(future);
+        let mut parts = Some((future, name));
         let spawned = CURRENT.with(|tasks| {
             let tasks = tasks.filter(|tasks| tasks.id() == self.id())?;
-            Some(tasks.spawn(future.take()?, origin))
+            let (future, name) = parts.take()?;
+            Some(tasks.spawn_named(future, origin, name))
         });
-        match (spawned, future) {
+        match (spawned, parts) {
             (Some(handle), _) => handle,
-            (None, Some(future)) => self.spawn_message(future, origin),
+            (None, Some((future, name))) => self.spawn_message(future, self.describe(name, origin)),
             (None, None) => unreachable!("the future is taken only to be spawned"),
         }
     }
 
     /// Spawns by a message, on every thread.
-    pub(super) fn spawn_message<F>(&self, future: F, origin: Origin) -> JoinHandle<F::Output>
+    pub(super) fn spawn_message<F>(
+        &self,
+        future: F,
+        description: Description,
+    ) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let reply = Reply::new(self.next_id(), None);
+        reply.describe(description);
         let to = ReplyTo::new(reply.clone());
         let make = Box::new(move |pool: &Pool| Raw::new(future, pool));
-        let message = Message::Spawn(make, to, origin);
+        let message = Message::Spawn(make, to);
         if let Err(refused) = self.push(message) {
             // Drops the future and its end of the reply. The answer is "runtime is gone", or the
             // panic of that drop.

@@ -8,8 +8,9 @@ use std::task::Waker;
 use super::ended::Ended;
 use super::foreign_waiters::ForeignWaiters;
 use super::id::Id;
-use super::inspect::TaskInfo;
+use super::inspect::{Description, TaskInfo};
 use super::key::{Key, index_of, pack, pack_place};
+use super::names::Names;
 use super::pool::Pool;
 use super::remote::{Batch, Remote};
 use super::reply::ReplyTo;
@@ -44,6 +45,8 @@ pub(crate) struct Tasks {
     remote: Arc<Remote>,
     /// The waiters for tasks that are not tasks of this runtime.
     pub(super) foreign_waiters: ForeignWaiters,
+    /// The names of the tasks that have one.
+    pub(super) names: Names,
     /// The memory of ended tasks, for new ones.
     pool: Pool,
     /// The empty batch of `handle_messages`, kept for the capacity of its vectors.
@@ -78,6 +81,8 @@ impl Tasks {
         poll_budget: u32,
         track_origins: bool,
     ) -> Tasks {
+        let mut remote = Remote::new(id, unpark);
+        remote.tracks_origins = track_origins;
         Tasks {
             slab: SlabCell::new(Slab::new(id.place(), track_origins)),
             id,
@@ -87,8 +92,9 @@ impl Tasks {
             polling,
             running: Cell::new(false),
             poll_budget,
-            remote: Arc::new(Remote::new(id, unpark)),
+            remote: Arc::new(remote),
             foreign_waiters: ForeignWaiters::default(),
+            names: Names::default(),
             pool: Pool::new(),
             scratch: Cell::default(),
             unobserved_panics: RefCell::default(),
@@ -247,6 +253,8 @@ impl Tasks {
         self.slab.shrink();
         self.pool.clear();
         self.foreign_waiters.shrink();
+        let in_slot = |index| Some(self.slab.key_and_reply(index)?.0);
+        self.names.shrink(|key| in_slot(key.index) == Some(key));
         self.unobserved_panics.borrow_mut().shrink_to_fit();
         // Empty, but with room.
         drop(self.scratch.take());
@@ -285,9 +293,21 @@ impl Tasks {
 
     /// Describes all tasks and roots, including tasks that have ended and were not joined.
     pub(crate) fn inspect(&self) -> Vec<TaskInfo> {
-        let len = self.slab.len();
-        let named = (0..len).filter_map(|index| Some((index, self.id_at(index)?)));
-        named.map(|(index, id)| self.slab.info(index, id)).collect()
+        let info = |index| {
+            let (key, _) = self.slab.key_and_reply(index)?;
+            let (id, name) = (self.id_at(index)?, self.names.get(key));
+            Some(self.slab.info(index, id, name))
+        };
+        (0..self.slab.len()).filter_map(info).collect()
+    }
+
+    /// Describes a task whose slot has no other task yet.
+    #[cold]
+    pub(super) fn describe(&self, key: Key) -> Description {
+        Description {
+            name: self.names.get(key),
+            origin: self.slab.origin(key.index),
+        }
     }
 }
 

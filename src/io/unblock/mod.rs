@@ -385,7 +385,7 @@ impl<T: Send + 'static> Unblock<T> {
         debug_assert!(self.running.is_none());
         let handle = Handle::try_current().ok_or_else(no_runtime)?;
         let content = self.content.clone();
-        let job = handle.spawn_or_fail(move || f(&mut content.lock()))?;
+        let job = handle.spawn_or_fail(move || f(&mut content.lock()), None)?;
         self.running = Some(Running {
             job,
             call,

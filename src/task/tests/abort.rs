@@ -211,7 +211,10 @@ fn is_finished_after_the_end_of_the_tasks() {
 #[test]
 fn is_finished_of_a_task_from_another_thread() {
     let bed = TestBed::new();
-    let handle = bed.tasks.remote().spawn_message(async { 5 }, None);
+    let handle = bed
+        .tasks
+        .remote()
+        .spawn_message(async { 5 }, Description::default());
     let abort = handle.abort_handle();
     assert!(!abort.is_finished());
     bed.settle();

@@ -425,5 +425,8 @@ fn inspect_shows_where_tasks_come_from() {
     let flags: Vec<_> = seen.iter().map(|info| (info.queued, info.done)).collect();
     assert_eq!(flags, [(false, false), (false, true), (true, false)]);
     assert_eq!((seen[0].id, seen[1].id), (first.id(), second.id()));
-    assert_eq!((seen[0].origin, seen[1].origin), (Some(here), None));
+    assert_eq!(
+        (seen[0].spawned_at(), seen[1].spawned_at()),
+        (Some(here), None)
+    );
 }

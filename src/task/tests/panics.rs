@@ -244,9 +244,16 @@ fn panics_in_drops_after_the_end_of_the_tasks() {
     assert_eq!(bed.tasks.take_panic().map(text), Some("future"));
     assert!(bed.join(late).err().expect("gone").is_runtime_gone());
     // Spawned from another thread, the panic goes to the handle.
-    let late = bed.tasks.remote().spawn_message(SendBadDrop, None);
+    let late = bed
+        .tasks
+        .remote()
+        .spawn_message(SendBadDrop, Description::default());
     assert_eq!(panic_of(bed.join(late)), "future");
-    drop(bed.tasks.remote().spawn_message(SendBadDrop, None));
+    drop(
+        bed.tasks
+            .remote()
+            .spawn_message(SendBadDrop, Description::default()),
+    );
 }
 
 /// A `BadDrop` that is `Send`.

@@ -242,7 +242,10 @@ fn handle_dropped_on_another_thread_leaves_the_panic_to_the_owner() {
 #[test]
 fn panic_of_a_task_without_a_handle_is_kept_for_a_remote_spawn() {
     let bed = TestBed::new();
-    let handle = bed.tasks.remote().spawn(async { panic!("unseen") }, None);
+    let handle = bed
+        .tasks
+        .remote()
+        .spawn(async { panic!("unseen") }, None, None);
     drop(handle);
     assert_eq!(bed.step(), Some(Outcome::DetachedPanic));
     assert_eq!(bed.tasks.take_panic().map(text), Some("unseen"));
@@ -266,7 +269,11 @@ fn remote_spawn_is_run_and_joined() {
     let bed = TestBed::new();
     let remote = bed.tasks.remote().clone();
     let thread = thread::spawn(move || {
-        let handle = remote.spawn(async { CURRENT.with(|t| t.unwrap().current_id()) }, None);
+        let handle = remote.spawn(
+            async { CURRENT.with(|t| t.unwrap().current_id()) },
+            None,
+            None,
+        );
         let id = handle.id();
         (block_on(handle), id)
     });
@@ -279,7 +286,7 @@ fn remote_spawn_is_run_and_joined() {
 #[test]
 fn remote_spawn_inside_is_direct() {
     let bed = TestBed::new();
-    let handle = bed.enter(|tasks| tasks.remote().spawn(async { 2 }, None));
+    let handle = bed.enter(|tasks| tasks.remote().spawn(async { 2 }, None, None));
     assert_eq!((bed.tasks.queued(), bed.unparked.get()), (1, 0));
     bed.settle();
     assert_eq!(bed.join(handle).unwrap(), 2);
@@ -289,7 +296,7 @@ fn remote_spawn_inside_is_direct() {
 fn abort_before_a_remote_spawn_arrives() {
     let bed = TestBed::new();
     let gate = Arc::<Gate>::default();
-    let handle = bed.tasks.remote().spawn(pass(gate.clone()), None);
+    let handle = bed.tasks.remote().spawn(pass(gate.clone()), None, None);
     let abort = handle.abort_handle();
     abort.abort();
     assert_eq!(bed.settle(), 1);
@@ -304,7 +311,7 @@ fn abort_before_a_remote_spawn_arrives() {
 fn abort_after_a_remote_spawn_has_arrived() {
     let bed = TestBed::new();
     let gate = Arc::<Gate>::default();
-    let handle = bed.tasks.remote().spawn(pass(gate.clone()), None);
+    let handle = bed.tasks.remote().spawn(pass(gate.clone()), None, None);
     assert_eq!(bed.settle(), 1);
     thread::scope(|scope| {
         scope.spawn(|| handle.abort());
@@ -320,12 +327,12 @@ fn messages_after_the_end_are_answered() {
     let remote = bed.tasks.remote().clone();
     let gate = Arc::<Gate>::default();
     let pending = bed.spawn(pass(gate.clone()));
-    let unsent = remote.spawn(pass(gate.clone()), None);
+    let unsent = remote.spawn(pass(gate.clone()), None, None);
     bed.settle();
-    let waiting = remote.spawn(pass(gate.clone()), None);
+    let waiting = remote.spawn(pass(gate.clone()), None, None);
     drop(bed);
     assert_eq!(Arc::strong_count(&gate), 1);
-    let late = remote.spawn(pass(gate.clone()), None);
+    let late = remote.spawn(pass(gate.clone()), None, None);
     assert_eq!(Arc::strong_count(&gate), 1);
     gate.wake();
     for handle in [pending, unsent, waiting, late] {
@@ -359,7 +366,7 @@ fn remote_spawns_and_aborts_of_many_threads_are_all_answered() {
             thread::spawn(move || {
                 for n in 0..TASKS {
                     let gate = Arc::<Gate>::default();
-                    let handle = remote.spawn(pass(gate.clone()), None);
+                    let handle = remote.spawn(pass(gate.clone()), None, None);
                     if n % 3 == 0 {
                         handle.abort();
                     }

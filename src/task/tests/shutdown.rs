@@ -166,7 +166,7 @@ fn spawn_after_the_end_fails() {
     let mut handle = bed.spawn(future);
     assert_eq!(seen.counts(), (0, 1));
     assert_gone(bed.poll(&mut handle));
-    let mut handle = bed.tasks.remote().spawn(async {}, None);
+    let mut handle = bed.tasks.remote().spawn(async {}, None, None);
     assert_gone(bed.poll(&mut handle));
 }
 
