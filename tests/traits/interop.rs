@@ -113,6 +113,24 @@ fn executor_of_hyper_spawns_futures_that_are_not_send() {
     });
 }
 
+#[test]
+fn executor_of_hyper_names_its_tasks() {
+    on_every_backend(|runtime| {
+        let executors = [
+            HyperExecutor::new(),
+            HyperExecutor::default(),
+            HyperExecutor::named("server"),
+            HyperExecutor::named(format!("connection {}", 7)).clone(),
+        ];
+        for executor in executors {
+            runtime.enter(|| executor.execute(std::future::pending::<()>()));
+        }
+        let tasks = runtime.tasks();
+        let names: Vec<_> = tasks.iter().map(|task| task.name().unwrap()).collect();
+        assert_eq!(names, ["hyper", "hyper", "server", "connection 7"]);
+    });
+}
+
 /// Polls a reader so many times: a row for each poll.
 fn read_all(mut reader: impl Reader, len: usize, polls: usize) -> Vec<String> {
     let mut cx = Context::from_waker(Waker::noop());

@@ -1,11 +1,16 @@
 //! [`HyperExecutor`]: hyper's futures as tasks of the current runtime.
 
+use crate::task::Builder;
 use std::future::Future;
+use std::sync::Arc;
 
 /// Spawns hyper's futures as tasks of the runtime that runs on this thread.
 ///
 /// The futures need not be `Send`, so a service of HTTP/2 may use `Rc` and `RefCell`. The tasks are
 /// detached: they end with the connection.
+///
+/// The tasks have the name "hyper" in [`Runtime::tasks`](crate::Runtime::tasks), or the name that
+/// [`named`](HyperExecutor::named) sets.
 /// [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) lists them with a
 /// location in the source of this type.
 ///
@@ -29,15 +34,43 @@ use std::future::Future;
 ///     assert!(done.get());
 /// });
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct HyperExecutor;
+#[derive(Clone, Debug)]
+pub struct HyperExecutor {
+    name: Arc<str>,
+}
 
 impl HyperExecutor {
-    /// Returns an executor. It holds nothing.
+    /// Returns an executor whose tasks have the name "hyper". Its clones share the name.
     #[must_use]
-    pub const fn new() -> HyperExecutor {
-        HyperExecutor
+    pub fn new() -> HyperExecutor {
+        HyperExecutor::named("hyper")
+    }
+
+    /// Returns an executor whose tasks have this name. Its clones share the name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use hyper::rt::Executor;
+    /// use reveille::interop::HyperExecutor;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = reveille::Runtime::new()?;
+    /// let executor = HyperExecutor::named(format!("connection {}", 7));
+    /// runtime.enter(|| executor.execute(std::future::pending::<()>()));
+    /// assert_eq!(runtime.tasks()[0].name(), Some("connection 7"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> HyperExecutor {
+        HyperExecutor { name: name.into() }
+    }
+}
+
+impl Default for HyperExecutor {
+    fn default() -> HyperExecutor {
+        HyperExecutor::new()
     }
 }
 
@@ -47,6 +80,6 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        drop(crate::runtime::spawn(future));
+        drop(Builder::new().name(self.name.clone()).spawn(future));
     }
 }
