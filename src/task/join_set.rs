@@ -208,7 +208,8 @@ impl<T> JoinSet<T> {
             let ended = self.ended.clone();
             self.wakers.push(Arc::new(Entry { index, ended }).into());
         }
-        self.handles[index].wake_at_end(&self.wakers[index]);
+        // If the task has ended already, this wakes the waiter, which is foreign code.
+        catch(|| self.handles[index].wake_at_end(&self.wakers[index])).unwrap_or_else(report_panic);
         abort
     }
 
@@ -360,19 +361,24 @@ impl<T> JoinSet<T> {
                 return index;
             }
         }
-        // Clones and drops of wakers are foreign code, which may end tasks.
-        let _unbound = budget::unbound();
+        // Clones and drops of wakers are foreign code, which may end tasks and panic. So no index
+        // is removed before that.
+        let unbound = budget::unbound();
         let mut waiter = Some(waker.clone());
-        let index = {
+        let stored = {
             let mut list = self.ended.0.lock();
-            let index = list.pop(&self.handles);
-            if index.is_none() {
+            let stored = list.indices.is_empty();
+            if stored {
                 mem::swap(&mut list.waiter, &mut waiter);
             }
-            index
+            stored
         };
         drop(waiter);
-        index
+        drop(unbound);
+        match stored {
+            true => None,
+            false => self.ended.0.lock().pop(&self.handles),
+        }
     }
 
     /// Polls a handle. If its task has ended, removes it.

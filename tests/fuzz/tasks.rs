@@ -1,12 +1,14 @@
-//! Tasks, handles and wakers, on two runtimes of one thread and from another thread. At every place
-//! that calls foreign code, that code spawns tasks, panics, and wakes, aborts, drops, awaits or
-//! polls any task and any handle.
+//! Tasks, handles, sets and wakers, on two runtimes of one thread and from another thread. At every
+//! place that calls foreign code, that code spawns tasks, panics, and wakes, aborts, drops, awaits
+//! or polls any task, any handle and any set.
 //!
 //! The ledger checks the results: no task is polled after its end, every woken task is polled,
-//! every value is dropped once and on the right thread, and every handle returns the right answer.
+//! every value is dropped once and on the right thread, and every handle and every set returns the
+//! right answer.
 
 mod future;
 mod ledger;
+mod sets;
 mod world;
 
 use super::foreign::{Foreign, Place};

@@ -3,6 +3,7 @@
 use super::super::foreign::{Foreign, Place};
 use super::super::harness::lock;
 use super::ledger::End;
+use super::sets::HeldSet;
 use super::world::{Held, World};
 use reveille::time::{Duration, Sleep, sleep};
 use std::future::Future;
@@ -22,6 +23,7 @@ pub(super) struct Fuzzed<M> {
     world: Arc<World>,
     task: usize,
     awaits: Option<Held>,
+    joins: Option<HeldSet>,
     nap: Option<Sleep>,
     yields: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     kind: PhantomData<M>,
@@ -35,6 +37,7 @@ impl<M> Fuzzed<M> {
             world,
             task,
             awaits: None,
+            joins: None,
             nap: None,
             yields: None,
             kind: PhantomData,
@@ -48,7 +51,7 @@ impl<M> Fuzzed<M> {
         if world.is_spent() {
             return Poll::Ready(());
         }
-        match world.below(12) {
+        match world.below(13) {
             0 | 1 => return Poll::Ready(()),
             2 | 3 => {
                 lock(&world.ledger).wake(self.task);
@@ -60,7 +63,8 @@ impl<M> Fuzzed<M> {
                 let short = Duration::from_micros(world.below(100) as u64);
                 self.nap = Some(sleep(short));
             }
-            8 => self.yields = Some(Box::pin(reveille::yield_now())),
+            8 if self.joins.is_none() => self.joins = world.take_set(),
+            9 => self.yields = Some(Box::pin(reveille::yield_now())),
             _ => {}
         }
         self.poll_parts(cx);
@@ -79,6 +83,7 @@ impl<M> Fuzzed<M> {
                 lock(&self.world.ledger).wait_for(self.task, Some(other));
             }
         }
+        self.poll_set(cx);
         if let Some(nap) = &mut self.nap {
             if Pin::new(nap).poll(cx).is_ready() {
                 self.nap = None;
@@ -89,6 +94,25 @@ impl<M> Fuzzed<M> {
                 self.yields = None;
             }
         }
+    }
+}
+
+impl<M> Fuzzed<M> {
+    /// Polls the set that it waits for, until it would wait or the set is empty.
+    fn poll_set(&mut self, cx: &mut Context<'_>) {
+        let Some(set) = &mut self.joins else { return };
+        loop {
+            lock(&self.world.ledger).wait_for_any(self.task, Vec::new());
+            match self.world.poll_held_set(set, cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => break,
+                Poll::Pending => {
+                    lock(&self.world.ledger).wait_for_any(self.task, set.tasks());
+                    return;
+                }
+            }
+        }
+        self.world.keep_set(self.joins.take());
     }
 }
 
@@ -118,6 +142,9 @@ impl<M> Drop for Fuzzed<M> {
         lock(&self.world.ledger).drop_future(self.task);
         if let Some(held) = self.awaits.take() {
             self.world.drop_held(held);
+        }
+        if let Some(set) = self.joins.take() {
+            self.world.drop_set(set);
         }
         let entered = catch_unwind(AssertUnwindSafe(|| {
             self.world.clone().enter(Place::FutureDrop)

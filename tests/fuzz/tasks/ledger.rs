@@ -24,6 +24,8 @@ pub(super) struct Entry {
     aborted: bool,
     /// The task whose handle it waits for.
     awaits: Option<usize>,
+    /// The tasks of the set that it waits for.
+    joins: Vec<usize>,
     future_dropped: bool,
     /// The drop of its future panicked.
     drop_panicked: bool,
@@ -59,6 +61,7 @@ impl Ledger {
             woken: true,
             aborted: false,
             awaits: None,
+            joins: Vec::new(),
             future_dropped: false,
             drop_panicked: false,
             output_made: false,
@@ -92,6 +95,10 @@ impl Ledger {
 
     pub(super) fn wait_for(&mut self, task: usize, other: Option<usize>) {
         self.entries[task].awaits = other;
+    }
+
+    pub(super) fn wait_for_any(&mut self, task: usize, others: Vec<usize>) {
+        self.entries[task].joins = others;
     }
 
     pub(super) fn end(&mut self, task: usize, end: End) {
@@ -176,7 +183,8 @@ impl Ledger {
                 continue;
             }
             let (woken, aborted) = (entry.woken, entry.aborted);
-            let is_over = entry.awaits.is_some_and(|other| self.has_ended(other));
+            let awaited = entry.awaits.iter().chain(&entry.joins);
+            let is_over = awaited.into_iter().any(|other| self.has_ended(*other));
             self.check(!woken, task, "was woken and not polled");
             self.check(!is_over, task, "waits for a task that has ended");
             self.check(!aborted, task, "was aborted and not dropped");

@@ -5,6 +5,7 @@ use super::super::harness::{Dice, Planned, drop_planned, is_planned, lock, panic
 use super::super::support::panics::{message_of, text_of};
 use super::future::{Fuzzed, Here, Output, Sent};
 use super::ledger::Ledger;
+use super::sets::HeldSet;
 use reveille::task::{AbortHandle, AbortOnDropHandle, JoinHandle};
 use reveille::{Handle, Runtime};
 use std::cell::{Cell, RefCell};
@@ -46,7 +47,8 @@ pub(super) struct World {
     dice: Mutex<Dice>,
     pub(super) ledger: Mutex<Ledger>,
     handles: Mutex<Vec<Held>>,
-    aborts: Mutex<Vec<(usize, AbortHandle)>>,
+    pub(super) aborts: Mutex<Vec<(usize, AbortHandle)>>,
+    pub(super) sets: Mutex<Vec<HeldSet>>,
     /// Wakers of tasks, kept after the poll that passed them.
     wakers: Mutex<Vec<(usize, Waker)>>,
     /// Every flag made.
@@ -71,6 +73,7 @@ impl World {
             ledger: Mutex::new(Ledger::new()),
             handles: Mutex::default(),
             aborts: Mutex::default(),
+            sets: Mutex::default(),
             wakers: Mutex::default(),
             flags: Mutex::default(),
             runtimes,
@@ -119,7 +122,7 @@ impl World {
     }
 
     /// Drops a value of the runtime. Its drop must not panic.
-    fn drop_quietly<T>(&self, value: T, what: &str) {
+    pub(super) fn drop_quietly<T>(&self, value: T, what: &str) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
             self.fault(&format!("the drop of {what} panicked"));
             self.expect_planned(payload);
@@ -128,7 +131,7 @@ impl World {
 
     /// Does one random thing that is allowed at every place.
     pub(super) fn act(self: &Arc<World>) {
-        match self.below(16) {
+        match self.below(20) {
             0 | 1 => self.spawn(),
             2 | 3 => self.wake_kept(),
             4 => self.abort(),
@@ -140,6 +143,7 @@ impl World {
             11 => self.block_within(),
             12 | 13 => self.act_elsewhere(),
             14 => self.change_handle(),
+            15..19 => self.act_on_set(),
             _ => self.drop_waker(),
         }
     }
@@ -177,7 +181,7 @@ impl World {
     }
 
     /// Takes a random element of a list.
-    fn take_any<T>(&self, list: &Mutex<Vec<T>>) -> Option<T> {
+    pub(super) fn take_any<T>(&self, list: &Mutex<Vec<T>>) -> Option<T> {
         let mut list = lock(list);
         let len = list.len();
         (len != 0).then(|| list.swap_remove(self.below(len)))
@@ -297,7 +301,7 @@ impl World {
         }
     }
 
-    fn new_flag(self: &Arc<World>) -> Arc<Flag> {
+    pub(super) fn new_flag(self: &Arc<World>) -> Arc<Flag> {
         let flag = Arc::new(Flag::new(Arc::downgrade(self) as Weak<dyn Foreign>));
         lock(&self.flags).push(flag.clone());
         flag
@@ -385,6 +389,9 @@ impl World {
                 ledger.faults.push(what);
             }
         }
+        for set in &*lock(&self.sets) {
+            set.check_quiet(&mut ledger);
+        }
         assert!(ledger.faults.is_empty(), "{}", ledger.faults.join("\n"));
     }
 
@@ -394,7 +401,8 @@ impl World {
             let waker = self.take_any(&self.wakers);
             let abort = self.take_any(&self.aborts);
             let held = self.take_handle();
-            if waker.is_none() && abort.is_none() && held.is_none() {
+            let set = self.take_set();
+            if waker.is_none() && abort.is_none() && held.is_none() && set.is_none() {
                 return;
             }
             if let Some((_, waker)) = waker {
@@ -403,6 +411,9 @@ impl World {
             drop(abort);
             if let Some(held) = held {
                 self.end_handle(held);
+            }
+            if let Some(set) = set {
+                self.end_set(set);
             }
         }
     }
