@@ -53,6 +53,8 @@ impl Handle {
     /// Ends the wait of the loop, so that its hooks are called. Several calls during one turn cause
     /// one turn.
     ///
+    /// A runtime's [`Handle`](crate::Handle) needs no such method: waking a task ends the wait.
+    ///
     /// # Examples
     ///
     /// ```

@@ -180,6 +180,27 @@ impl TcpStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reveille::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # reveille::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// # #[cfg(target_os = "linux")]
+    /// # {
+    /// let limit = Some(Duration::from_secs(20));
+    /// stream.set_user_timeout(limit)?;
+    /// assert_eq!(stream.user_timeout()?, limit);
+    /// # }
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn set_user_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket().set_user_timeout(timeout)
@@ -299,6 +320,24 @@ impl TcpStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reveille::net::{TcpListener, TcpStream};
+    /// # fn main() -> std::io::Result<()> {
+    /// # reveille::block_on(async {
+    /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// # let stream = TcpStream::connect(listener.local_addr()?).await?;
+    /// # #[cfg(target_os = "linux")]
+    /// # {
+    /// stream.set_quickack(true)?;
+    /// println!("acknowledges at once: {}", stream.quickack()?);
+    /// # }
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn set_quickack(&self, on: bool) -> io::Result<()> {
         self.socket().set_quickack(on)

@@ -43,6 +43,28 @@ use std::time::Duration;
 /// })
 /// # }
 /// ```
+///
+/// A socket that takes IPv6 connections only, from one network interface. Its connections get their
+/// own routes, and end if the peer is silent for 20 seconds:
+///
+/// ```no_run
+/// use reveille::net::TcpSocket;
+/// use std::time::Duration;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let socket = TcpSocket::new_v6()?;
+/// socket.set_only_v6(true)?;
+/// socket.set_tclass_v6(0x10)?;
+/// # #[cfg(target_os = "linux")]
+/// socket.bind_device(Some(b"eth0"))?;
+/// # #[cfg(target_os = "linux")]
+/// socket.set_mark(7)?; // needs CAP_NET_ADMIN
+/// # #[cfg(target_os = "linux")]
+/// socket.set_user_timeout(Some(Duration::from_secs(20)))?;
+/// socket.bind("[::]:4000".parse().unwrap())?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct TcpSocket {
     socket: NewSocket,
 }
@@ -184,6 +206,30 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::net::{TcpListener, TcpSocket};
+    /// use std::net::SocketAddr;
+    ///
+    /// /// Listens on an address that the listeners of other threads may have as well.
+    /// fn shared(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    ///     let socket = TcpSocket::new_v4()?;
+    ///     socket.set_reuse_port(true)?;
+    ///     socket.bind(addr)?;
+    ///     socket.listen(1024)
+    /// }
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # reveille::block_on(async {
+    /// let first = shared("127.0.0.1:0".parse().unwrap())?;
+    /// let second = shared(first.local_addr()?)?;
+    /// # drop((first, second));
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
     pub fn set_reuse_port(&self, on: bool) -> io::Result<()> {
         self.socket.get().set_reuse_port(on)

@@ -208,6 +208,25 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns the errors of `setsockopt(2)`, such as `ENODEV` if there is no such interface.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use reveille::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # reveille::block_on(async {
+    /// let group = "ff02::114".parse().unwrap();
+    /// let socket = UdpSocket::bind("[::]:4000").await?;
+    /// socket.join_multicast_v6(&group, 2)?;
+    /// socket.set_multicast_if_v6(2)?; // what is sent to a group leaves by the same interface
+    /// socket.set_multicast_loop_v6(false)?; // and is not received here
+    /// socket.send_to(b"hello", ("ff02::114", 4000)).await?;
+    /// socket.leave_multicast_v6(&group, 2)?;
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.io.socket().join_multicast_v6(group, interface)
     }
@@ -278,6 +297,24 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use reveille::net::UdpSocket;
+    /// use std::net::Ipv4Addr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # reveille::block_on(async {
+    /// let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    /// socket.set_multicast_ttl_v4(4)?;
+    /// socket.set_multicast_loop_v4(false)?;
+    /// socket.set_multicast_if_v4(Ipv4Addr::LOCALHOST)?;
+    /// assert_eq!(socket.multicast_ttl_v4()?, 4);
+    /// # Ok(())
+    /// # })
+    /// # }
+    /// ```
     pub fn set_multicast_ttl_v4(&self, ttl: u32) -> io::Result<()> {
         self.io.socket().set_multicast_ttl_v4(ttl)
     }
