@@ -163,7 +163,7 @@ async fn serve(mut client: TcpStream, backends: &[Backend]) -> io::Result<()> {
     while let Some(index) = choose(backends, &tried) {
         tried[index] = true;
         let backend = &backends[index];
-        // Counted before it is connected, so that clients who come together are spread.
+        // Counted before it is connected, so that clients that come together are spread.
         let _counted = Counted::new(backend);
         match backend.connect().await {
             Ok(mut server) => {

@@ -7,11 +7,11 @@
 //!
 //! Each query is a task. Over UDP it has a socket of its own, connected to the name server: the
 //! kernel drops datagrams of others, and reports at once if nothing listens there. It is sent with
-//! a new random id, so that nobody who has not seen it can answer it; the client gets the answer
-//! with the id that it chose.
+//! a new random id, which a forged answer would have to guess; the client gets the answer with the
+//! id that it chose.
 //!
 //! An answer that does not fit into a datagram comes back truncated, and the client asks again over
-//! TCP. So the forwarder listens on both, and asks the name server as it was asked itself.
+//! TCP. So the forwarder listens on both, and asks the name server over the same protocol.
 
 mod support;
 

@@ -1,13 +1,13 @@
-//! An echo server on a Unix socket: sends back what each client sends, after a line that says who
-//! the client is.
+//! An echo server on a Unix socket: sends back what each client sends, after a line with the
+//! client's process and user.
 //!
 //! ```text
 //! cargo run --release --example unix_echo -- --addr /tmp/echo.sock
 //! socat - UNIX-CONNECT:/tmp/echo.sock
 //! ```
 //!
-//! The socket file is removed when the server starts, if nobody listens behind it. A server with
-//! its own directory could remove it without a question.
+//! The socket file is removed when the server starts, if no process listens on it. A server with
+//! its own directory could remove it without this check.
 
 mod support;
 

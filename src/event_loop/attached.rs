@@ -200,7 +200,7 @@ pub(super) struct Timeout {
     pub(super) key: WheelKey,
 }
 
-/// What a timer of the wheel is for.
+/// The purpose of a timer of the wheel.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
     /// The timeout of an fd.

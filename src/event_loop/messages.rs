@@ -113,7 +113,7 @@ impl<M> Error for SendError<M> {}
 /// A [`Receiver`] without its types.
 pub(super) struct Channel<D>(Box<dyn Receive<D>>);
 
-/// What the loop does with a [`Receiver`].
+/// The loop's access to a [`Receiver`], without the type of its messages.
 trait Receive<D> {
     /// Takes all messages out of the queue, to be handled.
     fn drain(&mut self);

@@ -31,7 +31,7 @@
 
 #![allow(
     private_bounds,
-    reason = "the traits are sealed by bounds that nobody else can name"
+    reason = "the traits are sealed by bounds that other crates cannot name"
 )]
 
 use std::fmt;

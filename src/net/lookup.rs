@@ -70,7 +70,7 @@ mod sealed {
 
 use sealed::ToTarget;
 
-/// What an argument names.
+/// The addresses or the host that an argument names.
 #[derive(Debug)]
 pub enum Target {
     /// One address.

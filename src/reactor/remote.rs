@@ -81,8 +81,8 @@ type Subject = (u64, u8, usize, usize);
 impl Message {
     /// Returns what the message is about, or `None` if every message of its kind must be handled.
     ///
-    /// What a handle may send any number of times has a subject, so that the queue stays short
-    /// while the loop does not run.
+    /// Messages that a handle may send any number of times have a subject, so that the queue stays
+    /// short while the loop does not run.
     ///
     /// A registration may have many waiters, so the waker (data and vtable) is part of the subject.
     /// A timer has one waiter: the last.
@@ -128,7 +128,7 @@ struct Inbox {
     places: HashMap<Subject, usize, BuildKeyHasher>,
 }
 
-/// What the child of a fork finds if the inbox was being changed: one that takes nothing.
+/// The inbox that the child of a fork gets if the inbox was being changed. It takes nothing.
 impl Default for Inbox {
     fn default() -> Inbox {
         Inbox {
@@ -177,7 +177,7 @@ pub(crate) struct Remote {
     inbox: ForkLock<Inbox>,
     /// Ends the loop's sleep. Called after a push, without the lock.
     unpark: Waker,
-    /// What the runtime's clock reads.
+    /// The source of the runtime's time.
     clock: Source,
     /// Releases files while the loop does not run, if the mechanism holds them.
     releaser: Option<Releaser>,

@@ -63,11 +63,11 @@ pub(super) struct Batch {
     polls: u32,
     /// The number of polls that may be made after this stretch.
     left: u32,
-    /// What the checks have found, if there was one.
+    /// The results of the checks, if there was one.
     checks: Option<Checks>,
 }
 
-/// What the checks of a batch have found.
+/// The results of a batch's checks.
 #[derive(Debug)]
 struct Checks {
     /// When the first one was made.

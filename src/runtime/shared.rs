@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     pub(super) tasks: Arc<task::Remote>,
     /// The threads for code that blocks.
     pub(super) blocking: Jobs,
-    /// What the runtime's clock reads.
+    /// The source of the runtime's time.
     pub(super) clock: Source,
     unparker: std::sync::Arc<Unparker>,
     stop: AtomicBool,

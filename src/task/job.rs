@@ -98,7 +98,7 @@ impl JobPlace for Place {
     }
 }
 
-/// What [`Job`] calls, whatever its types are.
+/// The operations of a job, without the types of its closure and output.
 trait Work: Send {
     fn call(&mut self);
     fn answer(&mut self);

@@ -64,7 +64,7 @@ pub(super) struct Slab {
     origins: Option<Vec<Origin>>,
 }
 
-/// What is left to do for a task that has just ended.
+/// The rest of the work for a task that has just ended.
 pub(super) enum Finished {
     /// Nothing: the output stays in the task. The waiter was woken if it is a task of this runtime.
     Kept,
@@ -75,7 +75,7 @@ pub(super) enum Finished {
     Released(Ended, usize),
 }
 
-/// What the loop does next.
+/// The next action of the loop.
 pub(super) enum Work {
     /// The run queue is empty.
     Idle,

@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What the traits return.
+/// The result of the traits' methods.
 type Polled<T> = Poll<io::Result<T>>;
 
 impl<K: Readable> AsyncRead for ByteStream<K> {

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::slice;
 use std::task::{Context, Poll, ready};
 
-/// What the traits return.
+/// The result of the traits' methods.
 type Polled<T> = Poll<io::Result<T>>;
 
 impl rt::Sleep for Sleep {}

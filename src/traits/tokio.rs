@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
-/// What the traits return.
+/// The result of the traits' methods.
 type Polled<T> = Poll<io::Result<T>>;
 
 impl<K: Readable> AsyncRead for ByteStream<K> {

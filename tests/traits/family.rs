@@ -128,7 +128,7 @@ pub(crate) trait Writer {
     /// The `poll_close` or `poll_shutdown` of the trait.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Whether the trait is told that vectored writes are good; true if it does not ask.
+    /// Whether the trait reports that vectored writes are efficient; true if it has no such method.
     fn is_vectored(&self) -> bool;
 }
 

@@ -78,7 +78,7 @@ struct State {
     low: usize,
     is_full: bool,
     is_paused: bool,
-    /// Whom to wake when the gate opens: the id of a future of `accept`, or 0.
+    /// The wakers to wake when the gate opens, each with the id of its future of `accept`, or 0.
     waiters: Vec<(u64, Waker)>,
     /// How many of them have the id 0.
     polled: usize,
@@ -90,7 +90,7 @@ impl State {
         !self.is_full && !self.is_paused && self.inside + self.trying < self.high
     }
 
-    /// Takes those who wait, if the gate is open.
+    /// Takes the wakers of the waiting tasks, if the gate is open.
     fn take_waiters(&mut self) -> Vec<(u64, Waker)> {
         if !self.is_open() {
             return Vec::new();
@@ -183,7 +183,7 @@ impl Trial<'_> {
             state.inside += 1;
             state.is_full = state.inside >= state.high;
         }
-        // The drop ends the trial. In between the connection counts twice, which lets nobody in.
+        // The drop ends the trial. Until then the connection counts twice.
         Permit(self.gate.clone())
     }
 }

@@ -1,5 +1,5 @@
-//! What a listener does when the process is out of descriptors: it counts, and may close the
-//! connections that it cannot take.
+//! Accepting while the process is out of descriptors: the listener counts the failures, and may
+//! close the connections that it cannot take.
 
 use super::Listener;
 use crate::net::kind::Duplex;

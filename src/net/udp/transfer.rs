@@ -20,7 +20,7 @@ const MAX_DATAGRAM: usize = 65_535;
 impl UdpSocket {
     /// Receives a datagram, and returns its length and the address of its sender.
     ///
-    /// What does not fit into the buffer is lost; the length is that of the part in the buffer.
+    /// Bytes that do not fit into the buffer are lost, and the length does not include them.
     ///
     /// # Errors
     ///
@@ -368,7 +368,7 @@ impl UdpSocket {
     /// Receives a datagram, and returns its length. On a socket that is not connected, it may be
     /// from any peer.
     ///
-    /// What does not fit into the buffer is lost; the length is that of the part in the buffer.
+    /// Bytes that do not fit into the buffer are lost, and the length does not include them.
     ///
     /// # Errors
     ///

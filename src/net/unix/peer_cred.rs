@@ -1,4 +1,4 @@
-//! [`UCred`]: who is at the other end.
+//! [`UCred`]: the credentials of the peer of a Unix stream.
 
 use super::UnixStream;
 use std::io;

@@ -1,4 +1,4 @@
-//! What handles do with a slot: join, detach and abort its task, and attach a reply to it.
+//! Operations of handles on a slot: join, detach and abort its task, and attach a reply to it.
 
 use std::mem;
 

@@ -23,7 +23,7 @@ const ROOM: usize = 65_535;
 impl UnixDatagram {
     /// Receives a datagram, and returns its length.
     ///
-    /// What does not fit into the buffer is lost; the length is that of the part in the buffer.
+    /// Bytes that do not fit into the buffer are lost, and the length does not include them.
     ///
     /// # Errors
     ///
