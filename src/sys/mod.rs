@@ -38,7 +38,7 @@ pub(crate) mod poll;
 pub(crate) mod scoped;
 pub(crate) mod select;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) mod signal;
+pub(crate) mod signalfd;
 pub(crate) mod socket;
 pub(crate) mod socket_options;
 pub(crate) mod syscall;

@@ -62,7 +62,7 @@
 use super::identity::{FileTracker, Identity};
 use super::{Backend, Capabilities, Events, Interest, Notifier, NotifyFd, Token, Trigger};
 use crate::sys::poll::{poll, poll_counting_down};
-use crate::sys::signal::{Pending, SignalFd};
+use crate::sys::signalfd::{Pending, SignalFd};
 use crate::sys::syscall::{failure, retry};
 use hint_list::{HintList, Slot};
 use std::fmt;

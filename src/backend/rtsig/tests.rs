@@ -4,7 +4,7 @@
 use super::*;
 use crate::backend::Event;
 use crate::sys::fork::in_child;
-use crate::sys::signal::SignalSet;
+use crate::sys::signalfd::SignalSet;
 use crate::sys::syscall::check;
 use crate::sys::test_fds;
 use std::fs::File;

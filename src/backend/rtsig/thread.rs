@@ -1,7 +1,7 @@
 //! [`Claim`] takes a real-time signal for one loop; the loops of a thread share which signals are
 //! in use, what was blocked before, and SIGIO.
 
-use crate::sys::signal::{SignalSet, is_default, thread_id};
+use crate::sys::signalfd::{SignalSet, is_default, thread_id};
 use crate::sys::syscall::failure;
 use std::cell::Cell;
 use std::io;
