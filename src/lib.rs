@@ -42,6 +42,10 @@
 //! | use handlers instead of futures, in the style of libevent | [`event_loop`] |
 //! | choose a kernel mechanism, or write one | [`backend`] |
 #![cfg_attr(
+    feature = "signal",
+    doc = "| wait for Ctrl-C and other Unix signals | [`signal`](mod@signal) |"
+)]
+#![cfg_attr(
     feature = "hyper",
     doc = "| serve or request HTTP with hyper | [`interop`] |"
 )]
@@ -64,6 +68,7 @@
 //! | `futures-io` | yes | `AsyncRead` and `AsyncWrite` of `futures-io` for the streams, `AsyncFd` and `Unblock`; `io::copy` |
 //! | `hyper` | no | the traits of hyper 1 for the streams, `AsyncFd`, `Unblock` and `Sleep`; the module `interop` |
 //! | `tokio` | no | `AsyncRead` and `AsyncWrite` of tokio for the streams, `AsyncFd` and `Unblock`; brings tokio's traits, not its runtime |
+//! | `signal` | no | Unix signals: the module `signal`, and `EventLoop::on_signal` |
 //! | `test-util` | no | a clock that tests can pause and move: `time::pause` and related functions |
 //! | `conformance` | no | the cases that every backend must pass |
 //!
@@ -99,6 +104,10 @@ mod reactor;
 mod registry;
 pub mod runtime;
 mod settings;
+#[cfg(feature = "signal")]
+pub mod signal;
+#[cfg(feature = "signal")]
+mod signals;
 mod sync;
 mod sys;
 pub mod task;
@@ -127,8 +136,8 @@ struct Migrating;
 #[doc = include_str!("../docs/custom_fds.md")]
 struct CustomFds;
 
-/// The code in `docs/guide.md`, compiled and run with the other examples. One of them needs a
+/// The code in `docs/guide.md`, compiled and run with the other examples. Some of them need a
 /// feature.
-#[cfg(all(doctest, feature = "test-util"))]
+#[cfg(all(doctest, feature = "signal", feature = "test-util"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;

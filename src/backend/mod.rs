@@ -185,7 +185,7 @@ mod pollset;
 mod releaser;
 mod revents;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod rtsig;
+pub(crate) mod rtsig;
 mod select;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;

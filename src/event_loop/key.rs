@@ -1,4 +1,5 @@
-//! [`Key`] and [`TimerKey`]: the names of attached fds and of timers.
+//! [`Key`], [`TimerKey`] and [`SignalKey`]: the names of attached fds, of timers, and of handlers of
+//! signals.
 
 use crate::backend::Token;
 use std::fmt;
@@ -81,6 +82,16 @@ impl<T> fmt::Debug for Key<T> {
 pub struct TimerKey {
     pub(super) id: u64,
     pub(super) index: u32,
+    pub(super) owner: u32,
+}
+
+/// Names a handler of a signal, added by [`EventLoop::on_signal`](super::EventLoop::on_signal).
+///
+/// A plain number: copy it freely. Once the handler is removed, the key is invalid.
+#[cfg(feature = "signal")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SignalKey {
+    pub(super) id: u64,
     pub(super) owner: u32,
 }
 

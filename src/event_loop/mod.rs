@@ -111,6 +111,7 @@
 //! | `attach.rs`, `pause.rs` | changes of registrations |
 //! | `attached.rs` | what the loop keeps with an fd |
 //! | `timers.rs`, `messages.rs`, `hooks.rs` | timers, messages from other threads, hooks |
+//! | `signals.rs` | handlers of signals (feature `signal`) |
 //! | `water_marks.rs`, `replace_fd.rs` | parity items |
 
 #![forbid(unsafe_code)]
@@ -127,6 +128,8 @@ mod key;
 mod messages;
 mod pause;
 mod replace_fd;
+#[cfg(feature = "signal")]
+mod signals;
 mod timers;
 mod turn;
 mod water_marks;
@@ -135,6 +138,8 @@ pub use attached::Cause;
 pub use builder::Builder;
 pub use error::AttachError;
 pub use handle::Handle;
+#[cfg(feature = "signal")]
+pub use key::SignalKey;
 pub use key::{Key, TimerKey};
 pub use messages::{SendError, Sender};
 pub use water_marks::WaterMarks;
@@ -151,6 +156,8 @@ use batch::Batch;
 use handle::Shared;
 use hooks::Hooks;
 use messages::Channel;
+#[cfg(feature = "signal")]
+use signals::SignalHandlers;
 use slab::Slab;
 use std::fmt;
 use std::io;
@@ -182,6 +189,8 @@ pub struct EventLoop<D = ()> {
     parker: Parker,
     shared: Arc<Shared>,
     channels: Vec<Channel<D>>,
+    #[cfg(feature = "signal")]
+    signals: SignalHandlers<D>,
     hooks: Hooks<D>,
     /// Functions to call after the batch.
     deferred: Vec<Deferred<D>>,
@@ -223,7 +232,10 @@ impl<D: 'static> EventLoop<D> {
 
     /// Returns how many fds are attached.
     pub fn len(&self) -> usize {
-        self.table.len()
+        let all = self.table.len();
+        #[cfg(feature = "signal")]
+        let all = all - self.signals.attached();
+        all
     }
 
     /// Returns true if no fd is attached.
@@ -333,9 +345,10 @@ impl<D: 'static> EventLoop<D> {
     /// every attached fd with it. Call it in the child before anything else.
     ///
     /// The parent's registrations are not touched. Timers go on. Messages that other threads had
-    /// sent belong to the parent and are dropped here. As always after a fork, parent and child
-    /// share the open files, and have to agree which of them uses each. In a child that does not
-    /// call this, [`run`](EventLoop::run) fails; the loop can be dropped.
+    /// sent belong to the parent and are dropped here. Signals that had arrived in the parent are
+    /// not reported here; those that have arrived in the child since the fork are. As always after
+    /// a fork, parent and child share the open files, and have to agree which of them uses each. In
+    /// a child that does not call this, [`run`](EventLoop::run) fails; the loop can be dropped.
     ///
     /// The handler of an fd that cannot be registered again is called once with
     /// [`INVALID`](crate::backend::Ready::INVALID).
@@ -365,6 +378,8 @@ impl<D: 'static> EventLoop<D> {
     /// # }
     /// ```
     pub fn after_fork(&mut self) -> io::Result<()> {
+        #[cfg(feature = "signal")]
+        self.signals.after_fork()?;
         let lost = self.table.after_fork()?;
         // The kernel's events belong to the parent. The loop's own events are delivered here as
         // well.
@@ -403,6 +418,8 @@ impl<D> EventLoop<D> {
             shared: Shared::new(parker.unparker().clone()),
             parker,
             channels: Vec::new(),
+            #[cfg(feature = "signal")]
+            signals: SignalHandlers::new(),
             hooks: Hooks::default(),
             deferred: Vec::new(),
             batch: Batch::default(),
@@ -430,6 +447,8 @@ impl<D> Drop for EventLoop<D> {
         }
         // Each call continues after the value whose drop panicked.
         while panics.call(|| self.table.release()).is_none() {}
+        #[cfg(feature = "signal")]
+        self.signals.clear(&mut panics);
         for hook in self.hooks.take() {
             panics.call(|| drop(hook));
         }

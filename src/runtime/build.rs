@@ -10,6 +10,8 @@ use crate::reactor::clock::Clock;
 use crate::reactor::driver::{Driver, Parts};
 use crate::reactor::parker::Parker;
 use crate::reactor::waker_slot::KeyWakers;
+#[cfg(feature = "signal")]
+use crate::signals::HubSlot;
 use crate::sync::Arc;
 use crate::sys::syscall::failure;
 use crate::task::{self, Tasks};
@@ -64,6 +66,8 @@ impl Runtime {
             unhandled_panic: builder.unhandled_panic,
             #[cfg(feature = "test-util")]
             auto_advance: builder.auto_advance,
+            #[cfg(feature = "signal")]
+            signals: HubSlot::default(),
             looping: Cell::new(false),
         });
         #[cfg(feature = "test-util")]

@@ -7,6 +7,10 @@ use crate::blocking;
 use crate::budget;
 use crate::reactor::clock;
 use crate::reactor::driver;
+#[cfg(feature = "signal")]
+use crate::reactor::registration::no_runtime;
+#[cfg(feature = "signal")]
+use crate::signals::Hub;
 use crate::sync::Arc;
 use crate::sys::scoped::{Published, scoped};
 use crate::task;
@@ -65,6 +69,16 @@ pub(super) fn shared() -> Option<Arc<Shared>> {
     CURRENT
         .with(|local| local.map(|local| local.shared.clone()))
         .or_else(|| REMOTE.with(|shared| shared.cloned()))
+}
+
+/// Returns the hub for the signals of the current runtime, which this thread owns.
+///
+/// # Errors
+///
+/// If no runtime runs on this thread, or if the hub cannot be made.
+#[cfg(feature = "signal")]
+pub(crate) fn signal_hub() -> std::io::Result<std::sync::Arc<Hub>> {
+    CURRENT.with(|local| local.ok_or_else(no_runtime)?.signals.get())
 }
 
 /// Enters the runtime to run its loop: the only polls that `f` is part of are those of `local`.

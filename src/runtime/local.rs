@@ -13,6 +13,8 @@ use super::shared::Shared;
 use crate::panics::Payload;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
+#[cfg(feature = "signal")]
+use crate::signals::HubSlot;
 use crate::sync::Arc;
 use crate::task::{Outcome, RootKey, Runner, Tasks};
 use std::cell::Cell;
@@ -35,6 +37,8 @@ pub(crate) struct Local {
     /// Whether a paused clock may jump to the next deadline.
     #[cfg(feature = "test-util")]
     pub(super) auto_advance: bool,
+    #[cfg(feature = "signal")]
+    pub(super) signals: HubSlot,
     /// The thread is inside `block_on`, `run` or `turn` of this runtime.
     pub(super) looping: Cell<bool>,
 }

@@ -45,6 +45,9 @@ mod paused;
 mod shared;
 mod spawner;
 
+#[cfg(feature = "signal")]
+pub(crate) use context::signal_hub;
+
 pub use crate::blocking::{Pool, TrySpawnBlockingError};
 pub use builder::{Builder, UnhandledPanic};
 pub use functions::{block_on, spawn, spawn_blocking};

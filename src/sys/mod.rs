@@ -37,6 +37,8 @@ pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod scoped;
 pub(crate) mod select;
+#[cfg(feature = "signal")]
+pub(crate) mod signal;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod signalfd;
 pub(crate) mod socket;

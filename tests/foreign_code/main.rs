@@ -112,6 +112,8 @@ fn rows() -> Vec<(String, bool, bool, bool, PanicTarget)> {
         .expect("there is such a section");
     let section = section.split("\n## ").next().unwrap_or_default();
     let rows = section.lines().filter(|line| line.starts_with("| "));
+    // Without the feature, the places that signals enter do not exist.
+    let rows = rows.filter(|row| cfg!(feature = "signal") || !row.contains("a signal |"));
     rows.skip(1)
         .map(|row| {
             let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();

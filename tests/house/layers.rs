@@ -12,10 +12,10 @@ const LAYERS: &[&[&str]] = &[
     &["sys", "sync", "registry", "budget"],
     &["timer", "backend", "conformance"],
     &["task", "reactor"],
-    &["blocking"],
+    &["blocking", "signals"],
     &["settings"],
     &["runtime", "event_loop"],
-    &["io", "net", "time"],
+    &["io", "net", "time", "signal"],
     &["traits"],
 ];
 

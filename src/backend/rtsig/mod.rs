@@ -69,6 +69,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
+#[cfg(feature = "signal")]
+pub(crate) use thread::may_use;
 use thread::{Claim, note_overflow, overflows};
 
 mod hint_list;

@@ -125,6 +125,12 @@ impl Drop for Claim {
     }
 }
 
+/// Whether a loop may take this signal. SIGIO, which every loop reads, is not among these.
+#[cfg(feature = "signal")]
+pub(crate) fn may_use(signal: libc::c_int) -> bool {
+    (libc::SIGRTMIN() + FIRST_OFFSET..=libc::SIGRTMAX()).contains(&signal)
+}
+
 /// Returns how often a signal of this thread was lost. A loop that reads another number than the
 /// last time has to poll every fd, whichever loop read the SIGIO.
 pub(super) fn overflows() -> u32 {

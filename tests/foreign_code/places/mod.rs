@@ -3,6 +3,8 @@
 
 mod closures;
 mod scopes;
+#[cfg(feature = "signal")]
+mod signals;
 mod tasks;
 mod values;
 mod wakers;
@@ -14,6 +16,8 @@ use closures::*;
 use reveille::backend::BackendKind;
 use reveille::time::Duration;
 use scopes::*;
+#[cfg(feature = "signal")]
+use signals::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tasks::*;
@@ -227,6 +231,22 @@ pub(crate) const PLACES: &[Place] = &[
         ToThePolicy,
     )
     .looping(),
+    #[cfg(feature = "signal")]
+    at(
+        "clone of a waker by a signal",
+        clone_of_a_waker_by_a_signal,
+        OutOfTheCall,
+    )
+    .looping(),
+    #[cfg(feature = "signal")]
+    at("wake by a signal", wake_by_a_signal, ToThePolicy).looping(),
+    #[cfg(feature = "signal")]
+    at(
+        "drop of a waker by a signal",
+        drop_of_a_waker_by_a_signal,
+        ToThePolicy,
+    )
+    .looping(),
     at("as_fd of a value", as_fd_of_a_value, OutOfTheCall),
     at("drop of a value", drop_of_a_value, OutOfTheCall),
     at("call of async_io", call_of_async_io, OutOfTheCall)
@@ -246,6 +266,8 @@ pub(crate) const PLACES: &[Place] = &[
     at("handler of a timer", handler_of_a_timer, OutOfTheCall).outside(),
     at("hook of a loop", hook_of_a_loop, OutOfTheCall).outside(),
     at("handler of messages", handler_of_messages, OutOfTheCall).outside(),
+    #[cfg(feature = "signal")]
+    at("handler of a signal", handler_of_a_signal, OutOfTheCall).outside(),
     at("deferred function", deferred, OutOfTheCall).outside(),
     at(
         "drop of an attached value",
