@@ -3,9 +3,9 @@
 use super::support::panics::{hushed, message_of, text_of};
 use super::support::wait;
 use super::{Wakes, poll};
-use reveille::Builder;
 use reveille::runtime::UnhandledPanic;
 use reveille::task::{Scope, ScopedJoinHandle, TryScope, scope, try_scope};
+use reveille::{Builder, Runtime};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn, ready};
 use std::mem::ManuallyDrop;
@@ -13,7 +13,7 @@ use std::panic::panic_any;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 
 /// Writes its name to a trace when it is dropped, and panics with it if it has to.
 struct Noted<'a> {
@@ -188,6 +188,22 @@ fn handle_wakes_the_last_waiter() {
 }
 
 #[test]
+fn dropped_handle_keeps_no_waker() {
+    let (wakes, waker) = Wakes::new();
+    wait(scope(async |s| {
+        let mut handle = s.spawn(async {
+            pass().await;
+            pass().await;
+        });
+        assert!(poll(pin!(&mut handle), &waker).is_pending());
+        assert_eq!(Arc::strong_count(&wakes), 3);
+        drop(handle);
+        assert_eq!(Arc::strong_count(&wakes), 2);
+    }));
+    assert_eq!(wakes.take(), 0);
+}
+
+#[test]
 fn aborted_child_is_dropped_and_the_others_go_on() {
     let trace = Trace::default();
     wait(scope(async |s| {
@@ -250,17 +266,25 @@ fn abort_all_drops_what_was_spawned_before() {
             s2.abort_all();
             s2.abort_all();
             trace.0.borrow_mut().push("runs");
-            let new = s2.spawn(async { 3 });
-            new.await.unwrap();
+            s2.spawn(async move {
+                pass().await;
+                trace.0.borrow_mut().push("new");
+            });
+            pending::<()>().await;
         });
-        s.spawn(hold(trace.noted("never polled")));
+        // It would be polled after the caller.
+        let noted = trace.noted("never polled");
+        s.spawn(async move {
+            trace.0.borrow_mut().push("polled");
+            hold(noted).await
+        });
         assert!(old.await.unwrap_err().is_cancelled());
         assert_eq!(trace.take(), ["caller", "never polled", "old", "runs"]);
         let new = s.spawn(async { 4 });
         s.spawn(async { pass().await });
         new.await.unwrap()
     }));
-    assert_eq!(output, 4);
+    assert_eq!((output, trace.take()), (4, vec!["new"]));
 }
 
 #[test]
@@ -277,23 +301,79 @@ fn abort_all_by_the_body_drops_at_its_next_wait() {
     }));
 }
 
-/// Nothing else wakes the task.
+/// Nothing else wakes the task, and the list of woken children is empty after one poll.
 #[test]
 fn abort_all_between_polls_wakes_the_task() {
     let trace = Trace::default();
+    let wakers = RefCell::new(Vec::new());
     let kept = RefCell::new(None);
     let mut all = pin!(scope(async |s: Scope<'_>| {
-        s.spawn(hold(trace.noted("child")));
+        for _ in 0..100 {
+            let (noted, wakers) = (trace.noted("child"), &wakers);
+            s.spawn(poll_fn(move |cx| {
+                let _ = &noted;
+                wakers.borrow_mut().push(cx.waker().clone());
+                Poll::<()>::Pending
+            }));
+        }
+        kept.replace(Some(s));
+        pending::<()>().await;
+    }));
+    let (wakes, waker) = Wakes::new();
+    loop {
+        assert!(poll(all.as_mut(), &waker).is_pending());
+        if wakes.take() == 0 {
+            break;
+        }
+    }
+    let s = kept.take().unwrap();
+    wakers.take().into_iter().for_each(Waker::wake);
+    s.abort_all();
+    s.abort_all();
+    assert_eq!((wakes.take(), trace.take()), (1, vec![]));
+    assert!(poll(all.as_mut(), &waker).is_pending());
+    assert_eq!((wakes.take(), trace.take()), (0, vec!["child"; 100]));
+}
+
+/// A child that was woken and then dropped is still in the list of woken children. Its place in the
+/// table belongs to another child.
+#[test]
+fn wake_of_a_dropped_child_does_not_poll_the_next_one_in_its_place() {
+    struct Spawns<'env>(Scope<'env>, &'env Cell<usize>);
+    impl Drop for Spawns<'_> {
+        fn drop(&mut self) {
+            let polls = self.1;
+            self.0.spawn(poll_fn(move |_| {
+                polls.set(polls.get() + 1);
+                Poll::<()>::Pending
+            }));
+        }
+    }
+    let [first, second] = [const { Cell::new(0) }; 2];
+    let (child, kept) = (RefCell::new(None), RefCell::new(None));
+    let mut all = pin!(scope(async |s: Scope<'_>| {
+        let spawns = Spawns(s.clone(), &second);
+        let (first, child) = (&first, &child);
+        s.spawn(poll_fn(move |cx| {
+            let _ = &spawns;
+            first.set(first.get() + 1);
+            child.replace(Some(cx.waker().clone()));
+            Poll::<()>::Pending
+        }));
         kept.replace(Some(s));
     }));
     let (wakes, waker) = Wakes::new();
     assert!(poll(all.as_mut(), &waker).is_pending());
-    let s = kept.take().unwrap();
-    s.abort_all();
-    s.abort_all();
-    assert_eq!((wakes.take(), trace.take()), (1, vec![]));
-    assert!(poll(all.as_mut(), &waker).is_ready());
-    assert_eq!(trace.take(), ["child"]);
+    child.take().into_iter().for_each(Waker::wake);
+    kept.take().unwrap().abort_all();
+    assert_eq!(wakes.take(), 1);
+    assert!(poll(all.as_mut(), &waker).is_pending());
+    let polls = (first.get(), second.get());
+    assert_eq!(
+        (polls, wakes.take()),
+        ((1, 1), 0),
+        "the first is not polled"
+    );
 }
 
 #[test]
@@ -593,18 +673,40 @@ fn drop_of_a_scope_in_which_drops_panic_resumes_the_first() {
     );
 }
 
+#[test]
+fn panic_in_the_drop_of_an_output_goes_to_the_policy() {
+    let trace = Trace::default();
+    let (runtime, reported) = reporting();
+    runtime.block_on(async {
+        let (first, second) = scope(async |s| {
+            let first = s.spawn(async { trace.bad("first") });
+            let second = s.spawn(async { trace.bad("second") });
+            drop(s.spawn(async { trace.bad("unwanted") }));
+            (first, second)
+        })
+        .await;
+        drop(first);
+        drop(second);
+    });
+    assert_eq!(reported.take(), ["unwanted", "first", "second"]);
+}
+
+/// Returns a runtime, and the panics that its policy has received.
+fn reporting() -> (Runtime, Rc<RefCell<Vec<String>>>) {
+    let reported = Rc::new(RefCell::new(Vec::new()));
+    let into = reported.clone();
+    let policy = UnhandledPanic::Call(Box::new(move |payload| {
+        into.borrow_mut().push(text_of(&*payload));
+    }));
+    let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
+    (runtime, reported)
+}
+
 /// A second panic during an unwinding would end the process.
 #[test]
 fn drop_of_a_scope_by_an_unwinding_reports_panics_of_drops() {
     let trace = Trace::default();
-    let reported = Rc::new(RefCell::new(Vec::new()));
-    let into = reported.clone();
-    let call =
-        move |payload: Box<dyn std::any::Any + Send>| into.borrow_mut().push(text_of(&*payload));
-    let runtime = Builder::new()
-        .unhandled_panic(UnhandledPanic::Call(Box::new(call)))
-        .build()
-        .unwrap();
+    let (runtime, reported) = reporting();
     let text = message_of(|| {
         runtime.block_on(async {
             let mut all = pin!(scope(async |s| {
@@ -671,20 +773,22 @@ fn leaked_scope_leaks_its_children() {
     assert_eq!(Rc::strong_count(&drops), 1);
 }
 
-/// The waker of the task runs foreign code in its clone, which wakes a child.
+/// A waker whose clone wakes a child, and which counts its wakes.
 #[test]
-fn clone_of_the_task_s_waker_may_wake_a_child() {
+fn clone_of_the_waker_of_the_task_may_wake_a_child() {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::task::{RawWaker, RawWakerVTable};
     static CHILD: Mutex<Option<Waker>> = Mutex::new(None);
+    static WAKES: AtomicUsize = AtomicUsize::new(0);
     static VTABLE: RawWakerVTable = RawWakerVTable::new(
         |_| {
             let child = CHILD.lock().unwrap().take();
             child.into_iter().for_each(Waker::wake);
             RawWaker::new(std::ptr::null(), &VTABLE)
         },
-        |_| {},
-        |_| {},
+        |_| _ = WAKES.fetch_add(1, SeqCst),
+        |_| _ = WAKES.fetch_add(1, SeqCst),
         |_| {},
     );
     let polls = Cell::new(0);
@@ -699,8 +803,8 @@ fn clone_of_the_task_s_waker_may_wake_a_child() {
     }));
     // SAFETY: the functions use no data.
     let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE)) };
-    let mut cx = Context::from_waker(&waker);
-    assert!(all.as_mut().poll(&mut cx).is_pending());
-    assert!(all.as_mut().poll(&mut cx).is_pending());
-    assert_eq!(polls.get(), 2);
+    assert!(poll(all.as_mut(), &waker).is_pending());
+    assert_eq!((polls.get(), WAKES.swap(0, SeqCst)), (1, 1));
+    assert!(poll(all.as_mut(), &waker).is_pending());
+    assert_eq!((polls.get(), WAKES.swap(0, SeqCst)), (2, 0));
 }

@@ -6,10 +6,10 @@ use reveille::task::{Scope, consume_budget, scope, unconstrained};
 use reveille::{Builder, spawn, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
-use std::pin::pin;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::task::{Context, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 /// The number of polls that one poll of a scope may make.
@@ -55,7 +55,7 @@ fn spawn_pending<'env>(s: &Scope<'env>, record: &'env Record, child: usize) {
 }
 
 /// Polls a scope until it is no longer woken. Returns the number of polls.
-fn settle<F: Future>(mut all: std::pin::Pin<&mut F>, wakes: &Wakes, waker: &Waker) -> usize {
+fn settle<F: Future>(mut all: Pin<&mut F>, wakes: &Wakes, waker: &Waker) -> usize {
     let mut polls = 0;
     loop {
         assert!(poll(all.as_mut(), waker).is_pending());
@@ -327,6 +327,109 @@ fn scopes_in_scopes_share_the_polls() {
     assert_eq!(wakes.take(), 1);
     assert!(poll(all.as_mut(), &waker).is_pending());
     assert_eq!((record.take(), wakes.take()), (vec![777], 0));
+}
+
+/// The innermost scope is more scopes deep than a poll may make polls.
+#[test]
+fn scopes_deep_in_scopes_make_progress() {
+    fn nest(depth: usize) -> Pin<Box<dyn Future<Output = usize>>> {
+        Box::pin(scope(async move |s| match depth {
+            0 => 0,
+            _ => 1 + s.spawn(nest(depth - 1)).await.unwrap(),
+        }))
+    }
+    let mut all = nest(2 * MOST);
+    let (wakes, waker) = Wakes::new();
+    for _ in 0..20 * MOST {
+        if let Poll::Ready(depth) = poll(all.as_mut(), &waker) {
+            return assert_eq!(depth, 2 * MOST);
+        }
+        assert_ne!(wakes.take(), 0);
+    }
+    panic!("it makes no progress");
+}
+
+/// A child is woken by a task that has used up its budget, and the scope has a foreign waker.
+#[test]
+fn wake_of_a_child_takes_nothing_from_the_budget_of_another_task() {
+    struct Operates(AtomicUsize);
+    impl Wake for Operates {
+        fn wake(self: Arc<Self>) {
+            let cx = &mut Context::from_waker(Waker::noop());
+            let done = (0..100).filter(|_| pin!(consume_budget()).poll(cx).is_ready());
+            self.0.fetch_add(done.count(), SeqCst);
+        }
+    }
+    let record = Record::new(1);
+    let mut all = pin!(scope(async |s| spawn_pending(&s, &record, 0)));
+    let operates = Arc::new(Operates(AtomicUsize::new(0)));
+    assert!(poll(all.as_mut(), &Waker::from(operates.clone())).is_pending());
+    let runtime = Builder::new().poll_budget(4).build().unwrap();
+    runtime.block_on(async {
+        for _ in 0..4 {
+            consume_budget().await;
+        }
+        record.wake(0);
+    });
+    assert_eq!(operates.0.load(SeqCst), 100);
+}
+
+/// A combinator that polls a scope again whenever it is woken lets other tasks run all the same.
+#[test]
+fn scope_with_children_left_wakes_after_the_poll_of_the_task() {
+    let record = Record::new(MOST);
+    reveille::block_on(async {
+        let mut all = pin!(scope(async |s| {
+            (0..MOST).for_each(|child| spawn_pending(&s, &record, child));
+        }));
+        let (wakes, waker) = Wakes::new();
+        assert!(poll(all.as_mut(), &waker).is_pending());
+        assert_eq!((record.take().len(), wakes.take()), (MOST - 1, 0));
+        yield_now().await;
+        assert_eq!(wakes.take(), 1);
+    });
+}
+
+#[test]
+fn handles_that_are_ready_take_from_the_budget() {
+    let runtime = Builder::new().poll_budget(4).build().unwrap();
+    let handles = wait(scope(async |s| {
+        let spawn = |_| s.spawn(async {});
+        (0..10).map(spawn).collect::<Vec<_>>()
+    }));
+    let polls = RefCell::new(vec![]);
+    runtime.block_on(async {
+        let mut all = pin!(async {
+            for handle in handles {
+                handle.await.unwrap();
+                *polls.borrow_mut().last_mut().expect("it is being polled") += 1;
+            }
+        });
+        poll_fn(|cx| {
+            polls.borrow_mut().push(0);
+            all.as_mut().poll(cx)
+        })
+        .await;
+    });
+    assert_eq!(polls.into_inner(), [4, 4, 2]);
+}
+
+#[test]
+fn body_that_wakes_itself_is_polled_once_per_poll() {
+    let polls = Cell::new(0);
+    let mut all = pin!(scope(async |_| {
+        poll_fn(|cx| {
+            polls.set(polls.get() + 1);
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        })
+        .await
+    }));
+    let (wakes, waker) = Wakes::new();
+    for poll_number in 1..4 {
+        assert!(poll(all.as_mut(), &waker).is_pending());
+        assert_eq!((polls.get(), wakes.take()), (poll_number, 1));
+    }
 }
 
 /// Counts the operations that a child completes in each of its polls.

@@ -215,8 +215,7 @@ where
         };
         self.close(&mut panics);
         if let Some(payload) = panics.into_payload() {
-            // Dropped by the unwinding, they could end the process.
-            drop_caught(output);
+            // There is no output. The drop of the error by the unwinding could end the process.
             drop_caught(error);
             resume_unwind(payload);
         }

@@ -29,7 +29,6 @@ struct Child {
     output: bool,
     output_dropped: bool,
     dropped: bool,
-    drop_panicked: bool,
     /// The child whose handle it waits for.
     awaits: Option<usize>,
 }
@@ -73,7 +72,6 @@ impl Ledger {
             output: false,
             output_dropped: false,
             dropped: false,
-            drop_panicked: false,
             awaits: None,
         });
         self.children.len() - 1
@@ -144,10 +142,7 @@ impl Ledger {
 
     /// Records that the drop of a future has panicked, which fails its scope.
     pub(super) fn panic_in_drop(&mut self, child: usize) {
-        let entry = &mut self.children[child];
-        entry.drop_panicked = true;
-        let scope = entry.scope;
-        self.fail(scope);
+        self.fail(self.children[child].scope);
     }
 
     /// Records the drop of the future of a scope. `is_outermost`: that of a task.
@@ -183,10 +178,7 @@ impl Ledger {
         let entry = &self.children[child];
         let holds = match answer {
             Ok(number) => number == child && entry.output,
-            Err(error) => {
-                let has_output = entry.output && !entry.drop_panicked;
-                error.is_cancelled() && entry.dropped && !has_output
-            }
+            Err(error) => error.is_cancelled() && entry.dropped && !entry.output,
         };
         self.check(holds, child, "is reported to have ended in another way");
     }
