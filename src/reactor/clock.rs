@@ -104,6 +104,10 @@ impl Moment {
     /// A moment after all others.
     pub(crate) const NEVER: Moment = Moment(u64::MAX);
 
+    /// The last moment that a clock shows.
+    #[cfg(feature = "test-util")]
+    const LAST: Moment = Moment(u64::MAX - 1);
+
     /// The clock's zero.
     #[cfg(test)]
     pub(crate) const ZERO: Moment = Moment(ZERO);

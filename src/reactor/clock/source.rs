@@ -99,9 +99,9 @@ mod imp {
 
     #[derive(Clone, Copy, Debug)]
     enum State {
-        /// The clock is ahead of the monotonic clock by this many nanoseconds; modulo 2^64, because
-        /// it may be behind.
-        Runs { ahead: u64 },
+        /// The clock is ahead of the monotonic clock by this many nanoseconds, or behind it if they
+        /// are negative.
+        Runs { ahead: i64 },
         /// The clock is paused.
         Stands { at: Moment },
     }
@@ -115,7 +115,10 @@ mod imp {
     impl State {
         fn of(self, monotonic: Moment) -> Moment {
             match self {
-                State::Runs { ahead } => Moment(monotonic.0.wrapping_add(ahead)),
+                // A clock at its end stands there.
+                State::Runs { ahead } => {
+                    Moment(monotonic.0.saturating_add_signed(ahead)).min(Moment::LAST)
+                }
                 State::Stands { at } => at,
             }
         }
@@ -159,7 +162,9 @@ mod imp {
         pub(crate) fn to_monotonic(&self, moment: Moment) -> Option<Moment> {
             match self.state() {
                 State::Runs { .. } if moment == Moment::NEVER => Some(moment),
-                State::Runs { ahead } => Some(Moment(moment.0.wrapping_sub(ahead))),
+                State::Runs { ahead } => Some(Moment(
+                    moment.0.saturating_add_signed(ahead.saturating_neg()),
+                )),
                 State::Stands { .. } => None,
             }
         }
@@ -193,7 +198,8 @@ mod imp {
             let State::Stands { at } = *state else {
                 return false;
             };
-            let ahead = at.0.wrapping_sub(Moment::monotonic().0);
+            // They are less than 2^63 apart: both lie after the zero of `Moment`.
+            let ahead = at.0.wrapping_sub(Moment::monotonic().0) as i64;
             *state = State::Runs { ahead };
             true
         }
@@ -266,6 +272,20 @@ mod imp {
             let until = source.to_monotonic(now.plus(HOUR)).unwrap();
             assert_eq!(source.at(until), now.plus(HOUR));
             assert_eq!(source.to_monotonic(Moment::NEVER), Some(Moment::NEVER));
+        }
+
+        #[test]
+        fn source_that_runs_on_at_the_end_of_its_clock_stays_there() {
+            let source = Source::new();
+            assert!(source.pause());
+            source.move_to(Moment::LAST);
+            assert!(source.resume());
+            let later = Moment::monotonic().plus(HOUR);
+            assert_eq!(
+                (source.now(), source.at(later)),
+                (Moment::LAST, Moment::LAST)
+            );
+            assert!(source.to_monotonic(Moment::LAST).unwrap() <= Moment::monotonic());
         }
 
         #[test]
