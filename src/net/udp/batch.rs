@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 /// Buffers for [`UdpSocket::recv_many`], and the datagrams that it has received.
@@ -346,7 +347,8 @@ impl UdpSocket {
         cx: &mut Context<'_>,
         batch: &mut RecvBatch,
     ) -> Poll<io::Result<usize>> {
-        if let Some(error) = batch.slots.restart() {
+        batch.slots.restart();
+        if let Some(error) = self.take_kept_error() {
             return Poll::Ready(Err(error));
         }
         // A batch that is not full is a short result: nothing is left.
@@ -354,6 +356,7 @@ impl UdpSocket {
         let received = self.io.poll_io(Direction::Read, cx, len, |socket| {
             socket.recv_many(&mut batch.slots)
         });
+        self.keep_error(batch);
         let received = ready!(received)?;
         spend(received);
         Poll::Ready(Ok(received))
@@ -370,12 +373,22 @@ impl UdpSocket {
     ///
     /// See [`try_send_many`](UdpSocket::try_send_many).
     pub fn try_recv_many(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        if let Some(error) = batch.slots.restart() {
+        batch.slots.restart();
+        if let Some(error) = self.take_kept_error() {
             return Err(error);
         }
-        self.io.try_io(Interest::READABLE, || {
+        let received = self.io.try_io(Interest::READABLE, || {
             self.io.socket().recv_many(&mut batch.slots)
-        })
+        });
+        self.keep_error(batch);
+        received
+    }
+
+    /// Keeps the error behind the datagrams of a batch for the next batch of this socket.
+    fn keep_error(&self, batch: &mut RecvBatch) {
+        if let Some(code) = batch.slots.take_error() {
+            self.kept_error.store(code, Ordering::Relaxed);
+        }
     }
 
     /// Sends datagrams in order, and returns how many were sent, which is at least 1 unless there
@@ -515,5 +528,38 @@ fn collect<'a>(list: &mut SendList<'a>, datagrams: impl IntoIterator<Item: Outgo
 fn spend(datagrams: usize) {
     for _ in 1..datagrams {
         budget::spend();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Where a batch is received by several calls, the last of them takes the socket's error.
+    #[test]
+    fn error_behind_a_batch_stays_with_its_socket() {
+        /// Any code will do.
+        const CODE: i32 = 22;
+        crate::block_on(async {
+            let any = "127.0.0.1:0";
+            let socket = UdpSocket::bind(any).await.unwrap();
+            let other = UdpSocket::bind(any).await.unwrap();
+            let mut batch = RecvBatch::new(2, 4);
+            for take in [0, 1, 2] {
+                socket.kept_error.store(CODE, Ordering::Relaxed);
+                other
+                    .send_to(b"one", other.local_addr().unwrap())
+                    .await
+                    .unwrap();
+                assert_eq!(other.recv_many(&mut batch).await.unwrap(), 1);
+                let error = match take {
+                    0 => socket.recv_many(&mut batch).await.unwrap_err(),
+                    1 => socket.try_recv_many(&mut batch).unwrap_err(),
+                    _ => socket.take_error().unwrap().expect("it is kept"),
+                };
+                assert_eq!(error.raw_os_error(), Some(CODE));
+                assert!(socket.take_error().unwrap().is_none());
+            }
+        });
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A UDP socket.
 ///
@@ -72,6 +73,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// ```
 pub struct UdpSocket {
     pub(super) io: RegisteredSocket,
+    /// The code of an error that came behind the datagrams of a batch, or 0. Only where a batch is
+    /// received by several calls: see `Slots::take_error`.
+    pub(super) kept_error: AtomicI32,
 }
 
 impl UdpSocket {
@@ -116,6 +120,7 @@ impl UdpSocket {
     fn register(socket: Socket, owned: bool) -> io::Result<UdpSocket> {
         Ok(UdpSocket {
             io: RegisteredSocket::new(socket, Watch::Datagram { owned })?,
+            kept_error: AtomicI32::new(0),
         })
     }
 
@@ -172,7 +177,20 @@ impl UdpSocket {
     ///
     /// Returns an error if the system call fails.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.io.socket().take_error()
+        match self.take_kept_error() {
+            None => self.io.socket().take_error(),
+            kept => Ok(kept),
+        }
+    }
+
+    /// Takes the error that came behind the datagrams of the last batch.
+    pub(super) fn take_kept_error(&self) -> Option<io::Error> {
+        // Relaxed is enough: the number is all there is. Most calls only read it.
+        let code = match self.kept_error.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.kept_error.swap(0, Ordering::Relaxed),
+        };
+        (code != 0).then(|| io::Error::from_raw_os_error(code))
     }
 
     /// Converts a socket of the standard library, which must be in non-blocking mode.
