@@ -69,13 +69,14 @@ struct Gate {
 
 #[derive(Default)]
 struct State {
-    inside: usize,
+    /// How many permits exist.
+    connections: usize,
     /// How many are about to call accept(2), each during one poll.
     trying: usize,
-    /// How many may be inside.
-    high: usize,
-    /// Once `high` was reached, the gate stays closed until `inside` is at most this.
-    low: usize,
+    /// The most connections at a time.
+    limit: usize,
+    /// Once the limit was reached, the gate stays closed until `connections` is at most this.
+    resumes_at: usize,
     is_full: bool,
     is_paused: bool,
     /// The wakers to wake when the gate opens, each with the id of its future of `accept`, or 0.
@@ -87,7 +88,7 @@ struct State {
 
 impl State {
     fn is_open(&self) -> bool {
-        !self.is_full && !self.is_paused && self.inside + self.trying < self.high
+        !self.is_full && !self.is_paused && self.connections + self.trying < self.limit
     }
 
     /// Takes the wakers of the waiting tasks, if the gate is open.
@@ -109,16 +110,16 @@ impl State {
         if let Some((_, kept)) = known {
             return (vec![(id, std::mem::replace(kept, waker))], false);
         }
-        let mut crowd = Vec::new();
+        let mut removed = Vec::new();
         if id == 0 && self.polled == MAX_POLLED {
             // Those of `accept` stay.
             let all = std::mem::take(&mut self.waiters);
-            (crowd, self.waiters) = all.into_iter().partition(|waiter| waiter.0 == 0);
+            (removed, self.waiters) = all.into_iter().partition(|waiter| waiter.0 == 0);
             self.polled = 0;
         }
         self.polled += usize::from(id == 0);
         self.waiters.push((id, waker));
-        (crowd, true)
+        (removed, true)
     }
 }
 
@@ -180,8 +181,8 @@ impl Trial<'_> {
     fn into_permit(self) -> Permit {
         {
             let mut state = self.gate.state.lock();
-            state.inside += 1;
-            state.is_full = state.inside >= state.high;
+            state.connections += 1;
+            state.is_full = state.connections >= state.limit;
         }
         // The drop ends the trial. Until then the connection counts twice.
         Permit(self.gate.clone())
@@ -221,8 +222,8 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.change(|state| {
             // Not below zero in the child of a fork, where the state may have been lost.
-            state.inside = state.inside.saturating_sub(1);
-            state.is_full = state.is_full && state.inside > state.low;
+            state.connections = state.connections.saturating_sub(1);
+            state.is_full = state.is_full && state.connections > state.resumes_at;
         });
     }
 }
@@ -243,8 +244,8 @@ impl<K: Duplex> Listener<K> {
     pub fn limit(self, connections: usize) -> LimitedListener<K> {
         assert!(connections > 0, "a limit of 0 connections accepts none");
         let state = State {
-            high: connections,
-            low: connections - 1,
+            limit: connections,
+            resumes_at: connections - 1,
             ..State::default()
         };
         LimitedListener {
@@ -278,12 +279,12 @@ impl<K: Duplex> LimitedListener<K> {
     #[must_use = "the listener is returned"]
     pub fn resume_at(self, connections: usize) -> LimitedListener<K> {
         // Not under the lock, because a panic hook is foreign code.
-        let high = self.gate.state.lock().high;
+        let limit = self.gate.state.lock().limit;
         assert!(
-            connections < high,
-            "accepting cannot go on at {connections} connections: the limit is {high}"
+            connections < limit,
+            "accepting cannot go on at {connections} connections: the limit is {limit}"
         );
-        self.gate.change(|state| state.low = connections);
+        self.gate.change(|state| state.resumes_at = connections);
         self
     }
 
@@ -372,7 +373,7 @@ impl<K: Duplex> LimitedListener<K> {
 
     /// Returns how many connections are open: the number of permits that were not dropped yet.
     pub fn connections(&self) -> usize {
-        self.gate.state.lock().inside
+        self.gate.state.lock().connections
     }
 
     /// Returns the listener, for its address for example.
