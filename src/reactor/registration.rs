@@ -24,6 +24,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+/// How long `read_closed` waits at first between two looks at a stream with unread urgent data, off
+/// the owner's thread.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// A look every 32 ms is little work.
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+
 /// Names one registered fd, which it does not borrow. The owner of both ends the registration
 /// before it closes the fd, with [`close`](Registration::close) or [`end`](Registration::end).
 #[derive(Debug)]
@@ -317,14 +324,16 @@ impl Registration {
         // This interest stays armed while data is unread.
         let mut wait = self.ready(fd, Interest::PRIORITY);
         wait.ends = Ready::READ_CLOSED;
+        let mut pause = FIRST_PAUSE;
         loop {
             let seen = (&mut wait).await?;
             if seen.readiness.is_read_closed() {
                 return Ok(());
             }
-            // Off the owner's thread, where poll(2) has found urgent data. Other tasks run before
-            // the next look.
-            yield_once().await;
+            // Off the owner's thread, where poll(2) has found urgent data. While that is unread, no
+            // event reports the end there.
+            self.pause(pause).await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -444,6 +453,19 @@ impl Registration {
             }
             None => remote::wake_after(self.runtime, self.token, pause, waker),
         })
+    }
+
+    /// Waits for a while.
+    async fn pause(&self, pause: Duration) -> io::Result<()> {
+        let mut has_begun = false;
+        poll_fn(|cx| match std::mem::replace(&mut has_begun, true) {
+            false => match self.wake_after(pause, cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            true => Poll::Ready(Ok(())),
+        })
+        .await
     }
 
     /// Ends the registration and closes the fd. Off the owner's thread the message takes the fd, so

@@ -4,13 +4,17 @@ use super::support::wait;
 use super::{Duplex, Pair, ends, on_every_backend, pair, unix_pair};
 use reveille::net::ByteStream;
 use reveille::net::kind::{Readable, Writable};
+use reveille::time::sleep;
 use reveille::{Runtime, spawn, yield_now};
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -197,4 +201,66 @@ async fn found_elsewhere<W: Writable, R: Readable>(
         reveille::time::sleep(Duration::from_millis(1)).await;
     }
     drop(thread.join().unwrap());
+}
+
+/// Counts wakes.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+/// Once the future woke itself again and again until the urgent byte was read.
+#[test]
+fn read_closed_off_the_loop_does_not_spin_at_unread_urgent_data() {
+    on_every_backend(|runtime| {
+        let pair = runtime.block_on(async {
+            let (near, far) = pair().await;
+            if !can_tell(runtime, &far).await {
+                return None;
+            }
+            // SAFETY: the pointer and the length are those of one byte that outlives the call.
+            let sent =
+                unsafe { libc::send(near.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+            assert_eq!(sent, 1);
+            let mut urgent = libc::pollfd {
+                fd: far.as_raw_fd(),
+                events: libc::POLLPRI,
+                revents: 0,
+            };
+            // SAFETY: the pointer and the count are those of one value that outlives the call.
+            assert_eq!(unsafe { libc::poll(&raw mut urgent, 1, -1) }, 1);
+            Some((near, far))
+        });
+        let Some((near, far)) = pair else {
+            return;
+        };
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut closed = pin!(far.read_closed());
+        let mut poll = || closed.as_mut().poll(&mut Context::from_waker(&waker));
+        // The loop does not run, so it has not asked for another poll.
+        assert!(poll().is_pending());
+        assert_eq!(wakes.0.load(SeqCst), 0);
+        drop(near);
+        // The loop ends the pause. The first poll may come before the end has arrived.
+        let mut seen = 0;
+        loop {
+            let woken = wakes.0.load(SeqCst);
+            runtime.block_on(async {
+                if woken == seen {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            });
+            if woken != seen {
+                seen = woken;
+                if let Poll::Ready(found) = poll() {
+                    return found.unwrap();
+                }
+            }
+        }
+    });
 }
