@@ -215,6 +215,7 @@ where
     }
 }
 
+/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
 impl<T: Read + Send + 'static> rt::Read for Unblock<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -231,6 +232,8 @@ impl<T: Read + Send + 'static> rt::Read for Unblock<T> {
 }
 
 /// Shutting down flushes the value. Its drop closes it.
+///
+/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
 impl<T: Write + Send + 'static> rt::Write for Unblock<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
         Unblock::poll_write(self.get_mut(), cx, buf)

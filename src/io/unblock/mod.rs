@@ -70,6 +70,13 @@ const CAPACITY: usize = 64 << 10;
 /// | during a write, flush or [`with_mut`](Unblock::with_mut) | It runs to its end. Its error is lost; a panic goes to [`UnhandledPanic`](crate::runtime::UnhandledPanic). A call that waits for a thread is dropped with its runtime, and then its bytes are lost. |
 /// | at another time | The value is dropped here, on this thread. |
 ///
+/// # One task at a time
+///
+/// At most one call is under way, and only the task that polled last is woken when it ends. So an
+/// `Unblock` is for one task: if two tasks use the halves that the `split` of `futures` or tokio
+/// makes of it, one of them may wait forever. To read and write at the same time, make two of them,
+/// from [`try_clone`](std::fs::File::try_clone) for example.
+///
 /// # Errors
 ///
 /// In addition to the errors of the value:
