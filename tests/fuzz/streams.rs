@@ -2,14 +2,22 @@
 //! every way, shut them down and reset them, register them again under other numbers, read through
 //! duplicates, and drop them in foreign wakers and on other threads. Tasks are aborted at any time.
 //!
+//! Beside them descriptors are passed, relays copy both ways, listeners have a limit, and files are
+//! used through `Unblock`.
+//!
 //! Checked: every byte arrives, in order; the end comes after the last byte; each side notices when
 //! the peer is gone; no descriptor is left open. In a dialogue each side waits for the peer's
-//! bytes, so a lost wake is a hang. A listener accepts every connection.
+//! bytes, so a lost wake is a hang. A listener accepts every connection, and never more than its
+//! limit. Each descriptor comes with the byte it was sent with.
 
 mod accepts;
 mod dialogue;
 mod ends;
 mod fifo;
+mod files;
+mod limited;
+mod passing;
+mod relay;
 mod side;
 
 use super::activity::{Activity, Step};
@@ -19,8 +27,8 @@ use super::support::panics::text_of;
 use ends::{End, Kind, ends};
 use reveille::backend::BackendKind;
 use reveille::io::Interest;
-use reveille::runtime::UnhandledPanic;
-use reveille::time::{Duration, sleep};
+use reveille::runtime::{Pool, UnhandledPanic};
+use reveille::time::{Duration, sleep, timeout};
 use reveille::{Builder, JoinHandle, Runtime, spawn};
 use side::Side;
 use std::future::Future;
@@ -38,12 +46,12 @@ const STREAMS: usize = 10;
 const MOST_VICTIMS: usize = 8;
 
 /// State that the foreign code of one seed shares.
-struct World {
+pub(super) struct World {
     dice: Mutex<Dice>,
-    /// Ends that are left for foreign code to drop.
-    victims: Mutex<Vec<End>>,
+    /// Ends of streams and sockets that are left for foreign code to drop.
+    pub(super) victims: Mutex<Vec<Box<dyn Send>>>,
     flags: Mutex<Vec<Arc<Flag>>>,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    pub(super) threads: Mutex<Vec<thread::JoinHandle<()>>>,
     faults: Mutex<Vec<String>>,
     /// The number of panics still to come.
     panics: AtomicUsize,
@@ -71,12 +79,13 @@ impl World {
         lock(&self.dice).below(most)
     }
 
-    fn dice(&self) -> Dice {
+    pub(super) fn dice(&self) -> Dice {
         Dice::new(lock(&self.dice).next())
     }
 
     /// Leaves ends for foreign code to drop; drops all when there are too many.
     fn add_victims(&self, ends: impl IntoIterator<Item = End>) {
+        let ends = ends.into_iter().map(|end| Box::new(end) as Box<dyn Send>);
         lock(&self.victims).extend(ends);
         if lock(&self.victims).len() > MOST_VICTIMS {
             self.drop_victims();
@@ -94,15 +103,15 @@ impl World {
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
-    /// Drops the ends that are left for foreign code.
-    fn drop_victims(&self) {
+    /// Drops what is left for foreign code.
+    pub(super) fn drop_victims(&self) {
         // Not under the lock: the drop of an end wakes its waiters, and foreign wakers take victims
         // too.
         let victims = std::mem::take(&mut *lock(&self.victims));
         drop(victims);
     }
 
-    fn new_flag(self: &Arc<World>) -> Arc<Flag> {
+    pub(super) fn new_flag(self: &Arc<World>) -> Arc<Flag> {
         let world: Weak<World> = Arc::downgrade(self);
         let flag = Arc::new(Flag::new(world));
         lock(&self.flags).push(flag.clone());
@@ -235,7 +244,7 @@ impl Drop for Over {
     }
 }
 
-fn expect_planned(world: &World, payload: Box<dyn std::any::Any + Send>) {
+pub(super) fn expect_planned(world: &World, payload: Box<dyn std::any::Any + Send>) {
     if !payload.is::<Planned>() {
         world.fault(&format!("a panic: {}", text_of(&*payload)));
     }
@@ -292,7 +301,12 @@ fn block_on(world: &World, runtime: &Runtime, future: impl Future<Output = ()>) 
     }
 }
 
-fn play(kind: BackendKind, seed: u64) {
+/// Plays one seed: `one` spawns each of the tasks, whose number it receives.
+pub(super) fn play(
+    kind: BackendKind,
+    seed: u64,
+    one: impl Fn(&Arc<World>, usize) -> JoinHandle<()>,
+) {
     let mut dice = Dice::new(seed);
     let builder = Builder::new()
         .backend(kind)
@@ -300,20 +314,24 @@ fn play(kind: BackendKind, seed: u64) {
         .event_interval(1 + dice.below(200) as u32)
         .poll_budget(1 + dice.below(200) as u32)
         .precise_timers(dice.one_in(3));
+    let pool = Pool::new(1 + dice.below(4), Duration::from_secs(10));
+    let builder = builder.blocking_pool(&pool);
     let panics = dice.below(6);
+    let ends_early = dice.one_in(8);
     let world = World::new(dice, panics);
     let runtime = builder.unhandled_panic(world.policy()).build();
     let runtime = runtime.expect("it was available a moment ago");
-    let all = runtime.enter(|| {
-        let one = |at| match at % 5 {
-            0 | 1 => spawn(stream(world.clone())),
-            2 => spawn(dialogue::hold(world.clone())),
-            3 => spawn(fifo::follow(world.clone())),
-            _ => spawn(accepts::serve(world.clone())),
-        };
-        (0..STREAMS).map(one).collect()
-    });
-    block_on(&world, &runtime, disturb(world.clone(), all));
+    let all = runtime.enter(|| (0..STREAMS).map(|at| one(&world, at)).collect());
+    let disturbed = disturb(world.clone(), all);
+    if ends_early {
+        // The tasks are dropped together with the runtime.
+        let moment = Duration::from_micros(world.below(20_000) as u64);
+        block_on(&world, &runtime, async {
+            let _ = timeout(moment, disturbed).await;
+        });
+    } else {
+        block_on(&world, &runtime, disturbed);
+    }
     let dropped = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     if dropped.is_err() {
         world.fault("the drop of the runtime panicked");
@@ -325,12 +343,27 @@ fn play(kind: BackendKind, seed: u64) {
         }
     }
     world.drop_victims();
+    // A call of the pool that has begun goes on after the runtime's end, and holds descriptors.
+    while pool.threads() != pool.idle_threads() {
+        thread::yield_now();
+    }
     world.check_over();
 }
 
 #[test]
 fn streams() {
-    fuzz("streams", 1..16, play);
+    fuzz("streams", 1..16, |kind, seed| {
+        play(kind, seed, |world, at| match at % STREAMS {
+            0 => spawn(accepts::serve(world.clone())),
+            1 => spawn(dialogue::hold(world.clone())),
+            2 => spawn(fifo::follow(world.clone())),
+            3 => spawn(files::use_one(world.clone())),
+            4 => spawn(limited::serve(world.clone())),
+            5 => spawn(passing::pass(world.clone())),
+            6 => spawn(relay::run(world.clone())),
+            _ => spawn(stream(world.clone())),
+        });
+    });
 }
 
 /// Once the drop of surplus ends waited forever for a lock that it held.

@@ -72,7 +72,7 @@ impl Side {
             2 if self.ends.len() > 1 => {
                 let end = self.ends.swap_remove(0);
                 if self.dice.one_in(2) {
-                    lock(&self.world.victims).push(end);
+                    lock(&self.world.victims).push(Box::new(end));
                 }
             }
             3 => {
