@@ -14,6 +14,7 @@ mod support;
 
 mod activity;
 mod callbacks;
+mod datagrams;
 mod foreign;
 mod hang;
 mod harness;
