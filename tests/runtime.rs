@@ -695,8 +695,64 @@ fn public_types_are_send_and_sync_as_promised() {
     both::<reveille::JoinHandle<u8>>();
     both::<reveille::task::AbortHandle>();
     both::<reveille::task::Id>();
+    both::<reveille::task::TaskInfo>();
+    both::<reveille::task::AbortOnDropHandle<u8>>();
+    both::<reveille::runtime::Pool>();
+    both::<reveille::runtime::TrySpawnBlockingError<fn()>>();
     fn send<T: Send>() {}
     send::<reveille::task::JoinError>();
+}
+
+/// The futures of their methods are in `tests/tcp_socket.rs`.
+#[test]
+fn sockets_pipes_and_timers_are_send_and_sync() {
+    use reveille::{backend, event_loop, io, net, time};
+    fn both<T: Send + Sync + Unpin>() {}
+    both::<net::TcpStream>();
+    both::<net::TcpListener>();
+    both::<net::TcpSocket>();
+    both::<net::Keepalive>();
+    both::<net::OwnedReadHalf>();
+    both::<net::OwnedWriteHalf>();
+    both::<net::ReuniteError>();
+    both::<net::LimitedListener>();
+    both::<net::Permit>();
+    both::<net::Incoming<'_>>();
+    both::<net::IntoIncoming>();
+    both::<net::UnixStream>();
+    both::<net::UnixListener>();
+    both::<net::UnixSocket>();
+    both::<net::UnixDatagram>();
+    both::<net::UCred>();
+    both::<net::UdpSocket>();
+    both::<net::RecvBatch>();
+    both::<net::Datagram<'_>>();
+    both::<net::Datagrams<'_>>();
+    both::<net::pipe::Receiver>();
+    both::<net::pipe::Sender>();
+    both::<net::pipe::OpenOptions>();
+    both::<io::AsyncFd<std::fs::File>>();
+    both::<io::AsyncFd<io::ReadinessOnly<std::fs::File>>>();
+    both::<io::AsyncFdTryNewError<std::fs::File>>();
+    both::<io::TryIoError>();
+    both::<io::Unblock<std::fs::File>>();
+    both::<io::Interest>();
+    both::<io::Ready>();
+    both::<time::Sleep>();
+    both::<time::Interval>();
+    both::<time::Timeout<std::future::Ready<()>>>();
+    both::<time::Elapsed>();
+    both::<time::MissedTickBehavior>();
+    both::<event_loop::Handle>();
+    both::<event_loop::Sender<u8>>();
+    both::<event_loop::Key<u8>>();
+    both::<event_loop::TimerKey>();
+    both::<backend::Notifier>();
+    both::<backend::Releaser>();
+    both::<backend::BackendKind>();
+    both::<backend::Availability>();
+    both::<backend::Token>();
+    both::<backend::Events>();
 }
 
 #[test]
