@@ -17,6 +17,7 @@ mod fifo;
 mod files;
 mod limited;
 mod passing;
+#[cfg(feature = "futures-io")]
 mod relay;
 mod side;
 
@@ -360,6 +361,7 @@ fn streams() {
             3 => spawn(files::use_one(world.clone())),
             4 => spawn(limited::serve(world.clone())),
             5 => spawn(passing::pass(world.clone())),
+            #[cfg(feature = "futures-io")]
             6 => spawn(relay::run(world.clone())),
             _ => spawn(stream(world.clone())),
         });
