@@ -275,8 +275,8 @@ fn panic_of_a_closure_goes_to_its_handle() {
 fn panic_of_a_detached_closure_goes_to_the_policy() {
     guarded("default", || {
         let (send, receive) = channel();
-        let policy = UnhandledPanic::Call(Box::new(move |payload| {
-            send.send(text_of(&*payload)).unwrap();
+        let policy = UnhandledPanic::Call(Box::new(move |report| {
+            send.send(text_of(report.payload())).unwrap();
         }));
         let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
         let (gate, wait) = channel::<()>();

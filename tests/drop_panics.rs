@@ -9,7 +9,7 @@ mod foreign;
 
 use foreign::wait;
 use reveille::net::{TcpListener, TcpStream};
-use reveille::runtime::UnhandledPanic;
+use reveille::runtime::{PanicReport, UnhandledPanic};
 use reveille::time::sleep;
 use reveille::{Builder, JoinHandle, Runtime, yield_now};
 use std::any::Any;
@@ -57,7 +57,7 @@ fn text(payload: Box<dyn Any + Send>) -> &'static str {
 fn runtime() -> (Runtime, Rc<RefCell<Vec<&'static str>>>) {
     let reported = Rc::new(RefCell::new(Vec::new()));
     let into = reported.clone();
-    let call = move |payload| into.borrow_mut().push(text(payload));
+    let call = move |report: PanicReport| into.borrow_mut().push(text(report.into_payload()));
     let policy = UnhandledPanic::Call(Box::new(call));
     let runtime = Builder::new().unhandled_panic(policy).build();
     (runtime.expect("a backend opens"), reported)
@@ -225,7 +225,7 @@ fn propagate_resumes_one_panic_in_the_loop_and_none_in_a_drop() {
 fn call_handler_may_panic_in_the_loop_but_not_in_a_drop() {
     let calls = Rc::new(Cell::new(0));
     let counted = calls.clone();
-    let call = move |_: Box<dyn Any + Send>| {
+    let call = move |_: PanicReport| {
         counted.set(counted.get() + 1);
         // The payload is dropped by the unwinding, or before.
         panic_any("the handler");

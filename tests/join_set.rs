@@ -207,8 +207,8 @@ fn set_returns_each_panic_once() {
 fn recording() -> (Runtime, Rc<Cell<usize>>) {
     let seen = Rc::new(Cell::new(0));
     let count = seen.clone();
-    let policy = UnhandledPanic::Call(Box::new(move |payload| {
-        assert!(is_planned(&*payload));
+    let policy = UnhandledPanic::Call(Box::new(move |report| {
+        assert!(is_planned(report.payload()));
         count.set(count.get() + 1);
     }));
     let runtime = Builder::new().unhandled_panic(policy).build().unwrap();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use reveille::runtime::UnhandledPanic;
+use reveille::runtime::{PanicReport, UnhandledPanic};
 use reveille::{Builder, Handle, Runtime, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -415,7 +415,7 @@ fn detached_task_that_panics_leaves_other_tasks_alone() {
 fn unhandled_panics_follow_the_policy() {
     let texts = Rc::new(RefCell::new(Vec::new()));
     let into = texts.clone();
-    let call = move |payload| into.borrow_mut().push(message(payload));
+    let call = move |report: PanicReport| into.borrow_mut().push(message(report.into_payload()));
     let call = UnhandledPanic::Call(Box::new(call));
     let runtime = Builder::new().unhandled_panic(call).build().unwrap();
     runtime.block_on(async {
@@ -500,7 +500,7 @@ fn drop_of_a_runtime_catches_the_panic_of_a_foreign_waker() {
     }
     let texts = Rc::new(RefCell::new(Vec::new()));
     let into = texts.clone();
-    let call = move |payload| into.borrow_mut().push(message(payload));
+    let call = move |report: PanicReport| into.borrow_mut().push(message(report.into_payload()));
     let policy = UnhandledPanic::Call(Box::new(call));
     let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
     let armed = |waker: &Waker| {

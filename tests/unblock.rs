@@ -601,8 +601,8 @@ fn panic_of_the_value_is_resumed_where_its_call_is_awaited() {
 fn panic_of_a_write_that_is_dropped_goes_to_the_policy() {
     guarded("default", || {
         let (send, panics) = channel();
-        let policy = UnhandledPanic::Call(Box::new(move |payload| {
-            send.send(text_of(&*payload)).unwrap();
+        let policy = UnhandledPanic::Call(Box::new(move |report| {
+            send.send(text_of(report.payload())).unwrap();
         }));
         let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
         let (value, script) = scripted();

@@ -9,7 +9,7 @@ use reveille::backend::{
 use reveille::io::AsyncFd;
 use reveille::runtime::UnhandledPanic;
 use reveille::time::{Duration, now};
-use reveille::{Builder, JoinHandle, Runtime, spawn, yield_now};
+use reveille::{Builder, JoinHandle, Runtime, spawn, task, yield_now};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use support::on_every_backend;
 
@@ -28,9 +28,9 @@ type Texts = Rc<RefCell<Vec<&'static str>>>;
 fn noting(like: &Runtime, waker: Option<Rc<RefCell<Option<Waker>>>>) -> (Runtime, Texts) {
     let texts = Texts::default();
     let into = texts.clone();
-    let policy = UnhandledPanic::Call(Box::new(move |payload| {
+    let policy = UnhandledPanic::Call(Box::new(move |report| {
         into.borrow_mut()
-            .push(*payload.downcast::<&'static str>().unwrap());
+            .push(*report.into_payload().downcast::<&'static str>().unwrap());
         if let Some(waker) = waker.as_ref().and_then(|waker| waker.take()) {
             waker.wake();
         }
@@ -341,5 +341,189 @@ fn panic_of_the_notifier_of_another_runtime_is_reported() {
             runtime.turn(None).unwrap();
         }
         assert_eq!(texts.take(), ["notify"]);
+    });
+}
+
+/// Where foreign code of the table below panics.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Poll,
+    DropOfAFuture,
+    DropOfAnOutput,
+    WakerOfAHandle,
+    Hook,
+    Closure,
+    Shutdown,
+}
+
+/// What becomes of a panic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// The policy, which names the task.
+    OfTask,
+    /// The policy, which names no task.
+    OfNone,
+    /// Out of the call of the loop, whatever the policy is.
+    OutOfTheCall,
+}
+
+/// Each source, what becomes of its panic, and whether the runtime is being dropped then, so that
+/// nothing may unwind.
+const SOURCES: [(Source, Fate, bool); 7] = [
+    (Source::Poll, Fate::OfTask, false),
+    (Source::DropOfAFuture, Fate::OfTask, false),
+    (Source::DropOfAnOutput, Fate::OfTask, false),
+    (Source::WakerOfAHandle, Fate::OfNone, false),
+    (Source::Hook, Fate::OutOfTheCall, false),
+    (Source::Closure, Fate::OfTask, false),
+    (Source::Shutdown, Fate::OfTask, true),
+];
+
+/// Panics when it is dropped.
+struct PanicsInDrop(&'static str);
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        quiet(self.0)
+    }
+}
+
+struct PanicsInWake;
+
+impl Wake for PanicsInWake {
+    fn wake(self: Arc<Self>) {
+        quiet("planned")
+    }
+}
+
+/// A task with the name "x" whose handle is dropped.
+fn detach<T: 'static>(runtime: &Runtime, future: impl Future<Output = T> + 'static) {
+    let builder = task::Builder::new().name("x");
+    runtime.enter(|| drop(builder.spawn(future)));
+}
+
+/// Makes foreign code panic, and makes turns until the panic is known. May unwind.
+fn provoke(runtime: Runtime, source: Source, armed: &Cell<bool>) {
+    match source {
+        Source::Poll => detach(&runtime, async { quiet("planned") }),
+        Source::DropOfAFuture => {
+            let guard = PanicsInDrop("planned");
+            let builder = task::Builder::new().name("x");
+            runtime.enter(|| {
+                let task = builder.spawn(async move {
+                    let _guard = guard;
+                    pending::<()>().await;
+                });
+                task.abort();
+            });
+        }
+        Source::DropOfAnOutput => detach(&runtime, async { PanicsInDrop("planned") }),
+        Source::WakerOfAHandle => {
+            let waker = Waker::from(Arc::new(PanicsInWake));
+            let mut task = Box::pin(runtime.spawn(async {}));
+            let cx = &mut Context::from_waker(&waker);
+            runtime.enter(|| assert!(task.as_mut().poll(cx).is_pending()));
+            runtime.turn(Some(Duration::ZERO)).unwrap();
+        }
+        Source::Hook => armed.set(true),
+        Source::Closure => {
+            let builder = task::Builder::new().name("x");
+            let closure = builder.spawn_blocking_on(|| quiet("planned"), &runtime.handle());
+            while !closure.is_finished() {
+                thread::yield_now();
+            }
+            runtime.enter(|| drop(closure));
+        }
+        Source::Shutdown => {
+            let guard = PanicsInDrop("planned");
+            detach(&runtime, async move {
+                let _guard = guard;
+                pending::<()>().await;
+            });
+            return drop(runtime);
+        }
+    }
+    runtime.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(runtime.block_on(async { 5 }), 5, "the runtime works");
+}
+
+/// Each place of foreign code, on each policy.
+#[test]
+fn panics_follow_the_policy_and_name_their_task() {
+    on_every_backend(|like| {
+        for (source, fate, is_drop) in SOURCES {
+            for policy in ["call", "propagate", "isolate"] {
+                let reports: Rc<RefCell<Vec<String>>> = Rc::default();
+                let into = reports.clone();
+                let unhandled = match policy {
+                    "call" => UnhandledPanic::Call(Box::new(move |report| {
+                        assert_eq!(report.message(), Some("planned"));
+                        let is_known = report.task_name() == Some("x");
+                        assert_eq!(report.task_id().is_some(), is_known);
+                        let file = report.spawned_at().map(|place| place.file());
+                        assert_eq!(file, is_known.then_some(file!()));
+                        into.borrow_mut().push(report.to_string());
+                    })),
+                    "propagate" => UnhandledPanic::Propagate,
+                    _ => UnhandledPanic::Isolate,
+                };
+                let armed = Rc::new(Cell::new(false));
+                let hook = armed.clone();
+                let runtime = Builder::new()
+                    .backend(like.backend_name().parse().unwrap())
+                    .track_spawn_locations(true)
+                    .on_park(move || {
+                        if hook.take() {
+                            quiet("planned");
+                        }
+                    })
+                    .unhandled_panic(unhandled)
+                    .build()
+                    .unwrap();
+                let out = catch_unwind(AssertUnwindSafe(|| provoke(runtime, source, &armed)));
+                let unwinds = match fate {
+                    Fate::OutOfTheCall => true,
+                    _ => policy == "propagate" && !is_drop,
+                };
+                assert_eq!(out.is_err(), unwinds, "{source:?}, {policy}");
+                if unwinds {
+                    assert_eq!(text_of(out), "planned", "{source:?}, {policy}");
+                }
+                let reports = reports.take();
+                let is_reported = policy == "call" && fate != Fate::OutOfTheCall;
+                assert_eq!(reports.len(), usize::from(is_reported), "{source:?}");
+                let names_a_task = reports.iter().any(|text| text.contains("in task \"x\""));
+                assert_eq!(
+                    names_a_task,
+                    is_reported && fate == Fate::OfTask,
+                    "{source:?}"
+                );
+            }
+        }
+    });
+}
+
+/// The slot of a task is free when its output is dropped.
+#[test]
+fn report_describes_the_task_whose_slot_is_used_again() {
+    on_every_backend(|like| {
+        /// Spawns a task with another name into the free slot, then panics.
+        struct Spawns;
+        impl Drop for Spawns {
+            fn drop(&mut self) {
+                drop(task::Builder::new().name("later").spawn(async {}));
+                quiet("planned");
+            }
+        }
+        let names: Rc<RefCell<Vec<Option<String>>>> = Rc::default();
+        let into = names.clone();
+        let policy = UnhandledPanic::Call(Box::new(move |report| {
+            into.borrow_mut()
+                .push(report.task_name().map(str::to_owned));
+        }));
+        let runtime = build(like, policy);
+        detach(&runtime, async { Spawns });
+        runtime.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(names.take(), [Some("x".to_owned())]);
     });
 }

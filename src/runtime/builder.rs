@@ -1,110 +1,15 @@
-//! [`Builder`]: the settings of a runtime. [`UnhandledPanic`]: the policy for panics that no handle
-//! reports.
+//! [`Builder`]: the settings of a runtime.
 
-use super::Runtime;
+use super::{Runtime, UnhandledPanic};
 use crate::backend::{Backend, BackendKind};
 use crate::blocking::{self, Pool};
-use crate::panics::{self, Payload};
 use crate::settings::Settings;
-use std::any::Any;
 use std::fmt;
-use std::io::{self, Write};
-use std::panic::resume_unwind;
+use std::io;
 use std::time::Duration;
 
 /// A user's hook around the waits.
 pub(super) type Hook = Box<dyn Fn()>;
-
-/// Receives the payload of a panic that no handle reports.
-type PanicHandler = Box<dyn Fn(Box<dyn Any + Send>)>;
-
-/// The policy for panics that no [`JoinHandle`](crate::task::JoinHandle) reports; see
-/// [`Builder::unhandled_panic`].
-///
-/// A panic of a task always goes to its handle if there is one. The policy applies to:
-///
-/// - the panic of a task whose handle was dropped;
-/// - a panic in the drop of an output that no handle has taken, of a panic's payload, or of another
-///   executor's waker;
-/// - a panic of another executor's waker when the runtime wakes it;
-/// - a panic of a custom mechanism in [`remove`](crate::backend::Backend::remove).
-///
-/// Dropping a handle, a socket, a timer or the runtime itself therefore never panics. One
-/// exception: on another thread a drop sends a message, and
-/// [`notify`](crate::backend::Notify::notify) of a custom mechanism may panic.
-///
-/// # Examples
-///
-/// ```
-/// use reveille::Builder;
-/// use reveille::runtime::UnhandledPanic;
-///
-/// # fn main() -> std::io::Result<()> {
-/// let log = |payload: Box<dyn std::any::Any + Send>| {
-///     eprintln!("a task panicked: {:?}", payload.downcast_ref::<&str>());
-/// };
-/// let runtime = Builder::new().unhandled_panic(UnhandledPanic::Call(Box::new(log))).build()?;
-/// # drop(runtime);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Default)]
-#[non_exhaustive]
-pub enum UnhandledPanic {
-    /// Writes a line to standard error. The other tasks continue to run.
-    #[default]
-    Isolate,
-    /// Resumes the panic on the runtime's thread: it unwinds out of `block_on`, `run` or `turn`.
-    /// The runtime stays usable.
-    ///
-    /// If the thread is already unwinding, or the runtime is being dropped, the panic is handled as
-    /// by [`Isolate`](UnhandledPanic::Isolate), because a second panic would abort the process. The
-    /// same applies to all but the first of several panics that are found at once.
-    Propagate,
-    /// Calls this function with the payload, on the runtime's thread. If the function panics, its
-    /// panic is handled as by [`Propagate`](UnhandledPanic::Propagate).
-    Call(PanicHandler),
-}
-
-impl UnhandledPanic {
-    /// Applies the policy to one panic. `may_unwind`: this call may panic.
-    pub(super) fn handle(&self, payload: Payload, runtime: Option<&str>, may_unwind: bool) {
-        let may_unwind = may_unwind && !std::thread::panicking();
-        match self {
-            UnhandledPanic::Isolate => isolate(payload, runtime),
-            UnhandledPanic::Propagate if may_unwind => resume_unwind(payload),
-            UnhandledPanic::Propagate => isolate(payload, runtime),
-            UnhandledPanic::Call(handler) if may_unwind => handler(payload),
-            UnhandledPanic::Call(handler) => {
-                let handled = panics::catch(|| handler(payload));
-                handled.unwrap_or_else(|payload| isolate(payload, runtime));
-            }
-        }
-    }
-}
-
-/// Reports a panic on standard error and drops the payload, whose drop may panic in turn.
-fn isolate(payload: Payload, runtime: Option<&str>) {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let (runtime, text) = (runtime.unwrap_or("reveille"), text.unwrap_or("no message"));
-    let line = format!(
-        "{runtime}: unhandled panic: {text} (no task handle reports it; the other tasks continue)\n"
-    );
-    // `eprintln!` panics when standard error is closed, which would stop the other tasks.
-    let _ = io::stderr().write_all(line.as_bytes());
-    panics::drop_caught(payload);
-}
-
-impl fmt::Debug for UnhandledPanic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            UnhandledPanic::Isolate => "Isolate",
-            UnhandledPanic::Propagate => "Propagate",
-            UnhandledPanic::Call(_) => "Call",
-        })
-    }
-}
 
 /// Builds a [`Runtime`] with custom settings.
 ///

@@ -8,15 +8,15 @@
 //! ```
 
 use super::batch::{Batch, Pace};
-use super::builder::{Hook, UnhandledPanic};
+use super::builder::Hook;
 use super::shared::Shared;
-use crate::panics::Payload;
+use super::unhandled_panic::UnhandledPanic;
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::driver::Driver;
 #[cfg(feature = "signal")]
 use crate::signals::HubSlot;
 use crate::sync::Arc;
-use crate::task::{Outcome, RootKey, Runner, Tasks};
+use crate::task::{Outcome, RootKey, Runner, Tasks, Unobserved};
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -210,8 +210,8 @@ impl Local {
     /// of an output.
     #[cold]
     fn report_panics(&self) {
-        while let Some(payload) = self.tasks.take_panic() {
-            self.report_panic(payload, true);
+        while let Some(panic) = self.tasks.take_panic() {
+            self.report_panic(panic, true);
         }
     }
 
@@ -233,18 +233,18 @@ impl Local {
 
     /// Reports all panics at the end of the runtime, and `last`. It does not panic, because the
     /// runtime is being dropped.
-    pub(super) fn report_last_panics(&self, last: Option<Payload>) {
-        while let Some(payload) = self.tasks.take_panic() {
-            self.report_panic(payload, false);
+    pub(super) fn report_last_panics(&self, last: Option<Unobserved>) {
+        while let Some(panic) = self.tasks.take_panic() {
+            self.report_panic(panic, false);
         }
-        if let Some(payload) = last {
-            self.report_panic(payload, false);
+        if let Some(panic) = last {
+            self.report_panic(panic, false);
         }
     }
 
-    fn report_panic(&self, payload: Payload, may_unwind: bool) {
+    fn report_panic(&self, panic: Unobserved, may_unwind: bool) {
         self.unhandled_panic
-            .handle(payload, self.name(), may_unwind);
+            .handle(panic.into(), self.name(), may_unwind);
     }
 
     #[inline]

@@ -44,18 +44,20 @@ mod named;
 mod paused;
 mod shared;
 mod spawner;
+mod unhandled_panic;
 
 #[cfg(feature = "signal")]
 pub(crate) use context::signal_hub;
 
 pub use crate::blocking::{Pool, TrySpawnBlockingError};
-pub use builder::{Builder, UnhandledPanic};
+pub use builder::Builder;
 pub use functions::{block_on, spawn, spawn_blocking};
 pub use handle::Handle;
+pub use unhandled_panic::{PanicReport, UnhandledPanic};
 
 use crate::budget;
 use crate::panics;
-use crate::task::{JoinHandle, TaskInfo};
+use crate::task::{JoinHandle, TaskInfo, Unobserved};
 use context::InLoop;
 use local::Local;
 use std::cell::OnceCell;
@@ -441,7 +443,7 @@ impl Drop for Runtime {
             // A panic of a custom mechanism must not leave the drop, because the thread may be
             // unwinding already.
             let ended = panics::catch(|| local.driver.shutdown());
-            local.report_last_panics(ended.err());
+            local.report_last_panics(ended.err().map(Unobserved::from));
         });
     }
 }

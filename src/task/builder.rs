@@ -7,9 +7,10 @@ use super::inspect::Name;
 
 /// Spawns tasks and closures that have a name.
 ///
-/// The name appears in [`TaskInfo::name`](super::TaskInfo::name) and in the `Debug` text of a
-/// [`JoinHandle`](super::JoinHandle). Names need not be unique: an [`Id`](super::Id) identifies a
-/// task.
+/// The name appears in [`TaskInfo::name`](super::TaskInfo::name), in the `Debug` text of a
+/// [`JoinHandle`](super::JoinHandle), and in the
+/// [`PanicReport`](crate::runtime::PanicReport) of a panic that no handle reports. Names need not
+/// be unique: an [`Id`](super::Id) identifies a task.
 ///
 /// The spawned task is otherwise that of [`spawn`](crate::spawn()). A task without a name costs
 /// nothing more in a program that names other tasks. A name costs an allocation, unless an

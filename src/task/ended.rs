@@ -6,6 +6,7 @@ use super::key::Key;
 use super::pool::Pool;
 use super::raw::Raw;
 use super::reply::ReplyTo;
+use super::unobserved::Unobserved;
 use crate::panics::Payload;
 
 /// The memory of an ended task, with its output. No slot refers to it any more.
@@ -45,12 +46,17 @@ impl Ended {
         }
     }
 
+    /// Returns the key that the task had.
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
     /// Moves the output into the reply. Returns a panic that no handle will report.
     ///
     /// # Safety
     ///
     /// The reply's `T` is the `Output` of the task's future.
-    pub(super) unsafe fn answer(self, reply: ReplyTo, pool: &Pool) -> Option<Payload> {
+    pub(super) unsafe fn answer(self, reply: ReplyTo, pool: &Pool) -> Option<Unobserved> {
         // SAFETY: as in `take`.
         unsafe {
             let panic = reply.complete(self.task.output());

@@ -60,7 +60,7 @@ impl Tasks {
                 Message::Abort(key) => self.abort(key),
                 Message::IsFinished(key, watch) => watch.answer(self.is_finished(key)),
                 Message::Detach(key) => self.detach(key),
-                Message::Panicked(payload) => self.keep_panic(payload),
+                Message::Panicked(panic) => self.keep_panic(*panic),
             }
         }
     }
@@ -74,8 +74,8 @@ impl Tasks {
             }
             Joined::Live(_) | Joined::Waiting => self.put_reply(key, reply),
             Joined::Missing => {
-                if let Some(payload) = reply.fail(JoinError::gone()) {
-                    self.keep_panic(payload);
+                if let Some(panic) = reply.fail(JoinError::gone()) {
+                    self.keep_panic(panic);
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Tasks {
         let description = reply.description();
         self.slab.note_origin(key.index, description.origin);
         if let Some(name) = description.name {
-            self.names.set(key, name);
+            self.set_name(key, name);
         }
         let aborted = reply.set_key(key);
         self.put_reply(key, reply);

@@ -9,11 +9,11 @@ use super::error::JoinError;
 use super::id::{Id, as_task};
 use super::inspect::Description;
 use super::join::JoinHandle;
-use super::raw::discard;
 use super::remote::Remote;
 use super::reply::{JobPlace, Reply};
+use super::unobserved::Unobserved;
 use super::unobserved_panics::report;
-use crate::panics::{Payload, catch};
+use crate::panics::catch;
 use crate::token::RuntimeId;
 
 /// Where jobs wait, for an abort.
@@ -115,10 +115,10 @@ struct Closure<F, R> {
 }
 
 impl<F, R> Closure<F, R> {
-    fn report(&self, panic: Option<Payload>) {
+    fn report(&self, panic: Option<Unobserved>) {
         panic
             .into_iter()
-            .for_each(|payload| report(self.runtime, payload));
+            .for_each(|panic| report(self.runtime, panic));
     }
 
     fn settle(&mut self, result: Result<R, JoinError>) {
@@ -142,12 +142,9 @@ impl<F: FnOnce() -> R + Send, R: Send> Work for Closure<F, R> {
             return;
         };
         let output = as_task(self.id, || catch(f)).map_err(JoinError::panic);
-        if self.reply.as_ref().is_some_and(|reply| reply.is_closed()) {
-            self.reply = None;
-            let panic = discard(self.id, output);
-            self.report(panic);
-        } else {
-            self.output = Some(output);
+        match self.reply.take_if(|reply| reply.is_closed()) {
+            Some(reply) => self.report(reply.discard(output)),
+            None => self.output = Some(output),
         }
     }
 

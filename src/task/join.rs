@@ -37,15 +37,17 @@ use super::current::{CURRENT, on_owner};
 use super::ended::Ended;
 use super::error::JoinError;
 use super::id::Id;
-use super::inspect::Name;
+use super::inspect::{Description, Name};
 use super::key::Key;
 use super::remote::{Message, send};
 use super::reply::{Reply, ReplyRef, ReplyTo, Sink};
 use super::slab::Joined;
 use super::tasks::Tasks;
+use super::unobserved::Unobserved;
 use super::unobserved_panics::report;
 use super::waker::key_of;
 use crate::budget;
+use crate::panics::Payload;
 use crate::token::RuntimeId;
 
 /// Waits for a spawned task and returns its output.
@@ -175,6 +177,16 @@ impl<T> JoinHandle<T> {
         stored.or_else(|| on_owner(self.runtime, |tasks| tasks.names.get(self.key)).flatten())
     }
 
+    /// Describes the panic of the task, which this handle has returned, for the policy.
+    pub(super) fn unobserved(&self, payload: Payload) -> Unobserved {
+        let stored = self.reply.get().map(|reply| reply.description());
+        let description = Description {
+            name: self.name(),
+            origin: stored.and_then(|stored| stored.origin),
+        };
+        Unobserved::of_task(self.id(), description, payload)
+    }
+
     /// Moves the handle out and leaves one whose drop does nothing.
     pub(super) fn take_handle(&mut self) -> JoinHandle<T> {
         let mut spent = JoinHandle::keyed(self.runtime, Key::NONE);
@@ -299,8 +311,8 @@ impl<T> JoinHandle<T> {
     /// Closes the reply and drops its content.
     #[cold]
     fn close_reply(&self, reply: &Reply<T>) {
-        if let Some(payload) = reply.close() {
-            report(self.runtime, payload);
+        if let Some(panic) = reply.close() {
+            report(self.runtime, panic);
         }
     }
 }

@@ -475,7 +475,7 @@ impl<T> JoinSet<T> {
         self.abort_all();
         while let Some((handle, result)) = poll_fn(|cx| self.poll_ended(cx)).await {
             if let Err(Ok(payload)) = result.map_err(JoinError::try_into_panic) {
-                report(handle.runtime(), payload);
+                report(handle.runtime(), handle.unobserved(payload));
             }
         }
     }

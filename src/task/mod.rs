@@ -106,7 +106,7 @@
 //! | files | what is in them |
 //! |---|---|
 //! | `key`, `state`, `queue`, `pool` | packed keys, the bits of a slot, the run queue, memory of ended tasks |
-//! | `id`, `inspect`, `builder`, `error` | plain data that users see |
+//! | `id`, `inspect`, `builder`, `error`, `unobserved` | plain data that users see |
 //! | `raw`, `reply`, `ended` | the memory of a task, and where its output goes |
 //! | `slab`, `slab_cell`, `foreign_waiters`, `names` | the slots, and what does not fit into one: waiters and names |
 //! | `remote` | what other threads do: they find the runtime in the registry and fill its inbox |
@@ -156,6 +156,7 @@ mod tasks;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod unconstrained;
+mod unobserved;
 mod unobserved_panics;
 mod wait;
 mod waker;
@@ -180,6 +181,7 @@ pub(crate) use runner::{Outcome, Runner};
 pub use scope::{Scope, ScopeFuture, ScopedJoinHandle, TryScope, TryScopeFuture, scope, try_scope};
 pub(crate) use tasks::{RootKey, Tasks};
 pub use unconstrained::{Unconstrained, consume_budget, unconstrained};
+pub(crate) use unobserved::Unobserved;
 pub(crate) use unobserved_panics::report_panic;
 pub(crate) use wait::{IN_CHILD, block_thread_on};
 pub(crate) use waker::{vtable, wake_key};

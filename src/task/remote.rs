@@ -15,7 +15,8 @@ use super::key::{Key, index_of, place_of};
 use super::pool::Pool;
 use super::raw::Raw;
 use super::reply::ReplyTo;
-use crate::panics::{Payload, drop_caught};
+use super::unobserved::Unobserved;
+use crate::panics::drop_caught;
 use crate::registry::Registry;
 use crate::sync::{AtomicBool, AtomicU64, ForkLock, Ordering};
 use crate::sys::fork;
@@ -40,7 +41,7 @@ pub(super) enum Message {
     /// Detach this task: its `JoinHandle` was dropped.
     Detach(Key),
     /// Report this panic of a task: its `JoinHandle` was dropped before it returned the panic.
-    Panicked(Payload),
+    Panicked(Box<Unobserved>),
 }
 
 /// The last answer of a runtime to whether a task has ended.

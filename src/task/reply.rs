@@ -14,8 +14,9 @@ use super::id::Id;
 use super::inspect::Description;
 use super::key::Key;
 use super::raw::discard;
+use super::unobserved::Unobserved;
 use crate::budget;
-use crate::panics::{Payload, catch, drop_caught};
+use crate::panics::{catch, drop_caught};
 use crate::sync::ForkLock;
 use crate::sys::fork;
 
@@ -188,7 +189,7 @@ impl<T> Reply<T> {
 
     /// Stores the answer and wakes the handle. If the handle was dropped, drops the output. Returns
     /// a panic that no handle will report.
-    pub(super) fn settle(&self, result: Result<T, JoinError>) -> Option<Payload> {
+    pub(super) fn settle(&self, result: Result<T, JoinError>) -> Option<Unobserved> {
         let mut result = Some(result);
         let waker = {
             let mut state = self.state.lock();
@@ -201,14 +202,15 @@ impl<T> Reply<T> {
         let _unbound = budget::unbound();
         if let Some(result) = result {
             drop_caught(waker);
-            return discard(self.id, result);
+            return self.discard(result);
         }
-        catch(|| waker.map(Waker::wake)).err()
+        let woken = catch(|| waker.map(Waker::wake));
+        woken.err().map(Unobserved::from)
     }
 
     /// Handles the drop of the handle: drops the answer or the waker. Returns a panic that no
     /// handle will report.
-    pub(super) fn close(&self) -> Option<Payload> {
+    pub(super) fn close(&self) -> Option<Unobserved> {
         let (output, waker) = {
             let mut state = self.state.lock();
             state.closed = true;
@@ -217,9 +219,15 @@ impl<T> Reply<T> {
         // There is never an output together with a waker: an answer takes the waker, and after an
         // answer no waker is stored.
         match output {
-            Some(output) => discard(self.id, output),
-            None => catch(|| drop(waker)).err(),
+            Some(output) => self.discard(output),
+            None => catch(|| drop(waker)).err().map(Unobserved::from),
         }
+    }
+
+    /// Drops an output that no handle takes. Returns the panic of the task or of the drop.
+    pub(super) fn discard(&self, output: Result<T, JoinError>) -> Option<Unobserved> {
+        let payload = discard(self.id, output)?;
+        Some(Unobserved::of_task(self.id, self.description(), payload))
     }
 }
 
@@ -240,10 +248,10 @@ pub(super) trait Sink {
     ///
     /// `output` points to a `Result<T, JoinError>`, with the `T` of the reply, that is not read
     /// again.
-    unsafe fn complete(&self, output: NonNull<()>) -> Option<Payload>;
+    unsafe fn complete(&self, output: NonNull<()>) -> Option<Unobserved>;
 
     /// Answers with an error. Returns a panic that no handle will report.
-    fn fail(&self, error: JoinError) -> Option<Payload>;
+    fn fail(&self, error: JoinError) -> Option<Unobserved>;
 
     /// Stores the key of the task. Returns true if an abort was requested before.
     fn set_key(&self, key: Key) -> bool;
@@ -278,12 +286,12 @@ impl<T> Sink for Reply<T> {
         stored.map_or_else(Description::default, |stored| Description::clone(stored))
     }
 
-    unsafe fn complete(&self, output: NonNull<()>) -> Option<Payload> {
+    unsafe fn complete(&self, output: NonNull<()>) -> Option<Unobserved> {
         // SAFETY: the caller guarantees the type, and that the output is not read again.
         self.settle(unsafe { output.cast::<Result<T, JoinError>>().read() })
     }
 
-    fn fail(&self, error: JoinError) -> Option<Payload> {
+    fn fail(&self, error: JoinError) -> Option<Unobserved> {
         self.settle(Err(error))
     }
 
@@ -375,7 +383,7 @@ impl ReplyTo {
     /// # Safety
     ///
     /// As [`Sink::complete`].
-    pub(super) unsafe fn complete(mut self, output: NonNull<()>) -> Option<Payload> {
+    pub(super) unsafe fn complete(mut self, output: NonNull<()>) -> Option<Unobserved> {
         // SAFETY: the caller gives the same guarantee.
         self.0
             .take()
@@ -383,13 +391,13 @@ impl ReplyTo {
     }
 
     /// Answers with an error. Returns a panic that no handle will report.
-    pub(super) fn fail(mut self, error: JoinError) -> Option<Payload> {
+    pub(super) fn fail(mut self, error: JoinError) -> Option<Unobserved> {
         self.0.take().and_then(|reply| reply.sink().fail(error))
     }
 
     /// Answers "runtime is gone", if there was no answer. Returns a panic that no handle will
     /// report.
-    pub(super) fn abandon(&mut self) -> Option<Payload> {
+    pub(super) fn abandon(&mut self) -> Option<Unobserved> {
         let reply = self.0.take()?;
         reply.sink().fail(JoinError::gone())
     }

@@ -53,7 +53,7 @@ impl Tasks {
     {
         let handle = self.spawn(future, origin);
         if let (Some(name), Some(key)) = (name, handle.key()) {
-            self.names.set(key, name);
+            self.set_name(key, name);
         }
         handle
     }

@@ -8,7 +8,7 @@ use std::task::Waker;
 use super::ended::Ended;
 use super::foreign_waiters::ForeignWaiters;
 use super::id::Id;
-use super::inspect::{Description, TaskInfo};
+use super::inspect::{Description, Name, TaskInfo};
 use super::key::{Key, index_of, pack, pack_place};
 use super::names::Names;
 use super::pool::Pool;
@@ -17,8 +17,9 @@ use super::reply::ReplyTo;
 use super::slab::{Joined, Slab};
 use super::slab_cell::SlabCell;
 use super::state::State;
+use super::unobserved::Unobserved;
 use crate::budget::{self, Polling};
-use crate::panics::{Payload, catch};
+use crate::panics::catch;
 use crate::sync::Arc;
 use crate::token::RuntimeId;
 
@@ -47,12 +48,14 @@ pub(crate) struct Tasks {
     pub(super) foreign_waiters: ForeignWaiters,
     /// The names of the tasks that have one.
     pub(super) names: Names,
+    /// A task may have a name, or spawn locations are tracked.
+    pub(super) has_descriptions: Cell<bool>,
     /// The memory of ended tasks, for new ones.
     pool: Pool,
     /// The empty batch of `handle_messages`, kept for the capacity of its vectors.
     pub(super) scratch: Cell<Batch>,
     /// Panics that no `JoinError` reports.
-    pub(super) unobserved_panics: RefCell<VecDeque<Payload>>,
+    pub(super) unobserved_panics: RefCell<VecDeque<Unobserved>>,
     /// `unobserved_panics` is not empty. The loop checks this twice per turn, and a check of the
     /// `RefCell` would cost three more instructions.
     panicked: Cell<bool>,
@@ -95,6 +98,7 @@ impl Tasks {
             remote: Arc::new(remote),
             foreign_waiters: ForeignWaiters::default(),
             names: Names::default(),
+            has_descriptions: Cell::new(track_origins),
             pool: Pool::new(),
             scratch: Cell::default(),
             unobserved_panics: RefCell::default(),
@@ -210,11 +214,21 @@ impl Tasks {
             // task's key, or by `Remote::spawn_message`, which sent it together with the future. So
             // its type is that of the output.
             Some(reply) => unsafe { ended.answer(reply, &self.pool) },
-            None => ended.discard(&self.pool),
+            None => self.discard(ended),
         };
-        let Some(payload) = panic else { return false };
-        self.keep_panic(payload);
+        let Some(panic) = panic else { return false };
+        self.keep_panic(panic);
         true
+    }
+
+    /// Drops the output of an ended task. Returns the panic of the task or of the drop.
+    fn discard(&self, ended: Ended) -> Option<Unobserved> {
+        let key = ended.key();
+        // Before the drop, which may spawn a task into the same slot.
+        let described = self.has_descriptions.get().then(|| self.describe(key));
+        let payload = ended.discard(&self.pool)?;
+        let description = described.unwrap_or_default();
+        Some(Unobserved::of_task(Id::local(key), description, payload))
     }
 
     /// Runs foreign code without a budget. Its panic is kept for `take_panic`, because it must not
@@ -222,20 +236,20 @@ impl Tasks {
     pub(super) fn guard(&self, f: impl FnOnce()) {
         let _unbound = budget::unbound();
         if let Err(payload) = catch(f) {
-            self.keep_panic(payload);
+            self.keep_panic(payload.into());
         }
     }
 
     /// Keeps a panic for `take_panic`.
-    pub(super) fn keep_panic(&self, payload: Payload) {
+    pub(super) fn keep_panic(&self, panic: Unobserved) {
         self.panicked.set(true);
-        self.unobserved_panics.borrow_mut().push_back(payload);
+        self.unobserved_panics.borrow_mut().push_back(panic);
     }
 
     /// Removes and returns the oldest panic that no `JoinError` reports: of a task without a
     /// handle, of the drop of an output, or of a foreign waker. The caller has to check after
     /// `DetachedPanic`, and between batches.
-    pub(crate) fn take_panic(&self) -> Option<Payload> {
+    pub(crate) fn take_panic(&self) -> Option<Unobserved> {
         let mut panics = self.unobserved_panics.borrow_mut();
         let first = panics.pop_front();
         self.panicked.set(!panics.is_empty());
@@ -299,6 +313,12 @@ impl Tasks {
             Some(self.slab.info(index, id, name))
         };
         (0..self.slab.len()).filter_map(info).collect()
+    }
+
+    /// Stores the name of a task.
+    pub(super) fn set_name(&self, key: Key, name: Name) {
+        self.has_descriptions.set(true);
+        self.names.set(key, name);
     }
 
     /// Describes a task whose slot has no other task yet.

@@ -11,7 +11,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
 use super::*;
-use crate::panics::Payload;
 
 mod abort;
 mod join_set;
@@ -161,7 +160,8 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-fn text(payload: Payload) -> &'static str {
+fn text(payload: impl Into<Unobserved>) -> &'static str {
+    let payload = payload.into().payload;
     payload
         .downcast_ref::<&'static str>()
         .copied()

@@ -8,6 +8,7 @@ use super::current::{CURRENT, on_owner};
 use super::error::JoinError;
 use super::remote::{Message, send};
 use super::reply::ReplyTo;
+use super::unobserved::Unobserved;
 use crate::budget;
 use crate::panics::{Payload, catch, drop_caught};
 use crate::token::RuntimeId;
@@ -16,23 +17,28 @@ use crate::token::RuntimeId;
 /// drops the payload: the panic hook has reported the panic.
 #[cold]
 pub(crate) fn report_panic(payload: Payload) {
+    report_here(payload.into());
+}
+
+/// Passes a panic to the current runtime of this thread, or drops the payload.
+fn report_here(panic: Unobserved) {
     CURRENT.with(|tasks| match tasks {
-        Some(tasks) => tasks.keep_panic(payload),
-        None => drop_caught(payload),
+        Some(tasks) => tasks.keep_panic(panic),
+        None => drop_caught(panic),
     });
 }
 
 /// Passes a panic that no handle will report to a runtime, from any thread.
 #[cold]
-pub(super) fn report(runtime: RuntimeId, payload: Payload) {
-    let mut payload = Some(payload);
+pub(super) fn report(runtime: RuntimeId, panic: Unobserved) {
+    let mut panic = Some(panic);
     on_owner(runtime, |tasks| {
-        if let Some(payload) = payload.take() {
-            tasks.keep_panic(payload);
+        if let Some(panic) = panic.take() {
+            tasks.keep_panic(panic);
         }
     });
-    if let Some(payload) = payload {
-        send(runtime, Message::Panicked(payload));
+    if let Some(panic) = panic {
+        send(runtime, Message::Panicked(Box::new(panic)));
     }
 }
 
@@ -50,8 +56,8 @@ impl Drop for JoinError {
 impl Drop for ReplyTo {
     /// Answers "runtime is gone" if there was no answer.
     fn drop(&mut self) {
-        if let Some(payload) = self.abandon() {
-            report_panic(payload);
+        if let Some(panic) = self.abandon() {
+            report_here(panic);
         }
     }
 }

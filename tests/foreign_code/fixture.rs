@@ -12,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
@@ -99,6 +99,8 @@ pub(crate) struct Fixture {
     panic_text: Mutex<String>,
     /// How many panics the policy received.
     pub(crate) unhandled: Arc<AtomicUsize>,
+    /// Whether the policy was told which task has panicked.
+    pub(crate) is_named: Arc<AtomicBool>,
     /// The waker of a task that waits, and how often it was polled.
     sleeper: Mutex<Option<Waker>>,
     polls: Arc<AtomicUsize>,
@@ -121,12 +123,16 @@ impl Fixture {
     ) -> Arc<Fixture> {
         let unhandled = Arc::new(AtomicUsize::new(0));
         let count = unhandled.clone();
+        let is_named = Arc::new(AtomicBool::new(false));
+        let names = is_named.clone();
         let builder = Builder::new()
             .backend(kind)
             .poll_budget(BUDGET as u32)
             .max_blocking_threads(1)
-            .unhandled_panic(UnhandledPanic::Call(Box::new(move |payload| {
-                assert!(payload.is::<Planned>(), "a panic that was not planned");
+            .unhandled_panic(UnhandledPanic::Call(Box::new(move |report| {
+                let is_planned = report.payload().is::<Planned>();
+                assert!(is_planned, "a panic that was not planned");
+                names.store(report.task_id().is_some(), SeqCst);
                 count.fetch_add(1, SeqCst);
             })));
         let runtime = Rc::new(set(builder).build().expect("it was available a moment ago"));
@@ -138,6 +144,7 @@ impl Fixture {
             seen: Mutex::default(),
             panic_text: Mutex::default(),
             unhandled,
+            is_named,
             sleeper: Mutex::default(),
             polls: Arc::default(),
             victim: Mutex::default(),

@@ -58,6 +58,10 @@ fn run_cell(kind: BackendKind, place: &Place, action: Action) {
         both => panic!("two panics: {both:?}"),
     };
     assert_eq!(target, expected, "where the panic went");
+    if target == PanicTarget::ToThePolicy {
+        let is_named = fixture.is_named.load(SeqCst);
+        assert_eq!(is_named, place.is_named, "whether the report names a task");
+    }
     fixture.check_effect(is_alive);
     let refusal = match action {
         Action::BlockOn => Some("inside a running runtime"),

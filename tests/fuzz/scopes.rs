@@ -12,7 +12,7 @@ use super::harness::{Dice, fuzz, is_planned, lock};
 use child::{Home, Watched};
 use ledger::Ledger;
 use reveille::backend::BackendKind;
-use reveille::runtime::UnhandledPanic;
+use reveille::runtime::{PanicReport, UnhandledPanic};
 use reveille::time::{Duration, now};
 use reveille::{Builder, JoinHandle, Runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,7 +81,7 @@ impl World {
 
 fn runtime(kind: BackendKind, world: &Arc<World>) -> Runtime {
     let handler = world.clone();
-    let policy = move |payload| handler.expect_planned(payload);
+    let policy = move |report: PanicReport| handler.expect_planned(report.into_payload());
     Builder::new()
         .backend(kind)
         .event_interval(1 + world.below(100) as u32)

@@ -73,7 +73,9 @@ impl World {
     /// Returns the policy for panics of foreign code, which must have been planned.
     fn policy(self: &Arc<World>) -> UnhandledPanic {
         let world = self.clone();
-        UnhandledPanic::Call(Box::new(move |payload| expect_planned(&world, payload)))
+        UnhandledPanic::Call(Box::new(move |report| {
+            expect_planned(&world, report.into_payload())
+        }))
     }
 
     fn below(&self, most: usize) -> usize {

@@ -40,9 +40,9 @@ fn runtime(kind: BackendKind, seed: u64, at: usize, late: &Late) -> Runtime {
     let policy = if seed > 1000 && dice.one_in(3) {
         UnhandledPanic::Propagate
     } else {
-        UnhandledPanic::Call(Box::new(move |payload| {
+        UnhandledPanic::Call(Box::new(move |report| {
             let world = lock(&handler).upgrade().expect("a runtime ends first");
-            world.expect_planned(payload);
+            world.expect_planned(report.into_payload());
             if !lock(&world.ledger).closing {
                 world.enter(Place::PanicHandler);
             }

@@ -298,7 +298,9 @@ fn run(world: &World, runtime: &Runtime, mut is_over: impl FnMut() -> bool) {
 
 fn runtime(world: &Arc<World>, kind: BackendKind, seed: u64) -> Runtime {
     let unhandled = world.clone();
-    let policy = UnhandledPanic::Call(Box::new(move |payload| unhandled.expect_planned(payload)));
+    let policy = UnhandledPanic::Call(Box::new(move |report| {
+        unhandled.expect_planned(report.into_payload())
+    }));
     let mut dice = Dice::new(seed);
     Builder::new()
         .backend(kind)

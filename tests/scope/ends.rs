@@ -695,8 +695,8 @@ fn panic_in_the_drop_of_an_output_goes_to_the_policy() {
 fn reporting() -> (Runtime, Rc<RefCell<Vec<String>>>) {
     let reported = Rc::new(RefCell::new(Vec::new()));
     let into = reported.clone();
-    let policy = UnhandledPanic::Call(Box::new(move |payload| {
-        into.borrow_mut().push(text_of(&*payload));
+    let policy = UnhandledPanic::Call(Box::new(move |report| {
+        into.borrow_mut().push(text_of(report.payload()));
     }));
     let runtime = Builder::new().unhandled_panic(policy).build().unwrap();
     (runtime, reported)

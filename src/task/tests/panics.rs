@@ -172,7 +172,7 @@ fn panics_in_drops_of_outputs_are_kept_in_order() {
     bed.settle();
     bed.enter(|_| drop(handles));
     let panics = std::iter::from_fn(|| bed.tasks.take_panic());
-    let numbers = panics.map(|payload| *payload.downcast::<i32>().expect("a number"));
+    let numbers = panics.map(|panic| *panic.payload.downcast::<i32>().expect("a number"));
     assert!(numbers.eq(0..1000));
 }
 
