@@ -151,12 +151,19 @@ mod tests {
                 for (duplicate, token) in receive {
                     step.send(()).unwrap();
                     let (number, token) = (duplicate.as_raw_fd(), token.to_u64());
-                    while owners
-                        .table
-                        .try_lock()
-                        .is_none_or(|table| table.owner(number) == token)
-                    {
-                        std::hint::spin_loop();
+                    let is_owned = || {
+                        let table = owners.table.try_lock();
+                        table.is_none_or(|table| table.owner(number) == token)
+                    };
+                    let mut spins = 0;
+                    while is_owned() {
+                        spins += 1;
+                        // A thread that is held up needs the processor for the removal.
+                        if spins < 10_000 {
+                            std::hint::spin_loop();
+                        } else {
+                            std::thread::yield_now();
+                        }
                     }
                     drop(duplicate);
                     step.send(()).unwrap();

@@ -244,16 +244,23 @@ fn while_another_writes(peers: &[&UnixStream], run: impl FnOnce(&dyn Fn())) {
             self.0.store(usize::MAX, Ordering::Release);
         }
     }
-    fn until(counter: &AtomicUsize, least: usize, pause: fn()) {
+    // After so many spins the other thread is held up and needs the processor. By then this thread
+    // has probably been interrupted, which runs the task work as well.
+    fn until(counter: &AtomicUsize, least: usize, mut spins: u32) {
         while counter.load(Ordering::Acquire) < least {
-            pause();
+            if spins > 0 {
+                spins -= 1;
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
         }
     }
     let (asked, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for (peer, round) in peers.iter().zip(1..) {
-                until(&asked, round, std::thread::yield_now);
+                until(&asked, round, 0);
                 let mut peer: &UnixStream = peer;
                 let _ = peer.write(b"x");
                 done.store(round, Ordering::Release);
@@ -262,7 +269,7 @@ fn while_another_writes(peers: &[&UnixStream], run: impl FnOnce(&dyn Fn())) {
         let _enough = Enough(&asked);
         run(&|| {
             let round = asked.fetch_add(1, Ordering::Release) + 1;
-            until(&done, round, std::hint::spin_loop);
+            until(&done, round, 50_000);
         });
     });
 }
