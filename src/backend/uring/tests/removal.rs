@@ -4,21 +4,27 @@
 use super::*;
 use std::sync::atomic::AtomicBool;
 
-/// Calls `end` with the reading end of a pipe while another thread writes to it, until that is
-/// full. No request may hold the reading end afterwards.
-fn while_another_fills(mut end: impl FnMut(&File)) {
+/// Calls `end` with the reading end of a pipe while another thread writes to it. No request may
+/// hold the reading end afterwards.
+fn while_another_writes_on(mut end: impl FnMut(&File)) {
     for _ in 0..5 {
         let (reads, writes) = sys::pipe::pipe().unwrap();
         let (reader, mut writer) = (File::from(reads), File::from(writes));
-        let begins = AtomicBool::new(false);
+        let (begins, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !begins.load(Ordering::Acquire) {
-                    std::hint::spin_loop();
+                let mut has_room = true;
+                while has_room && !is_over.load(Ordering::Acquire) {
+                    has_room = writer.write(b"x").is_ok();
+                    begins.store(true, Ordering::Release);
                 }
-                while writer.write(b"x").is_ok() {}
             });
-            end_while_written_to(&reader, &begins, &mut end);
+            // Also if `end` panics.
+            let _over = SetOnDrop(&is_over);
+            while !begins.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            end(&reader);
         });
         drop(reader);
         let error = writer.write(b"x").unwrap_err();
@@ -26,17 +32,12 @@ fn while_another_fills(mut end: impl FnMut(&File)) {
     }
 }
 
-fn end_while_written_to(reader: &File, begins: &AtomicBool, end: &mut impl FnMut(&File)) {
-    struct Begin<'a>(&'a AtomicBool);
-    impl Drop for Begin<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
-    // Also if `end` panics, so that the other thread ends.
-    let _begin = Begin(begins);
-    begins.store(true, Ordering::Release);
-    end(reader);
 }
 
 fn rings() -> Option<Uring> {
@@ -48,7 +49,7 @@ fn rings() -> Option<Uring> {
 fn remove_ends_a_request_while_another_thread_writes() {
     let Some(mut uring) = rings() else { return };
     for trigger in [Trigger::Edge, Trigger::Level, Trigger::Oneshot] {
-        while_another_fills(|reader| {
+        while_another_writes_on(|reader| {
             for _ in 0..20 {
                 uring
                     .add(reader.as_fd(), token(1), READABLE, trigger)
@@ -62,7 +63,7 @@ fn remove_ends_a_request_while_another_thread_writes() {
 #[test]
 fn end_of_all_requests_releases_a_file_while_another_thread_writes() {
     let Some(mut uring) = rings() else { return };
-    while_another_fills(|reader| {
+    while_another_writes_on(|reader| {
         for _ in 0..20 {
             uring
                 .add(reader.as_fd(), token(1), READABLE, Trigger::Edge)
