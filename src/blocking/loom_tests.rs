@@ -103,7 +103,9 @@ fn loom_pool_is_bounded_for_jobs_from_two_threads() {
         let (pool, runs) = (pool_of(1), Default::default());
         let jobs = jobs_of(&pool);
         let (there, theirs) = (jobs.clone(), count(&runs));
-        let other = loom::thread::spawn(move || there.spawn(theirs, |f| f).unwrap());
+        let other = loom::thread::spawn(move || {
+            there.spawn(Description::default(), theirs, |f| f).unwrap()
+        });
         let own = jobs
             .spawn(Description::default(), count(&runs), |f| f)
             .unwrap();
@@ -119,7 +121,9 @@ fn loom_pool_is_bounded_for_jobs_from_two_threads() {
 fn loom_abort_against_the_begin_of_a_job() {
     model(|| {
         let (pool, runs) = (pool_of(1), Default::default());
-        let job = jobs_of(&pool).spawn(count(&runs), |f| f).unwrap();
+        let job = jobs_of(&pool)
+            .spawn(Description::default(), count(&runs), |f| f)
+            .unwrap();
         job.abort();
         join(&pool);
         let has_run = answer(job).is_some();
@@ -133,7 +137,9 @@ fn loom_close_against_a_spawn() {
         let (pool, runs) = (pool_of(1), Default::default());
         let jobs = jobs_of(&pool);
         let (there, closure) = (jobs.clone(), count(&runs));
-        let spawner = loom::thread::spawn(move || there.spawn(closure, |f| f).unwrap());
+        let spawner = loom::thread::spawn(move || {
+            there.spawn(Description::default(), closure, |f| f).unwrap()
+        });
         jobs.close();
         // Every job that waited is out of the queue, and none comes after the end.
         assert_eq!(pool.queued(), 0);

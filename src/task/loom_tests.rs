@@ -17,7 +17,9 @@ use loom::thread;
 use super::key::Key;
 use super::remote::{Batch, Message};
 use super::reply::{Reply, ReplyTo, Sink};
-use super::{CURRENT, Id, JoinError, JoinHandle, Outcome, Remote, Runner, Tasks, vtable};
+use super::{
+    CURRENT, Description, Id, JoinError, JoinHandle, Outcome, Remote, Runner, Tasks, vtable,
+};
 use crate::budget::Polling;
 use crate::sync::Arc;
 use crate::token::RuntimeId;
@@ -232,7 +234,8 @@ fn loom_remote_spawn_is_run_and_answered() {
     model(|| {
         let (tasks, unpark) = tasks();
         let there = tasks.remote().clone();
-        let thread = thread::spawn(move || there.spawn_message(async { 7_u32 }, None));
+        let thread =
+            thread::spawn(move || there.spawn_message(async { 7_u32 }, Description::default()));
         CURRENT.enter(&tasks, || {
             // Once while the other thread spawns, and once after that.
             run(&tasks);
@@ -251,7 +254,8 @@ fn loom_remote_spawn_against_shutdown_is_answered() {
     model(|| {
         let (tasks, _unpark) = tasks();
         let there = tasks.remote().clone();
-        let thread = thread::spawn(move || there.spawn_message(async { 7_u32 }, None));
+        let thread =
+            thread::spawn(move || there.spawn_message(async { 7_u32 }, Description::default()));
         CURRENT.enter(&tasks, || tasks.shutdown());
         let mut handle = thread.join().unwrap();
         let poll = Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop()));
