@@ -125,6 +125,7 @@ fn last_listener_takes_the_descriptor_with_it() {
             drop(two);
             assert_eq!(open_descriptors(), before);
         });
+        assert!(format!("{runtime:?}").contains("fds: 0"), "{runtime:?}");
     });
 }
 

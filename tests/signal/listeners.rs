@@ -217,16 +217,19 @@ async fn support_poll<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
+/// Counts the wakes of a waker.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// Of the wakers of one listener, the last is woken; it is woken once for a burst.
 #[test]
 fn poll_recv_wakes_the_last_waker() {
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
     on_every_backend(|runtime| {
         let counts = [(); 3].map(|()| Arc::new(Count::default()));
         let mut listener = runtime.enter(|| signal(USR1)).unwrap();
@@ -267,6 +270,25 @@ fn runtime_rests_after_a_signal() {
             sleep(Duration::from_millis(40)).await;
             assert!(parks.get() < 20, "{} turns", parks.get());
         });
+    });
+}
+
+/// While other listeners exist, too.
+#[test]
+fn signal_whose_last_listener_is_gone_wakes_no_task() {
+    on_every_backend(|runtime| {
+        let count = Arc::new(Count::default());
+        let mut listener = runtime.enter(|| signal(USR1)).unwrap();
+        let waker = Waker::from(count.clone());
+        let polled = listener.poll_recv(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop(runtime.enter(|| signal(USR2)).unwrap());
+        raise(USR2);
+        // An event would be reported by the first of these.
+        for _ in 0..3 {
+            runtime.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+        assert_eq!(count.0.load(Ordering::SeqCst), 0);
     });
 }
 
