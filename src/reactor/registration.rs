@@ -7,6 +7,7 @@
 //! (`remote.rs`). That is slower, but correct. When the runtime is gone, waiting is an error;
 //! system calls that need no waiting still work.
 
+use super::clock::Moment;
 use super::direction::{Direction, Seen, clearable_bits, ending_bits, visible_bits};
 use super::driver::{CURRENT, Driver};
 use super::remote::{self, Message};
@@ -30,6 +31,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A look every 32 ms is little work.
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+
+/// The pauses of one `read_closed`.
+struct Pauses {
+    /// The length of the next one.
+    next: Duration,
+    /// The end of the current one, and the waker that is woken then (data and vtable).
+    current: Option<(Moment, [usize; 2])>,
+}
 
 /// Names one registered fd, which it does not borrow. The owner of both ends the registration
 /// before it closes the fd, with [`close`](Registration::close) or [`end`](Registration::end).
@@ -324,7 +333,10 @@ impl Registration {
         // This interest stays armed while data is unread.
         let mut wait = self.ready(fd, Interest::PRIORITY);
         wait.ends = Ready::READ_CLOSED;
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses {
+            next: FIRST_PAUSE,
+            current: None,
+        };
         loop {
             let seen = (&mut wait).await?;
             if seen.readiness.is_read_closed() {
@@ -332,8 +344,7 @@ impl Registration {
             }
             // Off the owner's thread, where poll(2) has found urgent data. While that is unread, no
             // event reports the end there.
-            self.pause(pause).await?;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            self.pause(&mut pauses).await?;
         }
     }
 
@@ -444,6 +455,12 @@ impl Registration {
     /// If the runtime is gone.
     #[cold]
     pub(crate) fn wake_after(&self, pause: Duration, cx: &Context<'_>) -> io::Result<()> {
+        self.wake_named_after(pause, 0, cx)
+    }
+
+    /// As `wake_after`, for a future with a name: no other future of its task takes its place in
+    /// the queue of messages.
+    fn wake_named_after(&self, pause: Duration, name: usize, cx: &Context<'_>) -> io::Result<()> {
         // Cloned before anything is borrowed: the waker may be foreign code.
         let waker = cx.waker().clone();
         self.owner(|driver| match driver {
@@ -451,21 +468,39 @@ impl Registration {
                 driver.wake_after(pause, waker);
                 Ok(())
             }
-            None => remote::wake_after(self.runtime, self.token, pause, waker),
+            None => remote::wake_after(self.runtime, self.token, pause, waker, name),
         })
     }
 
-    /// Waits for a while.
-    async fn pause(&self, pause: Duration) -> io::Result<()> {
+    /// Waits for the end of a pause, or for another wake of the task.
+    async fn pause(&self, pauses: &mut Pauses) -> io::Result<()> {
         let mut has_begun = false;
         poll_fn(|cx| match std::mem::replace(&mut has_begun, true) {
-            false => match self.wake_after(pause, cx) {
+            false => match self.begin_pause(pauses, cx) {
                 Ok(()) => Poll::Pending,
                 Err(error) => Poll::Ready(Err(error)),
             },
             true => Poll::Ready(Ok(())),
         })
         .await
+    }
+
+    /// Begins a pause, unless the current one has not ended and will wake this task. No timer of a
+    /// pause is canceled, so otherwise every other wake of the task would add one that lasts.
+    fn begin_pause(&self, pauses: &mut Pauses, cx: &Context<'_>) -> io::Result<()> {
+        let (now, waker) = (remote::now(self.runtime), cx.waker());
+        // The timer holds the waker, so no other one has this address.
+        let data = waker.data().addr();
+        let woken = [data, std::ptr::from_ref(waker.vtable()).addr()];
+        if (pauses.current).is_some_and(|(end, known)| now < end && woken == known) {
+            return Ok(());
+        }
+        // The future is pinned while it exists, so its address is a name.
+        let name = std::ptr::from_ref(pauses).addr();
+        self.wake_named_after(pauses.next, name, cx)?;
+        pauses.current = Some((now.plus(pauses.next), woken));
+        pauses.next = (pauses.next * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 
     /// Ends the registration and closes the fd. Off the owner's thread the message takes the fd, so

@@ -46,11 +46,13 @@ pub(crate) enum Message {
         waker: Waker,
         again: Option<Waker>,
     },
-    /// Wake `waker` after a pause, because no event reports what it waits for.
+    /// Wake `waker` after a pause, because no event reports what it waits for. `name` is that of
+    /// the future that waits, or 0.
     WakeAfter {
         token: Token,
         pause: Duration,
         waker: Waker,
+        name: usize,
     },
     /// The fd became ready by a call of its handle: make the mechanism report it.
     Recheck { token: Token },
@@ -76,7 +78,7 @@ pub(crate) enum Message {
 }
 
 /// Identifies what a message is about, so that a later message can replace an earlier one.
-type Subject = (u64, u8, usize, usize);
+type Subject = (u64, u8, usize, usize, usize);
 
 impl Message {
     /// Returns what the message is about, or `None` if every message of its kind must be handled.
@@ -98,18 +100,22 @@ impl Message {
                 *direction as u8,
                 waker.data().addr(),
                 std::ptr::from_ref(waker.vtable()).addr(),
+                0,
             )),
-            Message::WakeAfter { token, waker, .. } => Some((
+            Message::WakeAfter {
+                token, waker, name, ..
+            } => Some((
                 token.to_u64(),
                 u8::MAX - 5,
                 waker.data().addr(),
                 std::ptr::from_ref(waker.vtable()).addr(),
+                *name,
             )),
             Message::Timer { key, .. } => Some(timer_subject(*key)),
-            Message::Reset { key, .. } => Some((key.to_u64(), u8::MAX - 1, 0, 0)),
-            Message::Recheck { token } => Some((token.to_u64(), u8::MAX - 2, 0, 0)),
-            Message::Urgent { token } => Some((token.to_u64(), u8::MAX - 3, 0, 0)),
-            Message::ShortReadHint { token, .. } => Some((token.to_u64(), u8::MAX - 4, 0, 0)),
+            Message::Reset { key, .. } => Some((key.to_u64(), u8::MAX - 1, 0, 0, 0)),
+            Message::Recheck { token } => Some((token.to_u64(), u8::MAX - 2, 0, 0, 0)),
+            Message::Urgent { token } => Some((token.to_u64(), u8::MAX - 3, 0, 0, 0)),
+            Message::ShortReadHint { token, .. } => Some((token.to_u64(), u8::MAX - 4, 0, 0, 0)),
             Message::Deregister { .. } | Message::Cancel { .. } => None,
         }
     }
@@ -117,7 +123,7 @@ impl Message {
 
 /// Returns the subject of the message that waits for a timer.
 fn timer_subject(key: TimerKey) -> Subject {
-    (key.to_u64(), u8::MAX, 0, 0)
+    (key.to_u64(), u8::MAX, 0, 0, 0)
 }
 
 #[derive(Debug)]
@@ -300,7 +306,8 @@ pub(super) fn poll_ready(
     Poll::Pending
 }
 
-/// Wakes a waiter of a registration after a pause.
+/// Wakes a waiter of a registration after a pause. A message replaces a queued one of the same
+/// waker and `name`.
 ///
 /// # Errors
 ///
@@ -311,11 +318,13 @@ pub(super) fn wake_after(
     token: Token,
     pause: Duration,
     waker: Waker,
+    name: usize,
 ) -> io::Result<()> {
     let message = Message::WakeAfter {
         token,
         pause,
         waker,
+        name,
     };
     send(runtime, message).map_err(|_| gone())
 }

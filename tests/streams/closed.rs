@@ -2,8 +2,8 @@
 
 use super::support::wait;
 use super::{Duplex, Pair, ends, on_every_backend, pair, unix_pair};
-use reveille::net::ByteStream;
 use reveille::net::kind::{Readable, Writable};
+use reveille::net::{ByteStream, TcpStream};
 use reveille::time::sleep;
 use reveille::{Runtime, spawn, yield_now};
 use std::future::{Future, poll_fn};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether the runtime's mechanism can tell. If not, checks that `read_closed` says so.
 async fn can_tell<K: Readable>(runtime: &Runtime, stream: &ByteStream<K>) -> bool {
@@ -213,29 +213,33 @@ impl Wake for Wakes {
     }
 }
 
+/// Makes a pair whose second end has an unread urgent byte. `None` if the mechanism cannot wait for
+/// the end of a stream.
+fn pair_with_urgent_data(runtime: &Runtime) -> Option<(TcpStream, TcpStream)> {
+    runtime.block_on(async {
+        let (near, far) = pair().await;
+        if !can_tell(runtime, &far).await {
+            return None;
+        }
+        // SAFETY: the pointer and the length are those of one byte that outlives the call.
+        let sent = unsafe { libc::send(near.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
+        assert_eq!(sent, 1);
+        let mut urgent = libc::pollfd {
+            fd: far.as_raw_fd(),
+            events: libc::POLLPRI,
+            revents: 0,
+        };
+        // SAFETY: the pointer and the count are those of one value that outlives the call.
+        assert_eq!(unsafe { libc::poll(&raw mut urgent, 1, -1) }, 1);
+        Some((near, far))
+    })
+}
+
 /// Once the future woke itself again and again until the urgent byte was read.
 #[test]
 fn read_closed_off_the_loop_does_not_spin_at_unread_urgent_data() {
     on_every_backend(|runtime| {
-        let pair = runtime.block_on(async {
-            let (near, far) = pair().await;
-            if !can_tell(runtime, &far).await {
-                return None;
-            }
-            // SAFETY: the pointer and the length are those of one byte that outlives the call.
-            let sent =
-                unsafe { libc::send(near.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
-            assert_eq!(sent, 1);
-            let mut urgent = libc::pollfd {
-                fd: far.as_raw_fd(),
-                events: libc::POLLPRI,
-                revents: 0,
-            };
-            // SAFETY: the pointer and the count are those of one value that outlives the call.
-            assert_eq!(unsafe { libc::poll(&raw mut urgent, 1, -1) }, 1);
-            Some((near, far))
-        });
-        let Some((near, far)) = pair else {
+        let Some((near, far)) = pair_with_urgent_data(runtime) else {
             return;
         };
         let wakes = Arc::new(Wakes::default());
@@ -262,5 +266,32 @@ fn read_closed_off_the_loop_does_not_spin_at_unread_urgent_data() {
                 }
             }
         }
+    });
+}
+
+/// Each poll began a pause, and each pause caused a poll: the pauses became more with every other
+/// wake of the task.
+#[test]
+fn read_closed_that_is_polled_during_a_pause_begins_no_other() {
+    const POLLS: usize = 1000;
+    on_every_backend(|runtime| {
+        let Some((_near, far)) = pair_with_urgent_data(runtime) else {
+            return;
+        };
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let mut closed = pin!(far.read_closed());
+        let begun = Instant::now();
+        for _ in 0..POLLS {
+            // Between two turns, so that the loop handles the message of each poll.
+            let polled = closed.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+            runtime.turn(Some(Duration::ZERO)).unwrap();
+        }
+        // No pause is shorter than 1 ms, and none begins before the end of the last one.
+        let most = 1 + begun.elapsed().as_millis() as usize;
+        runtime.block_on(sleep(Duration::from_millis(40)));
+        let pauses = wakes.0.load(SeqCst);
+        assert!(pauses <= most, "{pauses} pauses, at most {most}");
     });
 }
