@@ -45,6 +45,10 @@ const NO_INDEX: usize = MAX_INDEX as usize;
 /// slots are a small part of it.
 const SLOW_GROWTH: usize = 64;
 
+/// A free slot with a later generation is not removed, because new slots begin with the latest
+/// generation of the removed ones, and each of them is to have many left.
+const LATE_GENERATION: u32 = u32::MAX / 2;
+
 /// The slots of all tasks; `Tasks` keeps it in a `SlabCell`.
 pub(super) struct Slab {
     /// Becomes shorter only in `shrink`.
@@ -336,7 +340,10 @@ impl Slab {
     /// not used.
     pub(super) fn shrink(&mut self) {
         // A slot that is not used again keeps its place, so that none of its keys comes back.
-        let stays = |slot: &Slot| !slot.state.is_free() || slot.generation == 0;
+        let stays = |slot: &Slot| {
+            let generation = slot.generation;
+            !slot.state.is_free() || generation == 0 || generation > LATE_GENERATION
+        };
         let len = self.slots.iter().rposition(stays).map_or(0, |at| at + 1);
         let removed = self.slots[len..].iter().map(|slot| slot.generation);
         self.first_generation = removed.fold(self.first_generation, u32::max);

@@ -87,6 +87,10 @@ const NOWHERE: u16 = u16::MAX;
 /// keeps an old key from ever naming another timer.
 const SPENT: NonZeroU32 = NonZeroU32::MAX;
 
+/// A free entry with a later generation is not removed, because new entries begin with the latest
+/// generation of the removed ones, and each of them is to have many left.
+const LATE: u32 = u32::MAX / 2;
+
 /// So many entries stay in the cache, no matter in which order they are used.
 const CACHED: u32 = 64;
 
@@ -227,8 +231,9 @@ impl<T: Copy> Entries<T> {
 
     /// Gives back the memory of the free entries after the last other one.
     pub(super) fn shrink(&mut self) {
-        // An index that is not used again keeps its entry, so that none of its keys comes back.
-        let stays = |entry: &Entry<T>| entry.slot != NOWHERE || entry.generation == SPENT;
+        // An index that is not used again (`SPENT`) keeps its entry, so that none of its keys comes
+        // back.
+        let stays = |entry: &Entry<T>| entry.slot != NOWHERE || entry.generation.get() > LATE;
         let len = self.list.iter().rposition(stays).map_or(0, |at| at + 1);
         let removed = self.list[len..].iter().map(|entry| entry.generation);
         self.first_generation = removed.fold(self.first_generation, NonZeroU32::max);
@@ -236,7 +241,7 @@ impl<T: Copy> Entries<T> {
         self.list.shrink_to_fit();
         (self.free, self.unused) = (NIL, len as u32);
         for (index, entry) in (0..len as u32).zip(&mut self.list).rev() {
-            if !stays(entry) {
+            if entry.slot == NOWHERE && entry.generation != SPENT {
                 entry.offset = std::mem::replace(&mut self.free, index);
             }
         }

@@ -513,6 +513,22 @@ fn shrink_keeps_an_index_with_spent_generations() {
     assert_eq!(timers.insert(5, 'd').index(), 1);
 }
 
+/// New entries must not begin where a removed one has almost ended.
+#[test]
+fn shrink_leaves_new_entries_many_generations() {
+    let mut timers = Timers::new();
+    let first = timers.insert(5, 'a');
+    timers.cancel(first);
+    timers.entries.age(first.index());
+    for _ in 0..100 {
+        timers.shrink();
+        let key = timers.insert(5, 'b');
+        assert_eq!(timers.cancel(key), Some('b'));
+    }
+    timers.shrink();
+    assert_eq!(timers.entries.places(), 1);
+}
+
 #[test]
 fn key_packs_into_a_word_that_is_not_zero() {
     let mut timers = Timers::new();

@@ -170,6 +170,24 @@ fn shrink_keeps_a_slot_with_no_generation_left() {
     assert_eq!(bed.spawn(async {}).id().index(), index + 1);
 }
 
+/// New slots must not begin where a removed one has almost ended.
+#[test]
+fn shrink_leaves_new_slots_many_generations() {
+    let bed = TestBed::new();
+    let run_one = || {
+        let task = bed.spawn(async {});
+        bed.settle();
+        bed.join(task).unwrap();
+    };
+    run_one();
+    bed.tasks.slab.set_generation(0, u32::MAX - 2);
+    for _ in 0..100 {
+        bed.tasks.shrink();
+        run_one();
+    }
+    assert_eq!(bed.tasks.slab.len(), 2);
+}
+
 #[test]
 fn wake_of_an_unknown_key_does_nothing() {
     let bed = TestBed::new();
