@@ -7,7 +7,7 @@ use reveille::runtime::UnhandledPanic;
 use reveille::task::{Scope, ScopedJoinHandle, TryScope, scope, try_scope};
 use reveille::{Builder, Runtime};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending, poll_fn, ready};
+use std::future::{Future, Ready, pending, poll_fn, ready};
 use std::mem::ManuallyDrop;
 use std::panic::panic_any;
 use std::pin::pin;
@@ -391,6 +391,25 @@ fn spawn_after_the_end_drops_the_future() {
     assert!(wait(handle).unwrap_err().is_cancelled());
     s.abort_all();
     assert_eq!(format!("{s:?}"), "Scope { children: 0, .. }");
+}
+
+/// The children hold handles of the scope, so nothing else would ever drop them.
+#[test]
+fn panic_of_the_function_that_makes_the_body_drops_the_children() {
+    let trace = Trace::default();
+    let text = message_of(|| {
+        drop(scope(|s: Scope<'_>| -> Ready<()> {
+            for noted in [trace.bad("one"), trace.noted("two")] {
+                let held = (noted, s.clone());
+                s.spawn(async move {
+                    let _held = held;
+                    pending::<()>().await;
+                });
+            }
+            panic!("no body")
+        }));
+    });
+    assert_eq!((&*text, trace.take()), ("no body", vec!["one", "two"]));
 }
 
 #[test]

@@ -84,7 +84,7 @@ use pin_project_lite::pin_project;
 
 use children::Children;
 pub use handle::ScopedJoinHandle;
-use running::Running;
+use running::{Running, make_body};
 use spawned::{Body, Spawned, TrySpawned};
 
 /// Runs a future that spawns children, and waits until all of them have ended.
@@ -205,9 +205,10 @@ where
     B: Future,
 {
     let children = Children::new();
-    let body = body(Scope {
+    let handle = Scope {
         children: children.clone(),
-    });
+    };
+    let body = make_body(&children, || body(handle));
     let running = Running::new(Body::new(body), children);
     ScopeFuture { running }
 }
@@ -260,9 +261,10 @@ where
     E: 'env,
 {
     let children = Children::new();
-    let body = body(TryScope {
+    let handle = TryScope {
         children: children.clone(),
-    });
+    };
+    let body = make_body(&children, || body(handle));
     let running = Running::new(body, children);
     TryScopeFuture { running }
 }

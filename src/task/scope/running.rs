@@ -120,6 +120,31 @@ impl<'env, B, T, E: 'env> Running<'env, B, T, E> {
     }
 }
 
+/// Calls the function that makes the body of a scope. If it panics, drops the children that it has
+/// spawned: they may hold a `Scope`, and so each other.
+pub(super) fn make_body<'env, B, E: 'env>(
+    children: &Children<'env, E>,
+    make: impl FnOnce() -> B,
+) -> B {
+    struct Unwinding<'a, 'env, E: 'env>(&'a Children<'env, E>);
+    impl<'env, E: 'env> Drop for Unwinding<'_, 'env, E> {
+        fn drop(&mut self) {
+            let mut panics = FirstPanic::default();
+            for child in self.0.close() {
+                drop_child(child, &mut panics);
+            }
+            // A second panic would end the process.
+            if let Some(payload) = panics.into_payload() {
+                report_panic(payload);
+            }
+        }
+    }
+    let unwinding = Unwinding(children);
+    let body = make();
+    mem::forget(unwinding);
+    body
+}
+
 /// Drops a child that has no place in the table.
 fn drop_child<E>(child: Child<'_, E>, panics: &mut FirstPanic) {
     child.state.end();
