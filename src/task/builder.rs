@@ -12,10 +12,11 @@ use super::inspect::Name;
 /// [`PanicReport`](crate::runtime::PanicReport) of a panic that no handle reports. Names need not
 /// be unique: an [`Id`](super::Id) identifies a task.
 ///
-/// The spawned task is otherwise that of [`spawn`](crate::spawn()). A task without a name costs
-/// nothing more in a program that names other tasks. A name costs an allocation, unless an
-/// `Arc<str>` is passed, and an entry of 24 bytes in a table. The entry is kept until another task
-/// with a name takes the slot of the task.
+/// The spawned task is otherwise that of [`spawn`](crate::spawn()). A name costs an allocation,
+/// unless an `Arc<str>` is passed, and an entry of 24 bytes in a table. The entry is kept until
+/// another task with a name takes the slot of the task. In a program that names other tasks, a task
+/// without a name costs nothing more, except that the table is read when it ends after its handle
+/// was dropped.
 ///
 /// # Examples
 ///

@@ -1,9 +1,10 @@
 //! [`Names`]: the names of tasks, in a table beside the slots.
 //!
-//! Only tasks that have a name use the table, which is empty until one is spawned. Neither the end
-//! of a task nor the spawn of one without a name looks into it. So an entry remains until another
-//! task with a name takes the slot, or `Runtime::shrink` is called. The generation of the slot
-//! shows which task it belongs to.
+//! Only the spawn of a task that has a name and `Runtime::shrink` change the table, which is empty
+//! until one is spawned. So an entry remains until another task with a name takes the slot, or
+//! `shrink` is called. The generation of the slot shows which task it belongs to. Once there was a
+//! name, the end of a task whose handle was dropped looks into the table, because its panic is
+//! reported with the name.
 
 use std::cell::RefCell;
 
