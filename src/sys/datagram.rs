@@ -535,7 +535,6 @@ mod tests {
         });
     }
 
-    /// The error comes behind a datagram: it cannot be returned together with it.
     #[test]
     fn slots_of_length_zero_receive_the_address() {
         both_ways(|_, recv| {
