@@ -33,7 +33,8 @@
 //! | to | see |
 //! |---|---|
 //! | run a loop, configure it, drive it from a host's loop, reach it from other threads | [`runtime`] |
-//! | await, abort or identify a spawned task | [`task`] |
+//! | await, abort, name and identify tasks, also in sets; spawn children that borrow | [`task`] |
+//! | give a task values of its own | [`task_local!`] |
 //! | run code that blocks | [`spawn_blocking`] |
 //! | read and write files and standard streams | [`io::Unblock`] |
 //! | use TCP, UDP, Unix sockets and pipes | [`net`] |

@@ -1,5 +1,5 @@
-//! [`UnhandledPanic`]: the policy for panics that no handle reports. [`PanicReport`]: what it
-//! receives.
+//! [`UnhandledPanic`]: the policy for panics that no handle reports. [`PanicReport`]: the
+//! description of such a panic.
 
 use crate::panics;
 use crate::task::{Id, Unobserved};
@@ -99,10 +99,11 @@ impl fmt::Debug for UnhandledPanic {
     }
 }
 
-/// A panic that no [`JoinHandle`](crate::task::JoinHandle) reports: what
-/// [`UnhandledPanic::Call`] passes to its function.
+/// A panic that no [`JoinHandle`](crate::task::JoinHandle) reports; passed to the function of
+/// [`UnhandledPanic::Call`].
 ///
-/// It consists of the payload and of what is known of the task. Its `Display` text has all of it.
+/// It contains the payload, and the id, the name and the spawn location of the task if they are
+/// known. Its `Display` text is the message of the panic with these three.
 ///
 /// # Examples
 ///
@@ -130,9 +131,11 @@ impl fmt::Debug for UnhandledPanic {
 pub struct PanicReport(Unobserved);
 
 impl PanicReport {
-    /// Returns the id of the task or closure that has panicked, in its poll, in its drop, or in the
-    /// drop of its output. `None` for code that belongs to no task, such as a waker of another
-    /// executor, and for the drop of a payload.
+    /// Returns the id of the task or closure that has panicked: while it ran, in its drop, or in the
+    /// drop of its output.
+    ///
+    /// Returns `None` if the code belongs to no task, such as a waker of another executor or the
+    /// drop of a payload.
     #[must_use]
     pub fn task_id(&self) -> Option<Id> {
         self.0.id

@@ -12,11 +12,11 @@ use super::inspect::Name;
 /// [`PanicReport`](crate::runtime::PanicReport) of a panic that no handle reports. Names need not
 /// be unique: an [`Id`](super::Id) identifies a task.
 ///
-/// The spawned task is otherwise that of [`spawn`](crate::spawn()). A name costs an allocation,
+/// Otherwise the task is the same as one of [`spawn`](crate::spawn()). A name costs an allocation,
 /// unless an `Arc<str>` is passed, and an entry of 24 bytes in a table. The entry is kept until
-/// another task with a name takes the slot of the task. In a program that names other tasks, a task
-/// without a name costs nothing more, except that the table is read when it ends after its handle
-/// was dropped.
+/// another task with a name takes the slot of the task. In a program that names tasks, a task
+/// without a name costs nothing more, except that the table is read if the task ends after its
+/// handle was dropped.
 ///
 /// # Examples
 ///
@@ -50,7 +50,7 @@ impl Builder {
         Builder::default()
     }
 
-    /// Sets the name.
+    /// Sets the name of the task or closure that this builder spawns.
     ///
     /// A clone of the builder shares the name, so that many tasks of one name need one allocation.
     pub fn name(mut self, name: impl Into<std::sync::Arc<str>>) -> Builder {

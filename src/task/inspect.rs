@@ -12,8 +12,7 @@ pub(crate) type Origin = Option<&'static Location<'static>>;
 /// The name of a task. Shared, because a task that other threads spawn has it in two places.
 pub(crate) type Name = Arc<str>;
 
-/// What tells a reader which task it is: its name and where it was spawned, as far as they are
-/// known.
+/// Describes a task for people: its name and where it was spawned, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Description {
     pub(crate) name: Option<Name>,

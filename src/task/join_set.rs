@@ -37,15 +37,16 @@ use crate::sync::ForkLock;
 ///
 /// Names and meanings are those of tokio's `JoinSet`, with these differences:
 ///
-/// - The functions with an id return it beside the result: also that of a task that has failed.
+/// - The functions that return an id return it beside the result, so the id of a task that has
+///   failed is known as well.
 /// - [`shutdown`](JoinSet::shutdown) and the drop pass the panic of a task to
 ///   [`UnhandledPanic`](crate::runtime::UnhandledPanic).
 ///
 /// # Dropping
 ///
-/// Dropping the set aborts all of its tasks, and their outputs are dropped. The runtime's loop
-/// drops their futures, not the drop of the set: a task that drops the set that it is part of runs
-/// until its poll ends. [`detach_all`](JoinSet::detach_all) lets them continue.
+/// Dropping the set aborts all of its tasks and drops their outputs. The futures are dropped later,
+/// by the runtime's loop: a task that drops the set that it is part of runs until its poll ends. To
+/// let the tasks continue, call [`detach_all`](JoinSet::detach_all) first.
 ///
 /// # Threads
 ///
@@ -446,7 +447,7 @@ impl<T> JoinSet<T> {
     /// The outputs of tasks that have ended are dropped. A panic of a task goes to
     /// [`UnhandledPanic`](crate::runtime::UnhandledPanic), as if its handle had been dropped.
     /// Closures of [`spawn_blocking`](crate::spawn_blocking) that have begun run to their end, and
-    /// this waits for them.
+    /// `shutdown` waits for them.
     ///
     /// # Cancel safety
     ///
@@ -480,7 +481,7 @@ impl<T> JoinSet<T> {
         }
     }
 
-    /// Requests that the runtime drop the futures of all tasks.
+    /// Aborts all tasks: requests that the runtime drop their futures.
     ///
     /// The tasks stay in the set: [`join_next`](JoinSet::join_next) returns an error for each that
     /// had not ended.

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread;
 
-/// Declares values that belong to a task, in the way of [`std::thread_local!`].
+/// Declares values that belong to a task, as [`std::thread_local!`] does for threads.
 ///
 /// Each `static` becomes a [`LocalKey`](crate::task::LocalKey). It has no value until
 /// [`scope`](crate::task::LocalKey::scope) gives it one for a future.
@@ -71,7 +71,8 @@ macro_rules! task_local {
 /// A value belongs to a *scope*: to a future that [`scope`](LocalKey::scope) has made, or to a
 /// function that [`sync_scope`](LocalKey::sync_scope) calls. Scopes may be nested, and the
 /// innermost one counts. A task that is spawned inside of a scope is not part of it: wrap its
-/// future in a scope of its own.
+/// future in a scope of its own. The children of a [`task::scope`](fn@crate::task::scope) are part
+/// of the scopes around it, because they belong to the task that awaits them.
 ///
 /// # Examples
 ///
@@ -106,10 +107,10 @@ impl ScopeError {
     fn panic(self) -> ! {
         match self {
             ScopeError::Borrowed => panic!(
-                "the scope of a task-local was entered inside of `with` of the same one: leave `with` before"
+                "the scope of a task-local was entered inside of `with` of the same key: leave `with` first"
             ),
             ScopeError::Destroyed => panic!(
-                "the scope of a task-local was entered while its thread ends: enter it before"
+                "the scope of a task-local was entered while its thread ends: enter it earlier"
             ),
         }
     }
@@ -122,10 +123,10 @@ impl<T: 'static> LocalKey<T> {
         LocalKey { value }
     }
 
-    /// Returns a future that runs `future` with a value of this key.
+    /// Returns a future that polls `future` with a value of this key.
     ///
-    /// The value is there during each poll, and while `future` is dropped. It is dropped after
-    /// `future`, together with the future that this returns.
+    /// The key has the value during each poll, and while `future` is dropped. The value is dropped
+    /// after `future`, together with the future that this returns.
     ///
     /// # Panics
     ///
@@ -176,7 +177,7 @@ impl<T: 'static> LocalKey<T> {
         }
     }
 
-    /// Calls `f` while the value is in the thread-local. Then takes the value back, also if `f`
+    /// Calls `f` while the value is in the thread-local. Then takes the value back, even if `f`
     /// panics.
     fn enter<R>(
         &'static self,
@@ -341,7 +342,7 @@ impl<T: 'static, F: Future> Future for TaskLocalFuture<T, F> {
         match polled {
             Ok(Some(poll)) => poll,
             Ok(None) => panic!(
-                "`TaskLocalFuture` polled after it returned its output: poll it no more after `Ready`"
+                "`TaskLocalFuture` polled after it returned its output: do not poll it after `Ready`"
             ),
             Err(error) => error.panic(),
         }

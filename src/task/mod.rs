@@ -9,6 +9,7 @@
 //! values that belong to a task.
 //!
 //! [`scope`](fn@scope) and [`try_scope`] run children that borrow from the task that awaits them.
+//! They have nothing to do with [`LocalKey::scope`], which gives a future a value.
 //!
 //! The rest of this page describes the implementation. This module does not know what a task waits
 //! for, or when it runs: the runtime drives `Tasks` by calls of `Runner::run`, and the reactor

@@ -9,8 +9,8 @@ use crate::panics::Payload;
 /// A panic that no `JoinError` reports, on its way to the policy of the runtime.
 pub(crate) struct Unobserved {
     pub(crate) payload: Payload,
-    /// The task or job whose future, closure or output has panicked. `None` for all else, such as a
-    /// waker.
+    /// The task or job whose future, closure or output has panicked. `None` for other code, such as
+    /// a waker.
     pub(crate) id: Option<Id>,
     pub(crate) description: Description,
 }

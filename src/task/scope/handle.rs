@@ -1,5 +1,5 @@
-//! [`ScopedJoinHandle`]: a future of the output of a child. The child has the other end of the same
-//! cells, a [`Promise`].
+//! [`ScopedJoinHandle`]: a future of the output of a child. [`Promise`]: the child's end, which
+//! shares its cells with the handle.
 
 use futures_core::FusedFuture;
 use std::cell::Cell;

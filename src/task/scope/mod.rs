@@ -46,9 +46,9 @@
 //! | a child or the body panics, also in its drop | all others, at once | resumes the panic |
 //! | the future of the scope is dropped | all | |
 //!
-//! They are dropped in the poll, or in the drop of the scope, in no particular order. A panic there
-//! does not keep the others from being dropped. The first panic is resumed after all drops. If the
-//! scope is dropped by an unwinding, a panic in it goes to
+//! The drops happen in the poll, or in the drop of the scope, in no particular order. A panic in one
+//! of them does not keep the others from being dropped. The first panic is resumed after all drops.
+//! If the scope is dropped during unwinding, a panic in it goes to
 //! [`UnhandledPanic`](crate::runtime::UnhandledPanic), because a second panic would end the
 //! process.
 //!
@@ -98,7 +98,7 @@ use spawned::{Body, Spawned, TrySpawned};
 /// The scope is ready with the output of the body when the body and all children have ended,
 /// whether the handles are awaited or not.
 ///
-/// # Children are no tasks
+/// # Children are not tasks
 ///
 /// The children belong to the future of the scope, which polls them in turns inside of the task
 /// that awaits it. They never enter the queue of the runtime, because a task there may live longer
@@ -110,12 +110,12 @@ use spawned::{Body, Spawned, TrySpawned};
 /// - One poll of the scope polls up to 32 children that were woken, each at most once and with a
 ///   full [budget](crate::Builder::poll_budget) of operations. Then other tasks run, and the
 ///   remaining children come first in the next poll. Children of scopes inside of children count.
-/// - A wake costs the same however many children there are. It wakes a child alone.
+/// - A wake causes a poll of one child only, and costs the same however many children there are.
 /// - A scope is not `Send`. It works in every executor.
 ///
 /// # Panics
 ///
-/// If the body or a child panics: then all others are dropped, and the panic is resumed.
+/// If the body or a child panics. All others are dropped first; then the panic is resumed.
 ///
 /// # Cancel safety
 ///
@@ -146,8 +146,8 @@ use spawned::{Body, Spawned, TrySpawned};
 /// assert_eq!((lens, words), (vec![12, 10], 4));
 /// ```
 ///
-/// A deadline for the whole scope is that of its future. What the children have stored outside of
-/// the scope stays:
+/// A `timeout` around the scope is a deadline for all children. The values that they have stored
+/// outside of the scope stay:
 ///
 /// ```
 /// use reveille::task::scope;
@@ -170,7 +170,7 @@ use spawned::{Body, Spawned, TrySpawned};
 /// });
 /// ```
 ///
-/// The first of several that is ready. The others are dropped:
+/// The first child that is ready aborts the others:
 ///
 /// ```
 /// use reveille::task::scope;
@@ -316,7 +316,7 @@ where
 /// Spawns children into a scope; passed to the body of [`scope`](fn@scope).
 ///
 /// `'env` is what the children may borrow from: everything that lives longer than the scope. A
-/// clone stands for the same scope. With one, a child spawns further children:
+/// clone stands for the same scope. A child that owns a clone may spawn further children:
 ///
 /// ```
 /// use reveille::task::{Scope, scope};
@@ -343,8 +343,8 @@ pub struct Scope<'env> {
 impl<'env> Scope<'env> {
     /// Spawns a child, which the scope polls from its next poll on.
     ///
-    /// If the scope has ended, as it may have for a clone that was kept, the future is dropped at
-    /// once and the handle returns an error.
+    /// If the scope has ended, which a clone may outlive, the future is dropped at once and the
+    /// handle returns an error.
     pub fn spawn<F>(&self, future: F) -> ScopedJoinHandle<F::Output>
     where
         F: Future + 'env,
@@ -373,8 +373,8 @@ impl<'env, E: 'env> TryScope<'env, E> {
     /// Spawns a child, which the scope polls from its next poll on. An `Err` of the child ends the
     /// scope; the handle returns what is in the `Ok`.
     ///
-    /// If the scope has ended, as it may have for a clone that was kept, the future is dropped at
-    /// once and the handle returns an error.
+    /// If the scope has ended, which a clone may outlive, the future is dropped at once and the
+    /// handle returns an error.
     pub fn spawn<F, T>(&self, future: F) -> ScopedJoinHandle<T>
     where
         F: Future<Output = Result<T, E>> + 'env,

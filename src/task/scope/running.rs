@@ -61,13 +61,13 @@ pin_project! {
     }
 }
 
-/// What has become of one of those that were woken.
+/// The result of polling a woken child or the body.
 enum Step<E> {
     /// It was polled, or dropped.
     Done,
     /// It had ended before.
     Gone,
-    /// It was polled in this poll already: it, and so all that come after it, are for the next one.
+    /// It was polled in this poll of the scope already. It and all after it wait for the next poll.
     Again,
     /// The scope has failed.
     Fail(E),
@@ -203,7 +203,8 @@ where
         }
     }
 
-    /// Polls those that were woken, each at most once. Returns the error if one has failed.
+    /// Polls the children that were woken and the body, each at most once. Returns the error if one
+    /// has failed.
     fn poll_woken(mut self: Pin<&mut Self>, panics: &mut FirstPanic) -> Option<E> {
         let polls = Polls::begin();
         self.drop_aborted(panics);
