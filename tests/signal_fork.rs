@@ -1,5 +1,5 @@
-//! Signals in the child of a fork: a callback loop hears those of the child after `after_fork`, and
-//! without it takes nothing from the parent.
+//! Signals in the child of a fork: a callback loop reports those of the child after `after_fork`,
+//! and without it takes nothing from the parent.
 //!
 //! One test in a binary of its own, for the reason that `fork_event_loop.rs` gives.
 

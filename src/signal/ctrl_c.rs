@@ -6,14 +6,15 @@ use std::io;
 
 /// Waits for the next Ctrl-C on the terminal (SIGINT).
 ///
-/// It listens from its *first poll* on, until it is dropped. Before that, Ctrl-C ends the process.
-/// After that, Ctrl-C does nothing, because the handler
+/// It listens from its *first poll* on, until it is dropped. Before the first poll, Ctrl-C ends the
+/// process. After the drop, Ctrl-C does nothing, because the handler
 /// [stays installed](super#what-happens-to-the-process). A program that has to notice each Ctrl-C
 /// keeps a [`signal()`] of [`SignalKind::interrupt`].
 ///
 /// # Errors
 ///
-/// As [`signal()`], and an error if the runtime that has polled it first has ended.
+/// Those of [`signal()`], and [`Other`](io::ErrorKind::Other) if the runtime of its first poll has
+/// ended.
 ///
 /// # Cancel safety
 ///

@@ -13,12 +13,13 @@ use std::task::{Context, Poll};
 
 /// Listens for several kinds of signals, on the runtime of this thread.
 ///
-/// As [`signal()`](super::signal()), which listens for one. A kind that is named twice counts once.
+/// Works as [`signal()`](super::signal()), which listens for one kind. A kind that is named twice
+/// counts once.
 ///
 /// # Errors
 ///
-/// As [`signal()`](super::signal()), and `InvalidInput` if `kinds` is empty. If one kind is
-/// refused, none is listened for.
+/// Those of [`signal()`](super::signal()), and `InvalidInput` if `kinds` is empty. If one kind is
+/// refused, the call listens for none of them.
 ///
 /// # Examples
 ///
@@ -40,7 +41,7 @@ pub fn signals(kinds: &[SignalKind]) -> io::Result<Signals> {
     if kinds.is_empty() {
         return Err(failure(
             io::ErrorKind::InvalidInput,
-            "cannot listen for no kind of signal: such a listener would wait forever; name one kind at least",
+            "cannot listen for signals: the list of kinds is empty; name at least one kind",
         ));
     }
     let listener = Listener::new(runtime::signal_hub()?, kinds)?;
@@ -62,7 +63,7 @@ impl Signals {
     ///
     /// Signals of one kind that arrive together may be reported as one. Signals of different kinds
     /// are reported one after the other, not always in the order of their arrival. A kind that
-    /// arrives all the time does not keep another one from being reported.
+    /// arrives all the time does not keep another kind from being reported.
     ///
     /// # Cancel safety
     ///

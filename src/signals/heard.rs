@@ -1,4 +1,4 @@
-//! [`HeardSignals`]: the signals that one loop hears, and the descriptor that wakes it.
+//! [`HeardSignals`]: the signals that one loop listens for, and the descriptor that wakes it.
 
 use super::SignalKind;
 use crate::sync::ForkLock;
@@ -6,14 +6,14 @@ use crate::sys::signal::{Action, Counter, WakeFd};
 use std::io;
 use std::sync::Arc;
 
-/// The signals that one loop hears.
+/// The signals that one loop listens for.
 #[derive(Debug)]
 pub(crate) struct HeardSignals {
     wake: Arc<WakeFd>,
     heard: ForkLock<Vec<Heard>>,
 }
 
-/// One signal that a loop hears.
+/// One signal that a loop listens for.
 #[derive(Debug)]
 struct Heard {
     kind: SignalKind,
@@ -82,14 +82,14 @@ impl HeardSignals {
         self.heard.lock().is_empty()
     }
 
-    /// Removes all actions, at the end of the loop. What was counted stays counted.
+    /// Removes all actions, at the end of the loop. The counters keep their values.
     pub(crate) fn end(&self) {
         let all = std::mem::take(&mut *self.heard.lock());
         drop(all);
     }
 
     /// Makes the descriptor the child's own after a fork. The mechanism has to watch it again. It
-    /// is readable, so that the loop looks at what was counted in the child since the fork.
+    /// is readable, so that the loop checks what was counted in the child since the fork.
     pub(crate) fn after_fork(&self) -> io::Result<()> {
         self.wake.after_fork()?;
         self.wake.wake();

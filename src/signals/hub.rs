@@ -67,7 +67,7 @@ impl Hub {
         self.has_ended.load(Ordering::SeqCst)
     }
 
-    /// Wakes a listener's task after the next signal of any kind. The listener looks at its
+    /// Wakes a listener's task after the next signal of any kind. The listener checks its
     /// counters again after this.
     pub(super) fn wait(&self, id: u64, waker: &Waker) {
         // Wakers are cloned and dropped without the lock, because that may be foreign code.
@@ -88,7 +88,7 @@ impl Hub {
         }
     }
 
-    /// Forgets the waker of a listener.
+    /// Drops the waker of a listener.
     pub(super) fn forget(&self, id: u64) {
         let mut waiting = self.waiting.lock();
         let at = waiting.iter().position(|(known, _)| *known == id);
@@ -117,7 +117,7 @@ impl Hub {
             self.heard.wake_fd().drain();
             let bits = visible_bits(Interest::READABLE);
             if self.registration.clear(seen.round, bits).is_err() {
-                // It is not armed, so look again later. If that fails too, the runtime is gone.
+                // It is not armed, so try again later. If that fails too, the runtime is gone.
                 let _ = self.registration.wake_after(RETRY, &cx);
                 break;
             }

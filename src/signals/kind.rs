@@ -23,10 +23,10 @@ use std::io;
 pub struct SignalKind(i32);
 
 impl SignalKind {
-    /// Returns the kind of a signal's number, also of one that has no function here.
+    /// Returns the kind of signal with this number, which need not have a function here.
     ///
-    /// Any number is accepted. [`signal`](crate::signal::signal()) refuses those that cannot be
-    /// heard.
+    /// Any number is accepted. [`signal`](crate::signal::signal()) refuses those that a program
+    /// cannot handle.
     pub const fn from_raw(signal: i32) -> SignalKind {
         SignalKind(signal)
     }
@@ -89,7 +89,7 @@ impl SignalKind {
         SignalKind(sys::SIGWINCH)
     }
 
-    /// Checks that the signal can be heard.
+    /// Checks that a program may listen for the signal.
     ///
     /// # Errors
     ///

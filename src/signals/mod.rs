@@ -1,5 +1,5 @@
-//! Which loop hears which signal (feature `signal`): the part that runtimes and callback loops
-//! share, and the listeners of a runtime.
+//! The signals that each loop listens for (feature `signal`): the part that runtimes and callback
+//! loops share, and the listeners of a runtime.
 //!
 //! ```text
 //! a signal arrives
@@ -10,14 +10,14 @@
 //!          └─ callback loop:  drains it and compares the counters itself
 //! ```
 //!
-//! A loop that hears signals has one [`WakeFd`] for all of them, made for its first listener and
-//! closed after its last one. For each kind of signal it has one counter and one action
-//! ([`HeardSignals`]), however many listeners there are. The `WakeFd` says that some counter may
-//! have changed; the counters say which. So a burst of equal signals may be reported once, no
+//! A loop that listens for signals has one [`WakeFd`] for all of them, made for its first listener
+//! and closed after its last one. For each kind of signal it has one counter and one action
+//! ([`HeardSignals`]), however many listeners there are. The `WakeFd` shows that some counter may
+//! have changed; the counters show which. So a burst of equal signals may be reported once, no
 //! signal is lost, and every listener gets each.
 //!
-//! This is not the way to end the wait of a loop from another thread: that is the mechanism's
-//! notifier, which may be a user's code and so must not run in a signal handler.
+//! A signal handler does not use the mechanism's notifier, by which other threads end the wait of a
+//! loop: a notifier may be a user's code, which must not run in a signal handler.
 
 #![forbid(unsafe_code)]
 

@@ -99,7 +99,7 @@ pub(crate) struct Fixture {
     panic_text: Mutex<String>,
     /// How many panics the policy received.
     pub(crate) unhandled: Arc<AtomicUsize>,
-    /// Whether the policy was told which task has panicked.
+    /// Whether the report to the policy contained the id of a task.
     pub(crate) is_named: Arc<AtomicBool>,
     /// The waker of a task that waits, and how often it was polled.
     sleeper: Mutex<Option<Waker>>,
