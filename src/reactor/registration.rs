@@ -25,11 +25,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// How long `read_closed` waits at first between two looks at a stream with unread urgent data, off
+/// How long `read_closed` waits at first between two checks of a stream with unread urgent data, off
 /// the owner's thread.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
-/// A look every 32 ms is little work.
+/// A check every 32 ms is little work.
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// The pauses of one `read_closed`.

@@ -82,8 +82,8 @@ pub fn interval_at(start: Instant, period: Duration) -> Interval {
 /// ```
 ///
 /// An interval is also a [`Stream`], without a wrapper. Its items are the instants at which the
-/// ticks were due, and it never ends. So it works with the combinators of `StreamExt` and in
-/// `select!` of the `futures` crate:
+/// ticks were due, and it never ends. With the crate `futures`, `interval.next().await` waits for a
+/// tick, and `select!` takes `interval.select_next_some()`. Without that crate:
 ///
 /// ```
 /// use futures_core::Stream;

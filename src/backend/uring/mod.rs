@@ -37,8 +37,9 @@
 //! the ring before its wait began, and any `POLLPRI` that may be a guess, is confirmed by poll(2),
 //! one call for the whole batch. Each request has a number, and completions of an ended request are
 //! dropped. `remove` enters the kernel, cancels the request if the removal was refused, and returns
-//! when the request is over; so does `modify` if there was one. Drop ends all requests. What only
-//! the next wait needs is submitted by it, or at once if a host may be watching the fd.
+//! when the request is over; so does `modify` if there was one. Drop ends all requests. A request
+//! that only the next wait needs is submitted by that wait, or at once if a host may be watching the
+//! fd.
 //! `COOP_TASKRUN` is set, `DEFER_TASKRUN` is not.
 //!
 //! When another thread takes a file back, that thread cancels its request (`remote_cancel.rs`). A

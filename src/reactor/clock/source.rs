@@ -80,8 +80,8 @@ mod imp {
 
     /// Whether a clock of this process was ever paused. Until then they are all the same.
     ///
-    /// Relaxed is enough: a thread that reads a runtime's clock because of something that happened
-    /// after the pause was told of it by a stronger operation.
+    /// Relaxed is enough: if a thread reads a runtime's clock because of something that happened
+    /// after the pause, a stronger operation has made the pause visible to it.
     static EVER_PAUSED: AtomicBool = AtomicBool::new(false);
 
     scoped! {
