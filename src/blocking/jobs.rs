@@ -96,9 +96,9 @@ impl Jobs {
         slot.pool.get_or_insert_with(make).clone()
     }
 
-    /// Adds a closure with this description to the pool; `wrap` turns it into what runs there. If
-    /// the runtime is closed, drops the closure, and the handle returns the error "runtime is
-    /// gone".
+    /// Adds a closure with this description to the pool; `wrap` turns it into the closure that runs
+    /// there. If the runtime is closed, drops the closure, and the handle returns the error "runtime
+    /// is gone".
     ///
     /// # Errors
     ///

@@ -336,7 +336,7 @@ impl Slab {
         }
     }
 
-    /// Gives back the memory of the free slots after the last other one, and of the room that is
+    /// Gives back the memory of the free slots after the last one in use, and of the room that is
     /// not used.
     pub(super) fn shrink(&mut self) {
         // A slot that is not used again keeps its place, so that none of its keys comes back.

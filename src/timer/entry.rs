@@ -229,7 +229,7 @@ impl<T: Copy> Entries<T> {
         }
     }
 
-    /// Gives back the memory of the free entries after the last other one.
+    /// Gives back the memory of the free entries after the last one in use.
     pub(super) fn shrink(&mut self) {
         // An index that is not used again (`SPENT`) keeps its entry, so that none of its keys comes
         // back.

@@ -211,7 +211,7 @@ where
     }
 }
 
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Read + Send + 'static> AsyncRead for Unblock<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Polled<usize> {
         Unblock::poll_read(self.get_mut(), cx, buf)
@@ -230,7 +230,7 @@ impl<T: Read + Send + 'static> AsyncBufRead for Unblock<T> {
 
 /// Closing flushes the value. Its drop closes it.
 ///
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Write + Send + 'static> AsyncWrite for Unblock<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
         Unblock::poll_write(self.get_mut(), cx, buf)

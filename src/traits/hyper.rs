@@ -215,7 +215,7 @@ where
     }
 }
 
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Read + Send + 'static> rt::Read for Unblock<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -233,7 +233,7 @@ impl<T: Read + Send + 'static> rt::Read for Unblock<T> {
 
 /// Shutting down flushes the value. Its drop closes it.
 ///
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Write + Send + 'static> rt::Write for Unblock<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
         Unblock::poll_write(self.get_mut(), cx, buf)

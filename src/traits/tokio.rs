@@ -190,7 +190,7 @@ where
     }
 }
 
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Read + Send + 'static> AsyncRead for Unblock<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Polled<()> {
         let value = self.get_mut();
@@ -214,7 +214,7 @@ impl<T: Read + Send + 'static> AsyncBufRead for Unblock<T> {
 
 /// Shutting down flushes the value. Its drop closes it.
 ///
-/// For one task at a time: see [`Unblock`](Unblock#one-task-at-a-time) before it is split.
+/// An `Unblock` is [for one task at a time](Unblock#one-task-at-a-time), even if it is split.
 impl<T: Write + Send + 'static> AsyncWrite for Unblock<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Polled<usize> {
         Unblock::poll_write(self.get_mut(), cx, buf)
