@@ -97,8 +97,8 @@ impl Jobs {
     }
 
     /// Adds a closure with this description to the pool; `wrap` turns it into the closure that runs
-    /// there. If the runtime is closed, drops the closure, and the handle returns the error "runtime
-    /// is gone".
+    /// there. If the runtime is closed, drops the closure, and the handle returns the error
+    /// "runtime is gone".
     ///
     /// # Errors
     ///

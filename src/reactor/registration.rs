@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// How long `read_closed` waits at first between two checks of a stream with unread urgent data, off
-/// the owner's thread.
+/// How long `read_closed` waits at first between two checks of a stream with unread urgent data,
+/// off the owner's thread.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// A check every 32 ms is little work.

@@ -131,8 +131,8 @@ impl fmt::Debug for UnhandledPanic {
 pub struct PanicReport(Unobserved);
 
 impl PanicReport {
-    /// Returns the id of the task or closure that has panicked: while it ran, in its drop, or in the
-    /// drop of its output.
+    /// Returns the id of the task or closure that has panicked: while it ran, in its drop, or in
+    /// the drop of its output.
     ///
     /// Returns `None` if the code belongs to no task, such as a waker of another executor or the
     /// drop of a payload.

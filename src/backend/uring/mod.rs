@@ -38,8 +38,8 @@
 //! one call for the whole batch. Each request has a number, and completions of an ended request are
 //! dropped. `remove` enters the kernel, cancels the request if the removal was refused, and returns
 //! when the request is over; so does `modify` if there was one. Drop ends all requests. A request
-//! that only the next wait needs is submitted by that wait, or at once if a host may be watching the
-//! fd.
+//! that only the next wait needs is submitted by that wait, or at once if a host may be watching
+//! the fd.
 //! `COOP_TASKRUN` is set, `DEFER_TASKRUN` is not.
 //!
 //! When another thread takes a file back, that thread cancels its request (`remote_cancel.rs`). A
