@@ -47,8 +47,8 @@
 //! | the future of the scope is dropped | all | |
 //!
 //! The drops happen in the poll, or in the drop of the scope, in no particular order. A panic in
-//! one of them does not keep the others from being dropped. The first panic is resumed after all drops.
-//! If the scope is dropped during unwinding, a panic in it goes to
+//! one of them does not keep the others from being dropped. The first panic is resumed after all
+//! drops. If the scope is dropped during unwinding, a panic in it goes to
 //! [`UnhandledPanic`](crate::runtime::UnhandledPanic), because a second panic would end the
 //! process.
 //!
