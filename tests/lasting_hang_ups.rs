@@ -17,6 +17,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -155,6 +156,15 @@ fn zero_copy() -> Option<Case> {
     })
 }
 
+/// The path of a file that goes with its test.
+struct RemovedOnDrop(PathBuf);
+
+impl Drop for RemovedOnDrop {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A FIFO whose last writer has closed, and which another one opens later.
 fn fifo_without_a_writer() -> Case {
     let path = std::env::temp_dir().join(format!(
@@ -171,7 +181,8 @@ fn fifo_without_a_writer() -> Case {
         .custom_flags(libc::O_NONBLOCK)
         .open(&path)
         .unwrap();
-    let open = move || OpenOptions::new().write(true).open(&path).unwrap();
+    let path = RemovedOnDrop(path);
+    let open = move || OpenOptions::new().write(true).open(&path.0).unwrap();
     let mut first = open();
     first.write_all(b"x").unwrap();
     (&reader).read_exact(&mut [0]).unwrap();
