@@ -105,7 +105,8 @@ fn wait(waits: &mut u32) {
     #[cfg(not(all(test, loom)))]
     match *waits {
         ..=20 => return std::hint::spin_loop(),
-        1000.. => {
+        // After few yields, because on a busy machine each may take a hundredth of a second.
+        100.. => {
             // The holder may not exist in this process.
             fork::count_unnoticed();
             return std::thread::sleep(std::time::Duration::from_micros(100));
