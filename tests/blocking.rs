@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use support::panics::{message_of, text_of};
-use support::{guarded, on_every_backend};
+use support::{guarded, on_every_backend, rounds};
 
 /// The end of a closure that waits: it ends when this is dropped.
 type Gate = Sender<()>;
@@ -203,15 +203,16 @@ fn waker_and_output_may_wait_for_a_closure_of_the_same_pool() {
 
 #[test]
 fn queue_takes_100_000_closures() {
+    let count = rounds(100_000);
     guarded("default", || {
         let runtime = Builder::new().max_blocking_threads(4).build().unwrap();
         let handle = runtime.handle();
         let pool = handle.blocking_pool();
         let running: Vec<_> = (0..4).map(|_| occupy(&handle)).collect();
-        let jobs: Vec<_> = (0..100_000_u64)
+        let jobs: Vec<_> = (0..count)
             .map(|n| handle.spawn_blocking(move || n))
             .collect();
-        assert_eq!((pool.threads(), pool.queued()), (4, 100_000));
+        assert_eq!((pool.threads(), pool.queued()), (4, count as usize));
         let (gates, ends): (Vec<_>, Vec<_>) = running.into_iter().unzip();
         drop(gates);
         let sum = runtime.block_on(async {
@@ -221,7 +222,7 @@ fn queue_takes_100_000_closures() {
             }
             sum
         });
-        assert_eq!(sum, 100_000 * 99_999 / 2);
+        assert_eq!(sum, count * (count - 1) / 2);
         ends.into_iter().for_each(|job| job.wait().unwrap());
     });
 }

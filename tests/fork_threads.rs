@@ -21,6 +21,10 @@ use std::time::Duration;
 /// not care about forks, more than one hang.
 const FORKS: usize = 300;
 
+/// The same under a sanitizer, where each fork copies much more memory. `.ci/tools/san.sh` sets the
+/// variable for all of them.
+const SANITIZED_FORKS: usize = 60;
+
 /// How many messages of a kind may be queued.
 const QUEUED: usize = 200;
 
@@ -122,6 +126,8 @@ fn status_of_child(f: impl FnOnce()) -> libc::c_int {
 
 #[test]
 fn forks_of_a_process_with_busy_threads_do_not_hang() {
+    let is_sanitized = std::env::var_os("ASAN_OPTIONS").is_some();
+    let forks = if is_sanitized { SANITIZED_FORKS } else { FORKS };
     let mut runtime = Some(Runtime::new().unwrap());
     let mut event_loop = EventLoop::new(0).unwrap();
     let remote = Remote::new(runtime.as_ref().unwrap(), &mut event_loop);
@@ -136,7 +142,7 @@ fn forks_of_a_process_with_busy_threads_do_not_hang() {
             });
         }
         let result = catch_unwind(AssertUnwindSafe(|| {
-            for fork in 0..FORKS {
+            for fork in 0..forks {
                 let status = status_of_child(|| {
                     play_child(&remote, runtime.take().unwrap(), &mut event_loop);
                 });

@@ -56,6 +56,16 @@ pub(crate) fn is_thread_sanitizer() -> bool {
     std::env::var_os("TSAN_OPTIONS").is_some()
 }
 
+/// How often to do something: less often under ThreadSanitizer, where a switch between threads
+/// takes long.
+pub(crate) fn rounds(count: u64) -> u64 {
+    if is_thread_sanitizer() {
+        count / 10
+    } else {
+        count
+    }
+}
+
 /// The seeds of a model: `always`, or those that `REVEILLE_MODEL_SEEDS=first..end` names.
 pub(crate) fn seeds(always: Range<u64>) -> Range<u64> {
     let Ok(text) = std::env::var("REVEILLE_MODEL_SEEDS") else {
