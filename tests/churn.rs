@@ -1,9 +1,10 @@
 //! Thousands of connections that come, go, and are cancelled in the middle of everything. After it
 //! the process has the descriptors and tasks that it had before.
 //!
-//! Server and clients are two processes: the test runs itself again as the clients. It takes a
-//! second. `REVEILLE_CHURN=connections,seconds` makes it longer; then it also prints the memory.
-//! See `.ci/churn.sh`.
+//! Server and clients are two processes: the test runs itself again as the clients. First all
+//! connections are open at once, then they come and go. It takes a second.
+//! `REVEILLE_CHURN=connections,seconds` makes it longer; then it also prints the memory. See
+//! `.ci/churn.sh`.
 
 #![cfg(target_os = "linux")]
 
@@ -117,18 +118,28 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
     let random = Rc::new(RefCell::new(Random(kind as u64 + 77)));
     let served = Rc::new(Cell::new(0_u64));
     let live = Rc::new(Cell::new(0_usize));
-    let (counter, counted) = (served.clone(), live.clone());
+    let most = Rc::new(Cell::new(0));
+    let (counter, counted, height) = (served.clone(), live.clone(), most.clone());
+    let (connections, _) = size();
     let server = spawn(async move {
+        let calm = Rc::new(Cell::new(true));
         loop {
             // EMFILE and the like are waited out inside.
             let (stream, _) = listener.accept().await.unwrap();
             let (random, live) = (random.clone(), Live::new(&counted));
             counter.set(counter.get() + 1);
+            height.set(height.get().max(counted.get()));
             let cancel = below(&random, 8);
+            let is_calm = calm.clone();
             let task = spawn(async move {
                 let _live = live;
-                let _ = connection(&stream, &random).await;
+                let _ = connection(&stream, &random, &is_calm).await;
             });
+            if calm.get() {
+                // The clients begin to churn when each has had its first answer.
+                calm.set(counted.get() < connections);
+                continue;
+            }
             match cancel {
                 0 => task.abort(),
                 1 => {
@@ -152,12 +163,10 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let mut most = 0;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        most = most.max(live.get());
         sleep(Duration::from_millis(5)).await;
     };
     assert!(status.success(), "the clients: {status}");
@@ -172,9 +181,10 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
         sleep(Duration::from_millis(1)).await;
     }
     println!(
-        "{kind}, {run} run: {} connections, at most {most} at a time; KiB in the process and in the \
+        "{kind}, {run} run: {} connections, at most {} at a time; KiB in the process and in the \
          heap: {start:?} before, {peak:?} then, {:?} after",
         served.get(),
+        most.get(),
         (memory(), allocated())
     );
     runtime.shrink();
@@ -182,7 +192,11 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
         "{kind}, {run} run: {} KiB in the heap after `Runtime::shrink`",
         allocated()
     );
-    assert!(served.get() > 0);
+    assert!(
+        most.get() >= connections,
+        "at most {} at a time",
+        most.get()
+    );
 }
 
 /// Counts the connections that live.
@@ -201,11 +215,17 @@ impl Drop for Live {
     }
 }
 
-/// Echoes, in portions, with limits of time and pauses.
-async fn connection(stream: &TcpStream, random: &RefCell<Random>) -> io::Result<()> {
+/// Echoes, in portions, with pauses. If it is not calm: with a limit of time, and a reset now and
+/// then.
+async fn connection(
+    stream: &TcpStream,
+    random: &RefCell<Random>,
+    calm: &Cell<bool>,
+) -> io::Result<()> {
     let mut buf = vec![0; 1 + below(random, 4096) as usize];
     loop {
-        let limit = Duration::from_secs(5);
+        // A connection of the calm beginning may be silent until all are there.
+        let limit = Duration::from_secs(if calm.get() { 120 } else { 5 });
         let Ok(read) = timeout(limit, stream.read(&mut buf)).await else {
             return Ok(());
         };
@@ -217,14 +237,15 @@ async fn connection(stream: &TcpStream, random: &RefCell<Random>) -> io::Result<
             sleep(micros(random, 2000)).await;
         }
         stream.write_all(&buf[..n]).await?;
-        if below(random, 64) == 0 {
+        if !calm.get() && below(random, 64) == 0 {
             stream.set_zero_linger()?;
             return Ok(());
         }
     }
 }
 
-/// The other process: as many tasks as connections, each of which connects again and again.
+/// The other process: all connections at once, then as many tasks, each of which connects again and
+/// again.
 fn clients(server: SocketAddr) {
     raise_descriptor_limit();
     let (connections, time) = size();
@@ -236,13 +257,24 @@ fn clients(server: SocketAddr) {
     let runtime = Builder::new().backend(kind.unwrap()).build().unwrap();
     let with_runtime = open_descriptors();
     runtime.block_on(async {
+        let opening: Vec<_> = (0..connections)
+            .map(|number| spawn(first_connection(server, number)))
+            .collect();
+        let mut open = Vec::new();
+        for task in opening {
+            open.push(task.await.unwrap());
+        }
         let end = Instant::now() + time;
         let seed = 1 + u64::from(std::process::id());
         let random = Rc::new(RefCell::new(Random(seed)));
-        let tasks: Vec<_> = (0..connections)
-            .map(|number| {
+        let tasks: Vec<_> = open
+            .into_iter()
+            .enumerate()
+            .map(|(number, first)| {
                 let random = random.clone();
                 spawn(async move {
+                    sleep(micros(&random, 1_000_000)).await;
+                    drop(first);
                     while Instant::now() < end {
                         one_client(server, number, end, &random).await;
                         yield_now().await;
@@ -268,15 +300,29 @@ fn clients(server: SocketAddr) {
     io::stdout().flush().unwrap();
 }
 
+/// Several addresses to connect from, because each has 28,000 ports, and a port rests for a minute
+/// after a connection that this side has closed.
+fn socket_of(number: usize) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from(([127, 0, 1 + (number % 100) as u8, 1], 0)))?;
+    Ok(socket)
+}
+
+/// Returns a connection that the server has answered on.
+async fn first_connection(server: SocketAddr, number: usize) -> TcpStream {
+    let mut byte = [number as u8];
+    let stream = socket_of(number).unwrap().connect(server).await.unwrap();
+    stream.write_all(&byte).await.unwrap();
+    stream.read_exact(&mut byte).await.unwrap();
+    assert_eq!(byte, [number as u8]);
+    stream
+}
+
 /// One connection: some requests, one of which is cancelled in the middle perhaps.
 async fn one_client(server: SocketAddr, number: usize, end: Instant, random: &RefCell<Random>) {
-    // Several addresses to connect from, because each has 28,000 ports, and a port rests for a
-    // minute after a connection that this side has closed.
-    let from = SocketAddr::from(([127, 0, 1 + (number % 100) as u8, 1], 0));
-    let socket = TcpSocket::new_v4().unwrap();
-    if socket.bind(from).is_err() {
+    let Ok(socket) = socket_of(number) else {
         return sleep(Duration::from_millis(10)).await;
-    }
+    };
     if below(random, 16) == 0 {
         // Dropped while it connects.
         let mut connecting = pin!(socket.connect(server));
