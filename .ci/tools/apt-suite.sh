@@ -11,6 +11,8 @@ set -euo pipefail
 suites=${1//,/ }; cmd=$2; shift 2
 state=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}/apt/${suites// /+}
 mkdir -p "$state"/{etc/sources.list.d,lists/partial,cache/archives/partial}
+exec 8> "$state/in-use"
+flock 8
 
 src=
 for f in /etc/apt/sources.list.d/*.sources; do

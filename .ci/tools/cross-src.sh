@@ -8,6 +8,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/reveille-ci}
 want=$(rustc "+${NIGHTLY:-nightly}" -vV | sed -n 's/^release: \([0-9]*\.[0-9]*\)\..*/\1/p')
 dst=$cache/rust-src-${want}${RUST_SRC_SUITE:+-$RUST_SRC_SUITE}
+# One download at a time, if several steps need the sources.
+mkdir -p "$cache"
+exec 9> "$cache/rust-src.lock"
+flock 9
 if [ ! -f "$dst/library/Cargo.toml" ]; then
     suite=${RUST_SRC_SUITE:-}
     if [ -z "$suite" ]; then
