@@ -843,3 +843,52 @@ fn set_has_auto_traits() {
     let set = JoinSet::<u8>::new();
     assert_eq!(format!("{set:?}"), "JoinSet { len: 0, .. }");
 }
+
+#[test]
+fn inserted_tasks_are_joined_as_spawned_ones() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let mut set = JoinSet::new();
+            // One that has ended, one that has a name, and one whose handle was polled elsewhere.
+            let ended = spawn(async { 1 });
+            while !ended.is_finished() {
+                yield_now().await;
+            }
+            set.insert(ended);
+            set.insert(
+                reveille::task::Builder::new()
+                    .name("two")
+                    .spawn(async { 2 }),
+            );
+            let gate = Gate::default();
+            let mut polled = spawn({
+                let gate = gate.clone();
+                async move {
+                    gate.passed().await;
+                    3
+                }
+            });
+            assert!(poll_once(&mut polled).await.is_pending());
+            let abort = set.insert(polled);
+            assert!(!abort.is_finished());
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 1);
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 2);
+            gate.open();
+            assert_eq!(set.join_next().await.unwrap().unwrap(), 3);
+            assert!(set.join_next().await.is_none());
+        });
+    });
+}
+
+#[test]
+fn inserted_task_must_not_have_returned_its_output() {
+    reveille::block_on(async {
+        let mut taken = spawn(async { 1 });
+        assert_eq!((&mut taken).await.unwrap(), 1);
+        let mut set = JoinSet::new();
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(set.insert(taken)))).unwrap_err();
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+        assert!(text.contains("has returned the output"), "{text}");
+        assert!(set.join_next().await.is_none());
+    });
+}

@@ -10,6 +10,7 @@
 //!
 //! The functions that spawn need a runtime and are in `runtime/join_set.rs`.
 
+use futures_core::FusedFuture;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::fmt;
@@ -201,8 +202,31 @@ impl<T> JoinSet<T> {
         self.handles.is_empty()
     }
 
-    /// Adds a task that was spawned for the set.
-    pub(crate) fn insert(&mut self, handle: JoinHandle<T>) -> AbortHandle {
+    /// Adds a task that has been spawned already: one with a name, one on another runtime, or one
+    /// that has ended. Nothing else is woken any more when the task ends, even if the handle was
+    /// polled elsewhere before.
+    ///
+    /// # Panics
+    ///
+    /// If the handle has returned the output of its task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use reveille::task::{Builder, JoinSet};
+    ///
+    /// reveille::block_on(async {
+    ///     let mut set = JoinSet::new();
+    ///     set.insert(Builder::new().name("login").spawn(async { 7 }));
+    ///     assert_eq!(set.join_next().await.unwrap().unwrap(), 7);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn insert(&mut self, handle: JoinHandle<T>) -> AbortHandle {
+        assert!(
+            !handle.is_terminated(),
+            "this handle has returned the output of its task already"
+        );
         let abort = handle.abort_handle();
         let index = self.handles.insert(handle);
         if index == self.wakers.len() {
