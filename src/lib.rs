@@ -132,8 +132,9 @@ struct Readme;
 #[doc = include_str!("../docs/migrating.md")]
 struct Migrating;
 
-/// The code in `docs/custom_fds.md`, compiled and partly run with the other examples.
-#[cfg(doctest)]
+/// The code in `docs/custom_fds.md`, compiled and partly run with the other examples. Most of these
+/// files exist on Linux only.
+#[cfg(all(doctest, target_os = "linux"))]
 #[doc = include_str!("../docs/custom_fds.md")]
 struct CustomFds;
 
