@@ -88,6 +88,9 @@
 //! used only if they are chosen. [`backend::available`] lists the mechanisms of this host, and
 //! `docs/backends/choosing.md` compares them.
 
+// With it rustdoc says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(not(unix))]
 compile_error!("reveille runs on Unix only");
 
