@@ -12,7 +12,7 @@ impl Spawn for Handle {
     }
 
     fn status(&self) -> Result<(), SpawnError> {
-        if self.shared.tasks.is_closed() {
+        if self.shared.tasks.refuses_spawns() {
             Err(SpawnError::shutdown())
         } else {
             Ok(())

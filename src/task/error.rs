@@ -73,7 +73,8 @@ impl JoinError {
         !self.is_panic()
     }
 
-    /// Returns whether the runtime was dropped before the task ended.
+    /// Returns whether the runtime was dropped before the task ended, or has refused the task
+    /// because it was dropped or is being [shut down](crate::Runtime::shutdown).
     ///
     /// # Examples
     ///
@@ -159,7 +160,9 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_runtime_gone() {
-            return f.write_str("task was dropped because its runtime was dropped");
+            return f.write_str(
+                "task was dropped because its runtime was dropped or is being shut down",
+            );
         }
         if self.is_cancelled() {
             return f.write_str("task was aborted");

@@ -25,6 +25,15 @@ impl Remote {
         inbox.take(batch);
     }
 
+    /// Refuses spawns from now on, and exchanges the content of the inbox for `batch`, which is
+    /// empty. So the batch has all spawns that were accepted.
+    pub(super) fn refuse_spawns_from_now_on(&self, batch: &mut Batch) {
+        let mut inbox = self.inbox.lock();
+        inbox.refuses_spawns = true;
+        self.dirty.store(false, Ordering::SeqCst);
+        inbox.take(batch);
+    }
+
     /// Closes the inbox and exchanges its content for `batch`, which is empty. Later pushes fail.
     pub(super) fn close(&self, batch: &mut Batch) {
         let mut inbox = self.inbox.lock();

@@ -90,6 +90,8 @@ pub(super) struct Batch {
 pub(super) struct Inbox {
     /// The runtime is about to end: the inbox accepts nothing.
     pub(super) closed: bool,
+    /// The runtime is being shut down: the inbox accepts no spawns.
+    pub(super) refuses_spawns: bool,
     batch: Batch,
     /// One bit per slot: its index is in `batch.woken`. Generations do not matter: if the slot has
     /// a new task meanwhile, the new task is woken once without need.
@@ -111,6 +113,7 @@ impl Inbox {
     fn open() -> Inbox {
         Inbox {
             closed: false,
+            refuses_spawns: false,
             batch: Batch::default(),
             is_woken: Vec::new(),
         }
@@ -185,13 +188,13 @@ impl Remote {
         self.process != fork::process()
     }
 
-    /// Returns whether the runtime has ended, or is about to.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.inbox.lock().closed
+    /// Returns whether spawns are refused: the runtime has ended, or is about to.
+    pub(crate) fn refuses_spawns(&self) -> bool {
+        let inbox = self.inbox.lock();
+        inbox.closed || inbox.refuses_spawns
     }
 
     /// Makes the owner check again whether there is anything to do.
-    #[cfg(feature = "test-util")]
     pub(crate) fn unpark(&self) {
         self.unpark.wake_by_ref();
     }
@@ -210,12 +213,13 @@ impl Remote {
         self.unpark.wake_by_ref();
     }
 
-    /// Sends a message. After the close it returns the message, which the caller drops without the
-    /// lock.
+    /// Sends a message. Returns it if it is refused: after the close, and a spawn already during a
+    /// shutdown. The caller then drops the message without the lock.
     pub(super) fn push(&self, message: Message) -> Result<(), Message> {
         {
             let mut inbox = self.inbox.lock();
-            if inbox.closed {
+            let is_spawn = matches!(message, Message::Spawn(..));
+            if inbox.closed || is_spawn && inbox.refuses_spawns {
                 return Err(message);
             }
             let repeated = match (inbox.batch.messages.last(), &message) {

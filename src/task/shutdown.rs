@@ -1,4 +1,4 @@
-//! The end of a runtime's tasks: [`Tasks::shutdown`] and the drop.
+//! The end of a runtime's tasks: [`Tasks::refuse_spawns`], [`Tasks::shutdown`] and the drop.
 
 use std::mem;
 
@@ -11,6 +11,20 @@ use super::tasks::{NO_SLOT, Tasks};
 use crate::panics::drop_caught;
 
 impl Tasks {
+    /// Refuses spawns from now on, on every thread: each drops its future, and its handle returns
+    /// the error "runtime is gone". The tasks that exist run on. Spawns of other threads that have
+    /// been sent are carried out.
+    ///
+    /// The caller has set `CURRENT`. Panics are kept for [`take_panic`](Tasks::take_panic).
+    pub(crate) fn refuse_spawns(&self) {
+        let mut batch = self.scratch.take();
+        self.remote().refuse_spawns_from_now_on(&mut batch);
+        self.deliver(&mut batch);
+        self.scratch.set(batch);
+        self.refuses_spawns.set(true);
+        self.spawns_slowly.set(true);
+    }
+
     /// Drops every future and every output that was not joined, wakes all waiters, and closes the
     /// inbox.
     ///
@@ -33,6 +47,7 @@ impl Tasks {
         // Makes the stages of all tasks belong to this call.
         let _runner = Runner::new(self);
         self.closed.set(true);
+        self.refuses_spawns.set(true);
         self.spawns_slowly.set(true);
         self.drop_futures();
         // Before the outputs are dropped, because messages of other threads may request some of

@@ -370,6 +370,12 @@ impl Slab {
         column.get(index as usize).copied().flatten()
     }
 
+    /// Returns the slot of a task that has not ended, the first one from slot `from` on.
+    pub(super) fn next_unfinished(&self, from: u32) -> Option<u32> {
+        let has_future = |index: &u32| self.slots[*index as usize].state.has_future();
+        (from..self.len()).find(has_future)
+    }
+
     /// Returns whether the slot has a root.
     pub(super) fn is_root(&self, index: u32) -> bool {
         self.slots[index as usize].state.is_root()

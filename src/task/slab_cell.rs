@@ -109,6 +109,10 @@ impl SlabCell {
         self.with(|slab| slab.release_root(index))
     }
 
+    pub(super) fn next_unfinished(&self, from: u32) -> Option<u32> {
+        self.with(|slab| slab.next_unfinished(from))
+    }
+
     pub(super) fn is_root(&self, index: u32) -> bool {
         self.with(|slab| slab.is_root(index))
     }

@@ -19,8 +19,8 @@ use crate::panics::{catch, drop_caught};
 impl Tasks {
     /// Spawns a task and puts it into the run queue.
     ///
-    /// During and after `shutdown` it drops the future, and the handle returns the error "runtime
-    /// is gone".
+    /// After `refuse_spawns` and during and after `shutdown` it drops the future, and the handle
+    /// returns the error "runtime is gone".
     ///
     /// # Panics
     ///
@@ -58,10 +58,10 @@ impl Tasks {
         handle
     }
 
-    /// Spawns on a runtime that is closed or tracks spawn locations.
+    /// Spawns on a runtime that refuses spawns or tracks spawn locations.
     #[cold]
     fn spawn_slowly<F: Future + 'static>(&self, future: F, origin: Origin) -> Key {
-        if self.closed.get() {
+        if self.refuses_spawns.get() {
             self.guard(|| drop(future));
             return Key::NONE;
         }
@@ -97,7 +97,8 @@ fn too_many(task: Raw, pool: &Pool) -> ! {
 impl Remote {
     /// Spawns a `Send` future from any thread: directly inside the runtime, elsewhere by a message.
     ///
-    /// If the runtime is gone, it drops the future, and the handle returns an error.
+    /// If the runtime is gone or refuses spawns, it drops the future, and the handle returns an
+    /// error.
     pub(crate) fn spawn<F>(
         &self,
         future: F,

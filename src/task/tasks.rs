@@ -30,10 +30,12 @@ pub(super) const NO_SLOT: u32 = u32::MAX;
 pub(crate) struct Tasks {
     pub(super) slab: SlabCell,
     id: RuntimeId,
-    /// Set by `shutdown`: spawns drop their future.
+    /// Set by `shutdown`.
     pub(super) closed: Cell<bool>,
-    /// A spawn has to do more than take memory and a slot: the runtime is closed, or spawn
-    /// locations are tracked. One check covers both.
+    /// Set by `refuse_spawns` and by `shutdown`: spawns drop their future.
+    pub(super) refuses_spawns: Cell<bool>,
+    /// A spawn has to do more than take memory and a slot: it is refused, or spawn locations are
+    /// tracked. One check covers both.
     pub(super) spawns_slowly: Cell<bool>,
     /// The slot whose future the loop is dropping, or `NO_SLOT`.
     pub(super) dropping: Cell<u32>,
@@ -90,6 +92,7 @@ impl Tasks {
             slab: SlabCell::new(Slab::new(id.place(), track_origins)),
             id,
             closed: Cell::new(false),
+            refuses_spawns: Cell::new(false),
             spawns_slowly: Cell::new(track_origins),
             dropping: Cell::new(NO_SLOT),
             polling,
@@ -319,6 +322,28 @@ impl Tasks {
     pub(super) fn set_name(&self, key: Key, name: Name) {
         self.has_descriptions.set(true);
         self.names.set(key, name);
+    }
+
+    /// Returns the id and the description of the task that is being polled or whose future is being
+    /// dropped; `None` for a root.
+    pub(crate) fn describe_current(&self) -> Option<(Id, Description)> {
+        let id = self.current_id()?;
+        let (key, _) = self.slab.key_and_reply(self.current())?;
+        Some((id, self.describe(key)))
+    }
+
+    /// Returns the id of the task of a packed key, if the key is that of a task that has not ended
+    /// or was not joined.
+    pub(crate) fn id_of(&self, packed: usize) -> Option<Id> {
+        let index = index_of(packed);
+        let (key, _) = self.slab.key_and_reply(index)?;
+        let is_task = self.pack(key) == packed && !self.slab.is_root(index);
+        is_task.then(|| self.id_at(index)).flatten()
+    }
+
+    /// Returns the slot of a task that has not ended, the first one from slot `from` on.
+    pub(crate) fn next_unfinished(&self, from: u32) -> Option<u32> {
+        self.slab.next_unfinished(from)
     }
 
     /// Describes a task whose slot has no other task yet.

@@ -158,7 +158,7 @@ fn join_error_displays_the_reason() {
     let gone = gone.try_into_panic().unwrap_err();
     assert_eq!(
         gone.to_string(),
-        "task was dropped because its runtime was dropped"
+        "task was dropped because its runtime was dropped or is being shut down"
     );
 }
 
