@@ -7,7 +7,7 @@ use std::io;
 /// Why a job was not accepted.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The runtime was dropped.
+    /// The runtime was dropped, or is being shut down.
     Closed,
     /// The process is the child of a fork, where the threads do not exist.
     Child,
@@ -21,7 +21,7 @@ pub(crate) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Closed => f.write_str("the runtime was dropped"),
+            Refusal::Closed => f.write_str("the runtime was dropped or is being shut down"),
             Refusal::Child => f.write_str(
                 "the threads for blocking code belong to the parent of this process and do not exist here: make a new \
                  runtime after the fork",
@@ -86,7 +86,7 @@ impl<F> TrySpawnBlockingError<F> {
         matches!(self.refusal, Refusal::Busy)
     }
 
-    /// Returns whether the runtime was dropped.
+    /// Returns whether the runtime was dropped, or is being shut down.
     pub fn is_runtime_gone(&self) -> bool {
         matches!(self.refusal, Refusal::Closed)
     }

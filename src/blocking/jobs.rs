@@ -1,7 +1,7 @@
 //! [`Jobs`]: the access of one runtime to its pool.
 
 use super::error::Refusal;
-use super::pool::{KEEP_ALIVE, MAX_THREADS, Pool};
+use super::pool::{JobState, KEEP_ALIVE, MAX_THREADS, Pool};
 use super::queue::Kind;
 #[cfg(feature = "test-util")]
 use super::unfinished::{self, Unfinished};
@@ -10,6 +10,7 @@ use crate::sync::{Arc, ForkLock};
 use crate::sys::scoped::{Published, scoped};
 use crate::task::{Description, Job, JoinError, JoinHandle, Remote};
 use std::fmt;
+use std::ptr;
 use std::time::Duration;
 
 scoped! {
@@ -59,8 +60,19 @@ pub(crate) struct Jobs {
 struct Slot {
     /// Made for the first job.
     pool: Option<Pool>,
-    /// The runtime was dropped, or is being dropped.
-    closed: bool,
+    accepts: Accepts,
+}
+
+/// Whose jobs are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepts {
+    /// All.
+    All,
+    /// The runtime is being shut down: those of code that the runtime runs, which may need them to
+    /// end: its tasks, its closures, and futures of `Handle::block_on`.
+    Own,
+    /// None: the runtime was dropped, or is being dropped.
+    None,
 }
 
 /// The child of a fork finds it if another thread was changing the slot at the time of the fork.
@@ -68,7 +80,7 @@ impl Default for Slot {
     fn default() -> Slot {
         Slot {
             pool: None,
-            closed: true,
+            accepts: Accepts::None,
         }
     }
 }
@@ -84,7 +96,7 @@ impl Jobs {
             spin: settings.spin,
             slot: ForkLock::new(Slot {
                 pool: settings.pool,
-                closed: false,
+                accepts: Accepts::All,
             }),
         }
     }
@@ -170,7 +182,7 @@ impl Jobs {
         W: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        if self.is_closed() {
+        if self.refuses() {
             return Err((Refusal::Closed, f));
         }
         let (mut f, mut handle) = (Some((f, description)), None);
@@ -184,9 +196,9 @@ impl Jobs {
             job
         };
         // Checked again with the lock of the pool held: `close` may have come in between.
-        let is_closed = || self.is_closed();
+        let refuses = || self.refuses();
         let pool = self.pool();
-        let pushed = pool.push(kind, self.tasks.id(), waits, is_closed, make);
+        let pushed = pool.push(kind, self.tasks.id(), waits, refuses, make);
         match (pushed, handle, f) {
             (Ok(()), Some(handle), _) => Ok(handle),
             (Err(refusal), None, Some((f, _))) => Err((refusal, f)),
@@ -200,8 +212,32 @@ impl Jobs {
         self.unfinished.is_any()
     }
 
-    fn is_closed(&self) -> bool {
-        self.slot.lock().closed
+    /// Returns whether a job of this thread is refused.
+    fn refuses(&self) -> bool {
+        let accepts = self.slot.lock().accepts;
+        match accepts {
+            Accepts::All => false,
+            Accepts::Own => !CURRENT.with(|jobs| jobs.is_some_and(|jobs| ptr::eq(jobs, self))),
+            Accepts::None => true,
+        }
+    }
+
+    /// Refuses jobs from now on, except those of code that the runtime runs.
+    pub(crate) fn refuse_others(&self) {
+        self.slot.lock().accepts = Accepts::Own;
+    }
+
+    /// Returns whether any job waits, runs, or has not sent its answer. If so, the runtime's thread
+    /// is unparked when the last one is gone.
+    pub(crate) fn await_all(&self) -> bool {
+        let pool = self.slot.lock().pool.clone();
+        pool.is_some_and(|pool| pool.await_jobs(&self.tasks))
+    }
+
+    /// Returns the jobs that have not sent their answers: those that run, then those that wait.
+    pub(crate) fn list(&self) -> Vec<JobState> {
+        let pool = self.slot.lock().pool.clone();
+        pool.map_or_else(Vec::new, |pool| pool.jobs(self.tasks.id()))
     }
 
     /// Drops the jobs that wait: their handles return the error "runtime is gone". Jobs that run
@@ -209,7 +245,7 @@ impl Jobs {
     pub(crate) fn close(&self) {
         let pool = {
             let mut slot = self.slot.lock();
-            slot.closed = true;
+            slot.accepts = Accepts::None;
             slot.pool.take()
         };
         let jobs = pool.map_or_else(Vec::new, |pool| pool.remove_all(self.tasks.id()));

@@ -9,8 +9,12 @@
 //!  ├─ Queue::push        one FIFO                ├─ Queue::take   the oldest job that may begin
 //!  └─ calls a thread, if the job may begin:      ├─ Job::call     runs the closure
 //!     an idle one, the last that became idle;    ├─ Queue::end
-//!     else a new one                             └─ Job::answer ─ Reply::settle ─ wakes the handle
+//!     else a new one                             ├─ Job::answer ─ Reply::settle ─ wakes the handle
+//!                                                └─ State::end_job  unparks a runtime that waits
 //! ```
+//!
+//! A pool lists the jobs that run, so that the shutdown of a runtime can name them. If a runtime
+//! waits for the end of its jobs, the thread that ends the last one unparks it.
 //!
 //! A thread without a job spins before it sleeps, if a spin is likely to be shorter than the sleep:
 //! with the rules of the loop ([`Spin`](crate::reactor::spin::Spin)). A loop that awaits one
@@ -62,4 +66,5 @@ mod unfinished;
 pub use error::TrySpawnBlockingError;
 
 pub(crate) use jobs::{CURRENT, Jobs, Settings};
+pub(crate) use pool::JobState;
 pub use pool::Pool;

@@ -4,9 +4,9 @@ use super::error::Refusal;
 use super::queue::{Kind, Queue};
 use crate::panics::{catch, drop_caught};
 use crate::reactor::spin::{DEFAULT_SPIN, Spin};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{Arc as SharedArc, AtomicBool, Condvar, Mutex, Ordering};
 use crate::sys::{fork, thread};
-use crate::task::{Job, JobQueue};
+use crate::task::{Job, JobLabel, JobQueue, Remote};
 use crate::token::RuntimeId;
 #[cfg(not(all(test, loom)))]
 use std::cell::Cell;
@@ -106,6 +106,8 @@ impl Pool {
             state: Mutex::new(State {
                 queue: Queue::new(max_threads.min(usize::MAX / 2)),
                 threads: 0,
+                running: Vec::new(),
+                awaiting: Vec::new(),
                 idle: Vec::new(),
                 is_ending: false,
             }),
@@ -132,7 +134,7 @@ impl Pool {
     }
 
     /// Adds the job that `make` creates from its number and its queue. If `waits` is false, the job
-    /// has to begin at once. `is_closed` is called with the lock held, after which a call of
+    /// has to begin at once. `refuses` is called with the lock held, after which a call of
     /// [`remove_all`](Pool::remove_all) finds the job.
     ///
     /// `make` is called with the lock held, and only if the job is accepted.
@@ -141,12 +143,12 @@ impl Pool {
         kind: Kind,
         runtime: RuntimeId,
         waits: bool,
-        is_closed: impl FnOnce() -> bool,
+        refuses: impl FnOnce() -> bool,
         make: impl FnOnce(u64, Arc<dyn JobQueue>) -> Job,
     ) -> Result<(), Refusal> {
         let core = &self.user.core;
         let mut state = core.lock().ok_or(Refusal::Child)?;
-        if is_closed() {
+        if refuses() {
             return Err(Refusal::Closed);
         }
         if !waits && !state.queue.has_room(kind) {
@@ -184,8 +186,42 @@ impl Pool {
 
     /// Takes all waiting jobs of a runtime out. In the child of a fork it takes none.
     pub(super) fn remove_all(&self, runtime: RuntimeId) -> Vec<Job> {
-        let state = self.user.core.lock();
-        state.map_or_else(Vec::new, |mut state| state.queue.remove_all(runtime))
+        let Some(mut state) = self.user.core.lock() else {
+            return Vec::new();
+        };
+        state.awaiting.retain(|remote| remote.id() != runtime);
+        state.queue.remove_all(runtime)
+    }
+
+    /// Returns whether a runtime has jobs that wait, run, or have not sent their answers. If so,
+    /// the runtime's thread is unparked when the last one is gone. In the child of a fork there is
+    /// none.
+    pub(super) fn await_jobs(&self, remote: &SharedArc<Remote>) -> bool {
+        let Some(mut state) = self.user.core.lock() else {
+            return false;
+        };
+        let has_jobs = state.has_jobs(remote.id());
+        let is_known = |known: &SharedArc<Remote>| known.id() == remote.id();
+        if has_jobs && !state.awaiting.iter().any(is_known) {
+            state.awaiting.push(remote.clone());
+        }
+        has_jobs
+    }
+
+    /// Returns the jobs of a runtime that run or have not sent their answers, then those that wait.
+    /// In the child of a fork there is none.
+    pub(super) fn jobs(&self, runtime: RuntimeId) -> Vec<JobState> {
+        let Some(state) = self.user.core.lock() else {
+            return Vec::new();
+        };
+        let running = state.running.iter().cloned();
+        let running = running.filter(|job| job.label.runtime == runtime);
+        let waiting = state.queue.waiting(runtime).map(|(kind, job)| JobState {
+            label: job.label(),
+            is_look_up: kind == Kind::LookUp,
+            has_begun: false,
+        });
+        running.chain(waiting).collect()
     }
 }
 
@@ -200,6 +236,14 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").finish_non_exhaustive()
     }
+}
+
+/// What is known of a job that has not sent its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct JobState {
+    pub(crate) label: JobLabel,
+    pub(crate) is_look_up: bool,
+    pub(crate) has_begun: bool,
 }
 
 /// The end of the last user: no job will come, so idle threads end.
@@ -238,6 +282,10 @@ struct State {
     queue: Queue<Job>,
     /// How many threads exist, including those that were started and do not run yet.
     threads: usize,
+    /// The jobs that run or have not sent their answers.
+    running: Vec<JobState>,
+    /// The runtimes that are being shut down and wait for the end of their jobs.
+    awaiting: Vec<SharedArc<Remote>>,
     /// One entry for each thread that waits and was not called, longest wait first. The caller of a
     /// thread removes the entry, so a thread without an entry has been called.
     idle: Vec<Arc<Bell>>,
@@ -272,6 +320,12 @@ impl Core {
         loop {
             state.queue.note_arrival();
             while let Some((kind, mut job)) = state.queue.take() {
+                let label = job.label();
+                state.running.push(JobState {
+                    label: label.clone(),
+                    is_look_up: kind == Kind::LookUp,
+                    has_begun: true,
+                });
                 drop(state);
                 // The closure's own panic is in its answer. What is caught here is a panic of a
                 // custom mechanism that was notified of another panic.
@@ -288,6 +342,11 @@ impl Core {
                 drop(state);
                 answering(self, || call_caught(|| job.answer()));
                 state = self.state.lock();
+                if let Some(remote) = state.end_job(&label) {
+                    drop(state);
+                    call_caught(|| remote.unpark());
+                    state = self.state.lock();
+                }
                 state.queue.note_arrival();
             }
             if state.is_ending {
@@ -315,6 +374,32 @@ impl Core {
 }
 
 impl State {
+    /// Returns whether a runtime has jobs that wait, run, or have not sent their answers.
+    fn has_jobs(&self, runtime: RuntimeId) -> bool {
+        let runs = self.running.iter().any(|job| job.label.runtime == runtime);
+        runs || self.queue.waiting(runtime).next().is_some()
+    }
+
+    /// Notes that a job has sent its answer. Returns its runtime if that waits for the end of its
+    /// jobs, and this was the last one. The caller unparks it without the lock.
+    fn end_job(&mut self, label: &JobLabel) -> Option<SharedArc<Remote>> {
+        let is_it = |job: &JobState| job.label.runtime == label.runtime && job.label.id == label.id;
+        let at = self.running.iter().position(is_it);
+        self.running
+            .swap_remove(at.expect("it was added when it began"));
+        self.ended_waiting(label.runtime)
+    }
+
+    /// Returns a runtime that waits for the end of its jobs, if it has none. The caller unparks it
+    /// without the lock.
+    fn ended_waiting(&mut self, runtime: RuntimeId) -> Option<SharedArc<Remote>> {
+        let at = self
+            .awaiting
+            .iter()
+            .position(|remote| remote.id() == runtime)?;
+        (!self.has_jobs(runtime)).then(|| self.awaiting.swap_remove(at))
+    }
+
     /// Returns the place of a thread in `idle`, if it was not called.
     fn place_of(&self, bell: &Arc<Bell>) -> Option<usize> {
         self.idle.iter().position(|other| Arc::ptr_eq(other, bell))
@@ -378,7 +463,18 @@ fn call_caught(f: impl FnOnce()) {
 /// An abort takes a job that waits out of the queue.
 impl JobQueue for Core {
     fn take_out(&self, number: u64) -> Option<Job> {
-        self.lock()?.queue.remove(number)
+        let mut state = self.lock()?;
+        let job = state.queue.remove(number)?;
+        // The usual case, in which no label is made.
+        if state.awaiting.is_empty() {
+            return Some(job);
+        }
+        let ended = state.ended_waiting(job.label().runtime);
+        drop(state);
+        if let Some(remote) = ended {
+            call_caught(|| remote.unpark());
+        }
+        Some(job)
     }
 }
 

@@ -119,6 +119,15 @@ impl<J> Queue<J> {
         Some((kind, job))
     }
 
+    /// Returns the jobs of a runtime that wait, with their kinds, oldest first in each kind.
+    pub(super) fn waiting(&self, runtime: RuntimeId) -> impl Iterator<Item = (Kind, &J)> {
+        let kinds = [Kind::Work, Kind::LookUp].into_iter().zip(&self.waiting);
+        kinds.flat_map(move |(kind, jobs)| {
+            let own = jobs.values().filter(move |(owner, _)| *owner == runtime);
+            own.map(move |(_, job)| (kind, job))
+        })
+    }
+
     /// Notes that a job of this kind has ended.
     pub(super) fn end(&mut self, kind: Kind) {
         self.running[kind as usize] -= 1;

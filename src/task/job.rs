@@ -10,7 +10,7 @@ use super::id::{Id, as_task};
 use super::inspect::Description;
 use super::join::JoinHandle;
 use super::remote::Remote;
-use super::reply::{JobPlace, Reply};
+use super::reply::{JobPlace, Reply, Sink};
 use super::unobserved::Unobserved;
 use super::unobserved_panics::report;
 use crate::panics::catch;
@@ -20,6 +20,15 @@ use crate::token::RuntimeId;
 pub(crate) trait JobQueue: Send + Sync {
     /// Takes out the job of this number. `None` if it has begun, ended or been taken out.
     fn take_out(&self, number: u64) -> Option<Job>;
+}
+
+/// The names of a job, for the list of those that run.
+#[derive(Clone, Debug)]
+pub(crate) struct JobLabel {
+    pub(crate) runtime: RuntimeId,
+    /// Unique among the tasks and jobs of the runtime.
+    pub(crate) id: Id,
+    pub(crate) description: Description,
 }
 
 /// A closure on its way to a thread, with the reply that its handle holds. If it is dropped, the
@@ -68,6 +77,11 @@ impl Job {
         self.guard = Some(Box::new(guard));
     }
 
+    /// Returns the names of the job.
+    pub(crate) fn label(&self) -> JobLabel {
+        self.work.label()
+    }
+
     /// Runs the closure. If its handle was dropped, drops the output as well.
     pub(crate) fn call(&mut self) {
         self.work.call();
@@ -100,6 +114,7 @@ impl JobPlace for Place {
 
 /// The operations of a job, without the types of its closure and output.
 trait Work: Send {
+    fn label(&self) -> JobLabel;
     fn call(&mut self);
     fn answer(&mut self);
     fn cancel(&mut self, error: JoinError);
@@ -137,6 +152,17 @@ impl<F, R> Closure<F, R> {
 }
 
 impl<F: FnOnce() -> R + Send, R: Send> Work for Closure<F, R> {
+    fn label(&self) -> JobLabel {
+        JobLabel {
+            runtime: self.runtime,
+            id: self.id,
+            description: self
+                .reply
+                .as_ref()
+                .map_or_else(Description::default, |reply| reply.description()),
+        }
+    }
+
     fn call(&mut self) {
         let Some(f) = self.f.take() else {
             return;

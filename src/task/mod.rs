@@ -172,7 +172,7 @@ pub use error::JoinError;
 pub use id::Id;
 pub use inspect::TaskInfo;
 pub(crate) use inspect::{Description, Name};
-pub(crate) use job::{Job, JobQueue};
+pub(crate) use job::{Job, JobLabel, JobQueue};
 pub use join::JoinHandle;
 pub use join_set::JoinSet;
 pub(crate) use key::MIN_KEY;
