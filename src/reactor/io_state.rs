@@ -153,6 +153,15 @@ const UNUSUAL: Ready = CLOSED
 const MAX_POLLED: usize = 4096;
 
 impl IoState {
+    /// Returns the wakers that wait.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = WakerSlot> {
+        let taken = (0..SLOTS).filter(|index| self.is_taken(*index));
+        let more = self.overflow.iter().flat_map(|overflow| &overflow.waiters);
+        taken
+            .map(|index| self.slots[index])
+            .chain(more.map(|waiter| waiter.slot))
+    }
+
     pub(super) fn new(initial: Initial, round: u32) -> IoState {
         let mut flags = Flags::NONE;
         flags.set(Flags::REARM, initial.rearm);

@@ -338,7 +338,7 @@ impl<S: RegistrationState> Registrations<S> {
     }
 
     /// Returns every live registration.
-    fn live(&self) -> impl Iterator<Item = &Entry<S>> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Entry<S>> {
         self.entries.iter().filter(|entry| entry.is_live())
     }
 

@@ -263,6 +263,7 @@ impl Rig {
             clock: Clock::new(Source::new(), Duration::from_nanos(1)),
             precise_timers,
             timer_slack: slack,
+            on_register: None,
             keys: KeyWakers {
                 report_panic: |payload| REPORTED.with_borrow_mut(|panics| panics.push(payload)),
                 vtable: &KEYS,

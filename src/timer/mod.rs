@@ -249,7 +249,7 @@ impl<T: Copy> Timers<T> {
 
     /// Returns every armed timer with its deadline and value, in no particular order. Walks the
     /// whole slab.
-    fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TimerKey, u64, &T)> {
         self.entries.iter()
     }
 

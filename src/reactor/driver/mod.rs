@@ -16,8 +16,10 @@
 //! foreign code runs.
 //!
 //! This file has the parts, a turn, and the end. `waiting.rs` has registrations, `timing.rs`
-//! timers, `messages.rs` the messages of other threads, and `pausing.rs` the clock of tests.
+//! timers, `messages.rs` the messages of other threads, `inspect.rs` lists of what is registered
+//! and armed, and `pausing.rs` the clock of tests.
 
+mod inspect;
 mod messages;
 #[cfg(feature = "test-util")]
 mod pausing;
@@ -37,7 +39,7 @@ use crate::backend::Backend;
 use crate::sync::Arc;
 use crate::sys::scoped::{Published, scoped};
 use crate::timer::Timers;
-use crate::token::RuntimeId;
+use crate::token::{RuntimeId, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -62,6 +64,8 @@ pub(crate) struct Parts {
     pub(crate) precise_timers: bool,
     pub(crate) timer_slack: Option<Duration>,
     pub(crate) keys: KeyWakers,
+    /// Called with each new registration, inside the runtime.
+    pub(crate) on_register: Option<fn(Token)>,
 }
 
 /// A reactor and timers, owned by one thread.
@@ -84,6 +88,8 @@ pub(crate) struct Driver {
     remote: Arc<Remote>,
     /// Messages that were taken from `remote` and not handled yet.
     messages: RefCell<VecDeque<Message>>,
+    /// Called with each new registration, if the runtime keeps a record of them.
+    on_register: Option<fn(Token)>,
     /// Whether a host has the mechanism's descriptor and makes turns while it is readable.
     hosted: Cell<bool>,
 }
@@ -125,6 +131,7 @@ impl Driver {
             parker,
             remote,
             messages: RefCell::default(),
+            on_register: parts.on_register,
             hosted: Cell::new(false),
         })
     }

@@ -22,7 +22,7 @@ impl Driver {
     /// deregistration, so the messages are handled and the fd is registered again.
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let first = self.reactor.borrow_mut().register(fd, watch);
-        match first {
+        let result = match first {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.handle_messages();
                 // The call above has noted any fork since the fd was made, so a child may have a
@@ -30,7 +30,11 @@ impl Driver {
                 self.reactor.borrow_mut().register(fd, watch.shared())
             }
             result => result,
+        };
+        if let (Some(note), Ok(token)) = (self.on_register, &result) {
+            note(*token);
         }
+        result
     }
 
     /// Ends a registration, closes the fd if there is one in `closing`, and wakes the waiters.
