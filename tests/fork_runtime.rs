@@ -88,6 +88,18 @@ fn play_child(
     });
 }
 
+/// The copy of a runtime is shut down in the child: it is dropped without a wait, for the reason in
+/// the report.
+fn shut_down_in_child(kind: BackendKind, inherited: Runtime, sleeper: JoinHandle<()>) {
+    let report = inherited.shutdown(Duration::from_secs(3600));
+    assert!(!report.is_clean() && !report.is_late(), "{kind}");
+    let error = report.error().expect("it is the parent's").to_string();
+    assert!(error.contains("before a fork"), "{kind}: {error}");
+    assert_eq!((report.tasks().len(), report.timers().len()), (1, 1));
+    assert!(report.blocking_jobs().is_empty(), "{kind}");
+    drop(sleeper);
+}
+
 #[test]
 fn runtime_goes_on_in_the_parent_and_its_child_makes_another() {
     for kind in BackendKind::ALL {
@@ -108,6 +120,11 @@ fn runtime_goes_on_in_the_parent_and_its_child_makes_another() {
                 let child = fork();
                 if child == 0 {
                     end(|| play_child(kind, runtime, (client, server), sleeper));
+                }
+                assert_eq!(status_of(child), 0, "{kind}");
+                let child = fork();
+                if child == 0 {
+                    end(|| shut_down_in_child(kind, runtime, sleeper));
                 }
                 assert_eq!(status_of(child), 0, "{kind}");
                 runtime.block_on(sleeper).unwrap();

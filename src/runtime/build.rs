@@ -1,7 +1,9 @@
 //! Puts a [`Runtime`] together from the settings of a [`Builder`].
 
 use super::batch::Pace;
+use super::context::CURRENT;
 use super::local::Local;
+use super::origins::Registrant;
 use super::shared::Shared;
 use super::{Builder, Runtime};
 use crate::backend::Backend;
@@ -15,7 +17,8 @@ use crate::signals::HubSlot;
 use crate::sync::Arc;
 use crate::sys::syscall::failure;
 use crate::task::{self, Tasks};
-use std::cell::{Cell, OnceCell};
+use crate::token::Token;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
@@ -45,6 +48,7 @@ impl Runtime {
             unparker,
         ));
         let clock = Clock::new(shared.clock.clone(), builder.settings.timer_tick());
+        let origins = builder.track_spawn_locations.then(RefCell::default);
         let driver = Driver::new(Parts {
             id: tasks.id(),
             backend,
@@ -54,6 +58,7 @@ impl Runtime {
             precise_timers: builder.precise_timers,
             timer_slack: builder.settings.timer_slack(),
             keys: key_wakers(),
+            on_register: origins.is_some().then_some(note_registration),
         })?;
         let local = Rc::new(Local {
             shared,
@@ -64,6 +69,7 @@ impl Runtime {
             on_park: builder.on_park,
             on_unpark: builder.on_unpark,
             unhandled_panic: builder.unhandled_panic,
+            origins,
             #[cfg(feature = "test-util")]
             auto_advance: builder.auto_advance,
             #[cfg(feature = "signal")]
@@ -110,4 +116,18 @@ fn key_wakers() -> KeyWakers {
         min_key: task::MIN_KEY,
         report_panic: task::report_panic,
     }
+}
+
+/// Notes that the current task of the current runtime has registered an fd.
+#[cold]
+fn note_registration(token: Token) {
+    CURRENT.with(|local| {
+        let Some((local, origins)) = local.and_then(|local| Some((local, local.origins.as_ref()?)))
+        else {
+            return;
+        };
+        let current = local.tasks.describe_current();
+        let registrant = current.map(|(id, description)| Registrant { id, description });
+        origins.borrow_mut().set(token, registrant);
+    });
 }

@@ -245,6 +245,9 @@ impl Builder {
     ///
     /// [`TaskInfo::spawned_at`](crate::task::TaskInfo::spawned_at) returns the place. It costs 8
     /// bytes per task.
+    ///
+    /// The runtime then also remembers which task has registered each descriptor, for the report of
+    /// [`Runtime::shutdown`]. That costs 40 bytes per descriptor.
     pub fn track_spawn_locations(mut self, on: bool) -> Builder {
         self.track_spawn_locations = on;
         self

@@ -14,8 +14,9 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 /// A reference to a runtime that any thread can use: it spawns `Send` futures and closures that
 /// block, waits for futures, and stops the loop.
 ///
-/// It does not keep the runtime alive. After the runtime was dropped, [`spawn`](Handle::spawn)
-/// drops the future and returns a [`JoinHandle`] that fails at once.
+/// It does not keep the runtime alive. When the runtime was dropped or is being
+/// [shut down](super::Runtime::shutdown), [`spawn`](Handle::spawn) drops the future and returns a
+/// [`JoinHandle`] that fails at once.
 ///
 /// # Examples
 ///
@@ -90,8 +91,9 @@ impl Handle {
     /// Runs a closure on a thread that may block, as [`spawn_blocking`](crate::spawn_blocking)
     /// does, from any thread.
     ///
-    /// After the runtime was dropped, this drops the closure and returns a [`JoinHandle`] that
-    /// fails at once.
+    /// When the runtime was dropped, this drops the closure and returns a [`JoinHandle`] that fails
+    /// at once. During a [`shutdown`](super::Runtime::shutdown) it does so for code outside of the
+    /// runtime.
     ///
     /// # Panics
     ///
@@ -239,6 +241,7 @@ impl Handle {
     ///
     /// The tasks stay in the runtime and continue with the next `block_on` or `run`. Dropping the
     /// runtime drops them, together with their sockets.
+    /// [`Runtime::shutdown`](super::Runtime::shutdown) gives them time to end.
     ///
     /// # Examples
     ///
@@ -247,25 +250,19 @@ impl Handle {
     ///
     /// ```
     /// use reveille::net::TcpListener;
-    /// use reveille::time::{Duration, now, sleep, timeout_at};
-    /// use std::cell::RefCell;
-    /// use std::rc::Rc;
+    /// use reveille::time::{Duration, sleep};
     ///
     /// fn main() -> std::io::Result<()> {
     ///     let runtime = reveille::Runtime::new()?;
     ///     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     ///     let addr = listener.local_addr()?;
-    ///     let connections = Rc::new(RefCell::new(Vec::new()));
-    ///     let all = connections.clone();
     ///     let acceptor = runtime.spawn(async move {
     ///         while let Ok((stream, _peer)) = listener.accept().await {
-    ///             let connection = reveille::spawn(async move {
+    ///             reveille::spawn(async move {
     ///                 stream.write_all(b"good ").await?;
     ///                 sleep(Duration::from_millis(1)).await;
     ///                 stream.write_all(b"night").await
     ///             });
-    ///             all.borrow_mut().retain(|other: &reveille::JoinHandle<_>| !other.is_finished());
-    ///             all.borrow_mut().push(connection);
     ///         }
     ///     });
     ///
@@ -280,14 +277,9 @@ impl Handle {
     ///
     ///     runtime.run()?; // until `stop`
     ///     acceptor.abort(); // the listener goes with its task
-    ///     runtime.block_on(async {
-    ///         let deadline = now() + Duration::from_secs(5);
-    ///         for connection in connections.take() {
-    ///             // A connection that has not ended by then is dropped with the runtime.
-    ///             timeout_at(deadline, connection).await.ok();
-    ///         }
-    ///     });
-    ///     drop(runtime);
+    ///     // A connection that has not ended by then is dropped with the runtime.
+    ///     let report = runtime.shutdown(Duration::from_secs(5));
+    ///     assert!(report.is_clean(), "{report}");
     ///     assert_eq!(&client.join().unwrap()?, b"good night");
     ///     Ok(())
     /// }

@@ -9,6 +9,7 @@
 
 use super::batch::{Batch, Pace};
 use super::builder::Hook;
+use super::origins::Origins;
 use super::shared::Shared;
 use super::unhandled_panic::UnhandledPanic;
 use crate::reactor::clock::{self, Moment};
@@ -17,7 +18,8 @@ use crate::reactor::driver::Driver;
 use crate::signals::HubSlot;
 use crate::sync::Arc;
 use crate::task::{Outcome, RootKey, Runner, Tasks, Unobserved};
-use std::cell::Cell;
+use crate::token::Token;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -34,6 +36,8 @@ pub(crate) struct Local {
     pub(super) on_park: Option<Hook>,
     pub(super) on_unpark: Option<Hook>,
     pub(super) unhandled_panic: UnhandledPanic,
+    /// Which task has registered each fd, if that is tracked.
+    pub(super) origins: Option<RefCell<Origins>>,
     /// Whether a paused clock may jump to the next deadline.
     #[cfg(feature = "test-util")]
     pub(super) auto_advance: bool,
@@ -126,7 +130,7 @@ impl Local {
 
     /// Makes one batch of polls without a root. Returns the reading of the clock after it, if it
     /// was read.
-    fn run_tasks(&self, runner: &Runner<'_>) -> Option<Moment> {
+    pub(super) fn run_tasks(&self, runner: &Runner<'_>) -> Option<Moment> {
         let mut batch = self.new_batch();
         loop {
             let outcome = runner.run(batch.polls());
@@ -155,7 +159,7 @@ impl Local {
     /// panics, including those that came with the messages. If there was any, `reading` is dropped,
     /// because the work may take any time.
     #[inline]
-    fn catch_up(&self, reading: &mut Option<Moment>) {
+    pub(super) fn catch_up(&self, reading: &mut Option<Moment>) {
         if self.driver.take_notified() {
             *reading = None;
             self.handle_messages();
@@ -172,7 +176,7 @@ impl Local {
     /// The hooks run around a wait. The first one may wake a task, so the queue is checked after
     /// it.
     #[inline]
-    fn turn_driver(
+    pub(super) fn turn_driver(
         &self,
         mut reading: Option<Moment>,
         mut limit: Option<Duration>,
@@ -201,7 +205,7 @@ impl Local {
     }
 
     /// Handles the messages of other threads to the driver and to the tasks.
-    fn handle_messages(&self) {
+    pub(super) fn handle_messages(&self) {
         self.driver.handle_messages();
         self.tasks.handle_messages();
     }
@@ -259,6 +263,22 @@ impl Local {
             return Some(clock::monotonic());
         }
         self.driver.next_deadline()
+    }
+
+    /// Gives back memory for the origins of registrations that have ended.
+    pub(super) fn shrink_origins(&self) {
+        if let Some(origins) = &self.origins {
+            let mut live: Vec<Token> = self
+                .driver
+                .registered_fds()
+                .iter()
+                .map(|fd| fd.token)
+                .collect();
+            live.sort_unstable();
+            origins
+                .borrow_mut()
+                .shrink(|token| live.binary_search(&token).is_ok());
+        }
     }
 
     fn name(&self) -> Option<&str> {

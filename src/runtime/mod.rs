@@ -41,8 +41,10 @@ mod handle;
 mod join_set;
 mod local;
 mod named;
+mod origins;
 mod paused;
 mod shared;
+mod shutdown;
 mod spawner;
 mod unhandled_panic;
 
@@ -53,6 +55,7 @@ pub use crate::blocking::{Pool, TrySpawnBlockingError};
 pub use builder::Builder;
 pub use functions::{block_on, spawn, spawn_blocking};
 pub use handle::Handle;
+pub use shutdown::{DescriptorInfo, JobInfo, ShutdownReport, TimerInfo};
 pub use unhandled_panic::{PanicReport, UnhandledPanic};
 
 use crate::budget;
@@ -106,6 +109,9 @@ use std::time::{Duration, Instant};
 ///
 /// Closures of [`spawn_blocking`] that have not begun are dropped. Those that have begun run to
 /// their end, and the drop does not wait for them.
+///
+/// [`shutdown`](Runtime::shutdown) gives the tasks and the closures some time to end, and reports
+/// what was left.
 ///
 /// # Waiting
 ///
@@ -375,11 +381,25 @@ impl Runtime {
     pub fn shrink(&self) {
         self.local.tasks.shrink();
         self.local.driver.shrink();
+        self.local.shrink_origins();
     }
 
     /// Returns the name of the mechanism in use, as in `REVEILLE_BACKEND`.
     pub fn backend_name(&self) -> &str {
         &self.backend_name
+    }
+
+    /// Drops the tasks, and the closures that have not begun. Later spawns are refused. A second
+    /// call has no effect.
+    fn drop_tasks(&self) {
+        let local = &*self.local;
+        // A task of another runtime may drop this one.
+        let _unbound = budget::unbound();
+        context::enter_loop(local, || {
+            // First, so that the drops of the tasks can add no job.
+            local.shared.blocking.close();
+            local.tasks.shutdown();
+        });
     }
 
     /// Runs `f`, which runs this runtime's loop, inside the runtime.
@@ -433,13 +453,10 @@ impl Drop for Runtime {
             // this thread. The frames below never return, and still use the runtime.
             return;
         }
+        self.drop_tasks();
         let local = &*self.local;
-        // A task of another runtime may drop this one.
         let _unbound = budget::unbound();
         context::enter_loop(local, || {
-            // First, so that the drops of the tasks can add no job.
-            local.shared.blocking.close();
-            local.tasks.shutdown();
             // A panic of a custom mechanism must not leave the drop, because the thread may be
             // unwinding already.
             let ended = panics::catch(|| local.driver.shutdown());
