@@ -12,7 +12,7 @@ use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Stdio};
 
 /// The reading end of a pipe. [`ByteStream`] has its methods: reading and waiting.
 ///
@@ -365,6 +365,25 @@ impl TryFrom<ChildStderr> for Receiver {
 
     fn try_from(stderr: ChildStderr) -> io::Result<Receiver> {
         Receiver::from_owned_fd(nonblocking_pipe(stderr.into())?)
+    }
+}
+
+/// Ends the registration and switches to blocking mode, as
+/// [`into_blocking_fd`](Receiver::into_blocking_fd) does: the end becomes a stream of a process.
+impl TryFrom<Receiver> for Stdio {
+    type Error = io::Error;
+
+    fn try_from(receiver: Receiver) -> io::Result<Stdio> {
+        Ok(receiver.into_blocking_fd()?.into())
+    }
+}
+
+/// As for a `Receiver`.
+impl TryFrom<Sender> for Stdio {
+    type Error = io::Error;
+
+    fn try_from(sender: Sender) -> io::Result<Stdio> {
+        Ok(sender.into_blocking_fd()?.into())
     }
 }
 
