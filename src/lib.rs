@@ -47,6 +47,10 @@
     doc = "| wait for Ctrl-C and other Unix signals | [`signal`](mod@signal) |"
 )]
 #![cfg_attr(
+    feature = "process",
+    doc = "| start child processes and wait for them | [`process`] |"
+)]
+#![cfg_attr(
     feature = "hyper",
     doc = "| serve or request HTTP with hyper | [`interop`] |"
 )]
@@ -70,6 +74,7 @@
 //! | `hyper` | no | the traits of hyper 1 for the streams, `AsyncFd`, `Unblock` and `Sleep`; the module `interop` |
 //! | `tokio` | no | `AsyncRead` and `AsyncWrite` of tokio for the streams, `AsyncFd` and `Unblock`; brings tokio's traits, not its runtime |
 //! | `signal` | no | Unix signals: the module `signal`, and `EventLoop::on_signal` |
+//! | `process` | no | child processes: the module `process`; turns on `signal` |
 //! | `test-util` | no | a clock that tests can pause and move: `time::pause` and related functions |
 //! | `conformance` | no | the cases that every backend must pass |
 //!
@@ -104,6 +109,8 @@ mod interest;
 pub mod io;
 pub mod net;
 mod panics;
+#[cfg(feature = "process")]
+pub mod process;
 mod reactor;
 mod registry;
 pub mod runtime;
@@ -143,6 +150,6 @@ struct CustomFds;
 
 /// The code in `docs/guide.md`, compiled and run with the other examples. Some of them need a
 /// feature.
-#[cfg(all(doctest, feature = "signal", feature = "test-util"))]
+#[cfg(all(doctest, feature = "process", feature = "test-util"))]
 #[doc = include_str!("../docs/guide.md")]
 struct Guide;

@@ -460,6 +460,8 @@ impl Drop for Runtime {
             // A panic of a custom mechanism must not leave the drop, because the thread may be
             // unwinding already.
             let ended = panics::catch(|| local.driver.shutdown());
+            #[cfg(feature = "process")]
+            crate::sys::process::reap_left();
             local.report_last_panics(ended.err().map(Unobserved::from));
         });
     }

@@ -35,6 +35,8 @@ pub(crate) mod passing;
 pub(crate) mod peer_cred;
 pub(crate) mod pipe;
 pub(crate) mod poll;
+#[cfg(feature = "process")]
+pub(crate) mod process;
 pub(crate) mod scoped;
 pub(crate) mod select;
 #[cfg(feature = "signal")]

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["settings"],
     &["runtime", "event_loop"],
     &["io", "net", "time", "signal"],
+    &["process"],
     &["traits"],
 ];
 

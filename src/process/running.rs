@@ -1,0 +1,101 @@
+//! [`Running`]: a process that was not reaped, and what notices its end.
+
+use super::watch::{ExitWatch, Prepared};
+use crate::signals::SignalKind;
+use crate::sys::process::{Process, leave};
+use std::io;
+use std::process::ExitStatus;
+use std::task::{Context, Poll, ready};
+
+/// A process that was not reaped. When it is dropped before that, the process goes to the list of
+/// those that have no runtime.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// `None`: it was reaped, here or by other code.
+    process: Option<Process>,
+    watch: ExitWatch,
+}
+
+impl Running {
+    /// Watches a process. Gives it back if it cannot be watched.
+    pub(super) fn new(
+        process: Process,
+        prepared: Prepared,
+    ) -> Result<Running, (Process, io::Error)> {
+        match ExitWatch::new(process.id(), prepared) {
+            Ok(watch) => Ok(Running {
+                process: Some(process),
+                watch,
+            }),
+            Err(error) => Err((process, error)),
+        }
+    }
+
+    /// Returns the process id. `None`: it was reaped.
+    pub(super) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Whether the process was not reaped and is a child of this process.
+    pub(super) fn is_ours(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_ours)
+    }
+
+    /// Reaps the process if it has ended. After a status or an error it must not be called again,
+    /// unless the error says that this is the child of a fork.
+    pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let process = self.process.as_mut().expect("it was not reaped");
+        process.check_parent()?;
+        let found = process.try_wait();
+        let is_lost = (found.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_lost || matches!(found, Ok(Some(_))) {
+            self.process = None;
+        }
+        found
+    }
+
+    /// Waits until the process has ended, and reaps it.
+    pub(super) fn poll_exit(&mut self, cx: &Context<'_>) -> Poll<io::Result<ExitStatus>> {
+        if let Some(process) = &self.process {
+            process.check_parent()?;
+        }
+        if self.watch.must_look_first() {
+            if let Some(status) = self.try_wait()? {
+                return Poll::Ready(Ok(status));
+            }
+        }
+        loop {
+            let noticed = ready!(self.watch.poll(cx));
+            // Also after an error: the runtime may have ended after the process.
+            if let Some(status) = self.try_wait()? {
+                return Poll::Ready(Ok(status));
+            }
+            noticed?;
+            ready!(self.watch.look_again(cx))?;
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub(super) fn signal(&self, kind: SignalKind) -> io::Result<()> {
+        match &self.process {
+            Some(process) => process.signal(self.watch.pidfd(), kind.as_raw_value()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Sends a signal to the group that the process leads.
+    pub(super) fn signal_group(&self, kind: SignalKind) -> io::Result<()> {
+        match &self.process {
+            Some(process) => process.signal_group(kind.as_raw_value()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            leave(process);
+        }
+    }
+}
