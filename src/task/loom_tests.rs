@@ -1,9 +1,9 @@
 //! Loom models of the types that threads share: `Remote` and `Reply`.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release --lib loom` runs them. Each has two threads and at
-//! most two preemptions, so that it ends. Loom runs both threads on one system thread, where they
-//! share thread-locals such as `CURRENT`, so the models spawn by `spawn_message`. They do not use
-//! the process-wide registry, because a static cannot contain loom's types.
+//! `RUSTFLAGS="--cfg loom" cargo test --lib loom` runs them. Each has two threads and at most two
+//! preemptions, so that it ends. Loom runs both threads on one system thread, where they share
+//! thread-locals such as `CURRENT`, so the models spawn by `spawn_message`. They do not use the
+//! process-wide registry, because a static cannot contain loom's types.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -278,7 +278,12 @@ pub(super) fn read_initialized(
     Ok(())
 }
 
-/// Reads from a stream into the rest of the buffer, which need not be initialized.
+/// Reads from a stream into the rest of the buffer, which need not be initialized: at most
+/// [`LENT_BYTES`].
+///
+/// hyper doubles its buffer after each read that fills it, up to 408 KiB, and offers all of it. It
+/// reuses the buffer from its beginning once the bytes are dropped. So with shorter reads the bytes
+/// of a large body go through the same 64 KiB, which stay in the cache (`docs/performance.md`).
 #[inline]
 fn poll_read_uninit<K: Readable>(
     stream: &ByteStream<K>,
@@ -286,7 +291,9 @@ fn poll_read_uninit<K: Readable>(
     buf: &mut ReadBufCursor<'_>,
 ) -> Polled<()> {
     // SAFETY: `poll_read_uninit` promises to write no uninitialized bytes.
-    let n = ready!(stream.poll_read_uninit(cx, unsafe { buf.as_mut() }))?;
+    let lent = unsafe { buf.as_mut() };
+    let len = lent.len().min(LENT_BYTES);
+    let n = ready!(stream.poll_read_uninit(cx, &mut lent[..len]))?;
     // SAFETY: it promises that the first `n` bytes are initialized now, and that `n` is at most
     // the length of what was lent.
     unsafe { buf.advance(n) };

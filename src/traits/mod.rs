@@ -13,7 +13,8 @@ pub mod interop;
 mod tokio;
 
 /// The most bytes that a read initializes and lends to a `Read` of std or of `futures-io`. Callers
-/// offer large buffers, and to fill more with zeroes than one read returns would be wasted.
+/// offer large buffers, and to fill more with zeroes than one read returns would be wasted. Also
+/// the most that a read for hyper takes from a stream.
 #[cfg(any(feature = "tokio", feature = "hyper"))]
 const LENT_BYTES: usize = 64 * 1024;
 

@@ -2,10 +2,13 @@
 //! fill.
 
 use crate::contract::{End, reader_keeps_the_contract, writer_keeps_the_contract};
-use crate::family::{ByFutures, ByHyper, ByTokio};
+use crate::family::{ByFutures, ByHyper, ByTokio, Reader};
 use crate::support::{on_every_backend, std_pair};
+use reveille::net::UnixStream;
 use reveille::net::pipe::{Receiver, Sender, pipe};
 use std::fs::File;
+use std::future::poll_fn;
+use std::io::Write;
 
 #[test]
 fn stream_keeps_the_contract_of_readers() {
@@ -117,6 +120,29 @@ fn pipe_keeps_the_contract_of_writers() {
             writer_keeps_the_contract(ByTokio(pipe), peer, End::Drop).await;
             let (peer, pipe) = sender();
             writer_keeps_the_contract(ByHyper(pipe), peer, End::Drop).await;
+        });
+    });
+}
+
+/// hyper offers a buffer that it has grown, and reuses its beginning.
+#[test]
+fn read_for_hyper_takes_at_most_64_kib() {
+    const MOST: usize = 64 * 1024;
+    const SENT: usize = MOST + 10_000;
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let (mut peer, stream) = std::os::unix::net::UnixStream::pair().unwrap();
+            peer.set_nonblocking(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let stream = UnixStream::from_std(stream).unwrap();
+            // All of it waits in the stream before the first read.
+            peer.write_all(&[7; SENT]).unwrap();
+            let mut reader = ByHyper(&stream);
+            for expected in [MOST, SENT - MOST] {
+                let got = poll_fn(|cx| reader.poll_read(cx, 4 * MOST)).await.unwrap();
+                assert_eq!(got.bytes.len(), expected);
+                assert!(got.bytes == vec![7; expected] && got.is_rest_untouched);
+            }
         });
     });
 }

@@ -37,9 +37,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 ///
 /// Generic code uses the traits of `futures-io`, tokio or hyper, each added by the feature of that
 /// name. A `&ByteStream` has them too. Reads through the traits of tokio and hyper go into
-/// uninitialized memory. The methods of the traits that close or shut down a stream end its writing
-/// side, and do nothing for a [pipe](super::pipe#the-end-of-a-pipe). It is no error if the side or
-/// the connection was closed before.
+/// uninitialized memory, and one through hyper's takes at most 64 KiB. The methods of the traits
+/// that close or shut down a stream end its writing side, and do nothing for a
+/// [pipe](super::pipe#the-end-of-a-pipe). It is no error if the side or the connection was closed
+/// before.
 ///
 /// Methods that do not wait make their system call at once, and return `WouldBlock` if there is
 /// nothing to do. The wakers of all tasks that poll are kept.
