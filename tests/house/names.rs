@@ -9,19 +9,25 @@ use super::{assert_none, collect, read, root, rust_files};
 
 /// Crates and modules of other projects. Paths below them are not checked.
 const FOREIGN: &[&str] = &[
+    "async_tungstenite",
     "axum",
     "clippy",
     "core",
     "futures",
     "futures_core",
+    "hickory_resolver",
     "hyper",
     "hyper_util",
     "libc",
     "process",
+    "quinn",
+    "redis",
     "smol",
     "std",
     "thread",
     "tokio",
+    "tokio_postgres",
+    "tonic",
 ];
 
 /// Types and traits of other projects.
