@@ -337,10 +337,25 @@ step_libkqueue() {
 step_downstream() {
     need cc gcc
     local manifest=tests/downstream/Cargo.toml rc=0
-    cargo test --locked --manifest-path $manifest || rc=1
+    local programs=${CARGO_TARGET_DIR:-$PWD/tests/downstream/target}/debug
+    cargo test --locked --workspace --manifest-path $manifest || rc=1
     cargo clippy --locked --manifest-path $manifest --workspace --all-targets -- -D warnings || rc=1
-    cargo run --locked --manifest-path examples/udp_gso/Cargo.toml -- --rounds 100 || rc=1
+    # All targets, so that nothing is built again with other features.
+    cargo build --locked --manifest-path $manifest --workspace --all-targets || return 1
+    "$programs/udp_gso" --rounds 100 || rc=1
+    "$programs/quic" --bytes 100000 || rc=1
+    "$programs/resolver" --names localhost || rc=1
     return $rc
+}
+
+# The clients of databases, beside their servers.
+step_databases() {
+    need cc gcc
+    need_python
+    need redis-server redis-server || skip "no redis-server and it cannot be installed"
+    [ -n "$(command -v initdb /usr/lib/postgresql/*/bin/initdb)" ] || need psql postgresql ||
+        skip "no PostgreSQL and it cannot be installed"
+    "$here/databases.sh" cargo test --locked --workspace --manifest-path tests/downstream/Cargo.toml --test databases
 }
 
 # feature_sets: `none`, then each feature of Cargo.toml. With `all`: every set of features, joined by commas. If a feature
