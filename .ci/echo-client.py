@@ -565,11 +565,17 @@ def idle_rounds(selector, silent, busy, limit):
     wait_closed(selector, silent, "silent from the beginning")
     print(f"ok      {len(silent)} silent connections closed, {len(judged)} busy ones served for {4 * limit:.0f} s")
     wait_closed(selector, busy, "silent in the end")
-    early = [c for c in silent + judged if c.closed - c.sent < limit]
+    # The silent ones wrote while the others were opened. The server closed those that this client kept waiting,
+    # and its last write to them came too late.
+    timely = [c for c in silent if c.longest < limit and c.answered == c.sent]
+    if not timely:
+        raise NoVerdict("this machine was too slow to open the connections: no verdict")
+    early = [c for c in timely + judged if c.closed - c.sent < limit]
     expect(not early, f"{len(early)} connections closed within {limit} s of their last byte")
     owed = [c for c in judged if c.owed]
     expect(not owed, f"{len(owed)} busy connections did not get all their bytes back")
-    print(f"ok      busy connections closed after they fell silent, none within {limit} s of its last byte")
+    print(f"ok      busy connections closed after they fell silent; no busy one and none of {len(timely)} silent ones "
+          f"within {limit} s of its last byte")
     return 0
 
 
