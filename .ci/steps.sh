@@ -128,9 +128,11 @@ step_test() {
     bash -e -c "$cmd"
 }
 
-# All tests but those in the documentation, which `test` runs.
+# All tests but those in the documentation and of the tree, which `test` runs.
 step_test_backend() {
-    REVEILLE_BACKEND=$1 cargo test --all-features --lib --tests
+    local programs
+    mapfile -t programs < <(test_programs)
+    REVEILLE_BACKEND=$1 cargo test --all-features "${programs[@]}"
 }
 
 # The command in README.md starts a server that answers a client.
@@ -251,8 +253,10 @@ step_syscalls() {
 
 step_test_release() {
     # Optimized code matters here; linking each test with LTO would take most of the time. The code in the documentation is
-    # not optimized, and other steps build the examples optimized.
-    CARGO_PROFILE_RELEASE_LTO=off cargo test --release --all-features --lib --tests
+    # not optimized, other steps build the examples optimized, and network_faults does nothing outside of its step.
+    local programs
+    mapfile -t programs < <(test_programs network_faults)
+    CARGO_PROFILE_RELEASE_LTO=off cargo test --release --all-features "${programs[@]}"
 }
 
 # New seeds for the models.
