@@ -4,6 +4,7 @@
 #     socks5          curl
 #     dns_forwarder   dig, with dnsmasq as the name server
 #     balancer        wrk and curl
+#     graceful        wrk and curl, and graceful-client.py
 # Each server listens on a free port of 127.0.0.1. What the script has started is ended with it.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -374,6 +375,42 @@ check_balancer() {
     pids=()
 }
 
+# --- graceful: wrk, curl, a client of its own -----------------------------------------------------
+
+check_graceful() {
+    local out status
+    serve graceful --grace 30
+    get() { timeout 30 curl -sS --noproxy '*' "$@" "http://$host:$port/" 2>&1; }
+    compare "graceful GET" "$(get)" hello
+    compare "graceful HTTP/1.0" "$(get -0)" hello
+    matches "graceful HEAD" "$(get -I)" '^HTTP/1.1 200 OK'
+    compare "graceful POST" "$(head -c 900000 /dev/zero | get --data-binary @- -H 'Expect: 100-continue')" hello
+    contains "graceful refuses a long body" "$(head -c 2000000 /dev/zero | get -i --data-binary @-)" '413 Content Too Large'
+    contains "graceful refuses a chunked body" "$(echo x | get -i -H 'Transfer-Encoding: chunked' --data-binary @-)" 501
+    contains "graceful refuses what is no request" "$(raw 'nonsense\r\n\r\n')" '400 Bad Request'
+    contains "graceful refuses a long head" "$( (printf 'GET / HTTP/1.1\r\nx: '; head -c 20000 /dev/zero) | raw_in)" 431
+
+    # When the server ends, wrk has a response on every connection that it had made. It then tries to connect again, and
+    # counts the refusals as errors of its first write. A connection that is reset would be an error of a read.
+    timeout 60 wrk -t 1 -c 50 -d 4 --timeout 20 "http://$host:$port/" > "$dir/wrk" 2>&1 &
+    sleep 2
+    kill -TERM $pid
+    wait $pid
+    status=$?
+    wait $!
+    out=$(cat "$dir/wrk")
+    compare "graceful ends cleanly under wrk" $status 0
+    matches "graceful wrk" "$out" '[1-9][0-9]* requests in'
+    matches "graceful wrk has lost no request" "$out" 'Socket errors: connect [0-9]+, read 0, write [0-9]+, timeout 0'
+    out=$(tail -n 2 "$dir/graceful")
+    matches "graceful has answered what it has read" "$out" $'^nothing was left\nread ([0-9]+) requests, answered ([0-9]+)$'
+    compare "graceful has answered every request" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+    if grep -q panicked "$dir/graceful"; then failed "graceful: $(cat "$dir/graceful")"; fi
+    pids=()
+
+    timeout 300 python3 "$here/graceful-client.py" "$target/release/examples/graceful" || rc=1
+}
+
 # no_errors WHAT OUTPUT-OF-WRK
 no_errors() {
     matches "$1" "$2" '[1-9][0-9]* requests in'
@@ -382,12 +419,12 @@ no_errors() {
 
 # --- all of them ----------------------------------------------------------------------------------
 
-all=(kv socks5 dns_forwarder balancer)
+all=(kv socks5 dns_forwarder balancer graceful)
 examples=("$@")
 if [ $# = 0 ]; then examples=("${all[@]}"); fi
 build=()
 for example in "${examples[@]}"; do build+=(--example "$example"); done
-cargo build --release "${build[@]}" || exit 1
+cargo build --release --features signal "${build[@]}" || exit 1
 for example in "${examples[@]}"; do
     check_arguments "$example"
     "check_$example"

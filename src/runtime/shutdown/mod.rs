@@ -69,6 +69,8 @@ impl Runtime {
     /// A task that would never end by itself, such as one that accepts connections, keeps the call
     /// waiting until the time is over: tell it to end before, or abort it.
     ///
+    /// `examples/graceful.rs` is a server that ends this way on SIGTERM, without losing a request.
+    ///
     /// # What is refused
     ///
     /// | from the beginning of the call on | |
