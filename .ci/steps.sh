@@ -179,7 +179,11 @@ step_ecosystem() {
     for tool in redis-cli:redis-tools curl:curl dig:bind9-dnsutils dnsmasq:dnsmasq-base wrk:wrk; do
         need "${tool%:*}" "${tool#*:}" || skip "no ${tool%:*} and it cannot be installed"
     done
-    "$here/ecosystem.sh"
+    local rc=0
+    "$here/ecosystem.sh" || rc=1
+    need ps procps || { echo "no ps and it cannot be installed: the supervisor is not checked"; return $rc; }
+    "$here/supervisor.sh" 10 || rc=1
+    return $rc
 }
 
 # prints EXAMPLE TEXT [cargo arguments]: the example ends with status 0 and prints the text.
