@@ -9,8 +9,9 @@ cross_targets=(
     x86_64-unknown-illumos x86_64-pc-solaris
     i686-unknown-linux-gnu aarch64-linux-android x86_64-unknown-linux-musl
 )
-# Library and examples only: the tests use ITIMER_REAL, which libc does not define there.
-cross_no_tests=" aarch64-linux-android "
+# Library and examples only. The tests have no code for OpenBSD, DragonFly or Solaris that they do not have for NetBSD,
+# FreeBSD or illumos; they use ITIMER_REAL, which libc does not define for Android.
+cross_no_tests=" x86_64-unknown-openbsd x86_64-unknown-dragonfly x86_64-pc-solaris aarch64-linux-android "
 
 # --- what a step may need -------------------------------------------------------------------------
 
