@@ -202,6 +202,24 @@ pub(crate) use revents::{
     Revents, is_hangup_or_error, poll_revents, poll_revents_of_all, poll_revents_twice,
 };
 
+/// Calls [`Backend::add`] for the fd of a registration, of which the reactor has the number.
+///
+/// The registration's owner keeps the fd open until it has ended the registration. (Another thread
+/// may end it and close the fd before the reactor hears of that. Then the call fails, or adds a
+/// file that the reactor removes again when it does.)
+pub(crate) fn add_number(
+    backend: &mut dyn Backend,
+    fd: RawFd,
+    token: Token,
+    interest: Interest,
+    trigger: Trigger,
+) -> io::Result<()> {
+    // SAFETY: the fd is open, as said above. If it is not, the borrow ends before any other code
+    // runs, and backends pass the number to system calls only.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    backend.add(fd, token, interest, trigger)
+}
+
 /// How often a registration is reported; see the [contract](self#triggers).
 ///
 /// The reactor registers fds of futures with `Edge`; the callback loop uses all three.

@@ -84,6 +84,11 @@ pub(crate) enum Watch {
     /// the first wait for it, as for a `Custom` fd. On Linux the result of each read says whether
     /// it proves that nothing is left; elsewhere none does. `owned`: as above.
     Unix { owned: bool },
+    /// A TCP connection that was just accepted; no other descriptor of it exists. It is assumed
+    /// readable until a read would block, because most clients send at once, and the mechanism
+    /// watches it from the first wait on. So a connection that is served and closed without a wait
+    /// is never given to the mechanism.
+    Accepted,
     /// A listening socket: READABLE only.
     Listener { owned: bool },
     /// A listening socket that other loops watch too; a connection wakes one of those that wait.
@@ -104,11 +109,17 @@ pub(crate) enum Watch {
     Custom(Interest),
 }
 
+/// What the mechanism watches of a TCP connection.
+const WATCHED_OF_TCP: Interest = Interest::READABLE
+    .union(Interest::WRITABLE)
+    .union(Interest::PRIORITY);
+
 impl Watch {
     /// Returns the first interest for the backend.
     fn interest(self) -> Interest {
         match self {
-            Watch::Tcp { .. } => Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
+            Watch::Tcp { .. } => WATCHED_OF_TCP,
+            Watch::Accepted => Interest::EMPTY,
             Watch::Unix { .. } => Interest::READABLE | Interest::PRIORITY,
             Watch::Listener { .. }
             | Watch::ExclusiveListener
@@ -129,6 +140,7 @@ impl Watch {
             | Watch::Unix { .. }
             | Watch::Datagram { .. }
             | Watch::Pipe { writes: true, .. } => Ready::WRITABLE,
+            Watch::Accepted => Ready::READABLE | Ready::WRITABLE,
             _ => Ready::EMPTY,
         }
     }
@@ -144,6 +156,7 @@ impl Watch {
                 | Watch::Listener { owned }
                 | Watch::Datagram { owned }
                 | Watch::Pipe { owned, .. } => owned,
+                Watch::Accepted => true,
                 Watch::ExclusiveListener | Watch::Custom(_) => false,
             },
         }
@@ -154,6 +167,10 @@ impl Watch {
         match self {
             Watch::Tcp { connected, .. } => Watch::Tcp {
                 connected,
+                owned: false,
+            },
+            Watch::Accepted => Watch::Tcp {
+                connected: true,
                 owned: false,
             },
             Watch::Unix { .. } => Watch::Unix { owned: false },
@@ -173,16 +190,17 @@ impl Watch {
             readiness: self.readiness(),
             short_read_hint: !matches!(self, Watch::Pipe { .. }),
             short_proves: match self {
-                Watch::Tcp { .. } | Watch::Datagram { .. } | Watch::Pipe { writes: false, .. } => {
-                    true
-                }
+                Watch::Tcp { .. }
+                | Watch::Accepted
+                | Watch::Datagram { .. }
+                | Watch::Pipe { writes: false, .. } => true,
                 Watch::Unix { .. } => READS_TELL_WHERE_THEY_STOP,
                 _ => false,
             },
             rearm,
             closed_is_final: matches!(
                 self,
-                Watch::Tcp { owned: true, .. } | Watch::Unix { owned: true }
+                Watch::Tcp { owned: true, .. } | Watch::Accepted | Watch::Unix { owned: true }
             ),
         }
     }
@@ -218,6 +236,7 @@ impl Reactor {
         }
         let watched = match watch {
             Watch::ExclusiveListener => self.table.watch_exclusive(fd)?,
+            Watch::Accepted => self.table.watch_later(fd, terms)?,
             _ => self.table.watch(fd, terms)?,
         };
         Ok(self.table.insert(watched, state))
@@ -382,15 +401,21 @@ impl Reactor {
         self.rearm_or_restore(token, bit)
     }
 
-    /// Adds `interest` to the backend's interest, if the first interest left it out.
+    /// Adds `interest` to the backend's interest, if the first interest left it out. An accepted
+    /// connection is watched from now on.
     #[inline]
     pub(crate) fn watch(&mut self, token: Token, interest: Interest) -> io::Result<()> {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
         let (before, trigger) = (entry.watched, entry.trigger);
+        let added = if entry.is_watched_later() {
+            WATCHED_OF_TCP
+        } else {
+            interest
+        };
         // Errors are reported without ERROR in the interest.
-        let watched = self.effective_interest(before | interest) - Interest::ERROR;
+        let watched = self.effective_interest(before | added) - Interest::ERROR;
         if before.contains(watched) {
             return Ok(());
         }

@@ -69,7 +69,7 @@ impl Registration {
             let driver = driver.ok_or_else(no_runtime)?;
             let token = driver
                 .register(fd, watch)
-                .map_err(|error| explain(error, driver))?;
+                .map_err(|error| driver.explain(error))?;
             let is_pipe = matches!(watch, Watch::Pipe { .. });
             Ok(Registration {
                 token,
@@ -640,27 +640,3 @@ pub(crate) fn no_runtime() -> io::Error {
 
 /// The text of the error or panic of a call that needs a runtime, on a thread that runs none.
 pub(crate) const NO_RUNTIME: &str = "no reveille runtime runs on this thread: call this inside `block_on`, `Runtime::run` or `Runtime::enter`";
-
-/// Explains why an fd could not be registered, if the error number alone does not.
-#[cold]
-fn explain(error: io::Error, driver: &Driver) -> io::Error {
-    let why = match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            "the fd is already registered with this runtime: share its handle, or duplicate the fd with dup(2)"
-        }
-        io::ErrorKind::StorageFull => {
-            "the kernel's limit of watched fds is reached: raise it (on Linux: sysctl fs.epoll.max_user_watches)"
-        }
-        io::ErrorKind::PermissionDenied => {
-            return io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!(
-                    "{} cannot wait for this kind of file",
-                    driver.backend_name()
-                ),
-            );
-        }
-        _ => return error,
-    };
-    io::Error::new(error.kind(), why)
-}

@@ -16,7 +16,8 @@
 //!
 //! The backend watches a live registration unless it is always ready or was [taken
 //! out](Registrations::take_out). One that was taken out is watched again from the next
-//! [`Registrations::modify`] on.
+//! [`Registrations::modify`] on; one that is [watched later](Registrations::watch_later), from the
+//! first.
 //!
 //! On a mechanism that has to be armed again, a registration with a lasting hang-up or error and
 //! nothing else to report is not armed but on the [recheck list](super::recheck_list).
@@ -27,7 +28,7 @@
 mod rearm;
 
 use super::recheck_list::RecheckList;
-use crate::backend::{Backend, Capabilities, Event, Events, Trigger};
+use crate::backend::{self, Backend, Capabilities, Event, Events, Trigger};
 use crate::interest::Interest;
 use crate::panics::{Payload, catch};
 use crate::sys::fd::FileId;
@@ -87,6 +88,10 @@ enum Backing {
     AlwaysReady,
     /// The backend does not watch it until the next `modify`.
     TakenOut,
+    /// The backend does not watch it until the first `modify`.
+    Later,
+    /// As `Later`, and becomes `Owned` then. Becomes `Later` once the process has forked.
+    LaterOwned,
 }
 
 /// The result of `Backend::remove` or `Backend::forget`, or its panic.
@@ -108,6 +113,12 @@ impl<S> Entry<S> {
     /// Whether the registration was removed from the backend until the next `modify`.
     pub(crate) fn is_taken_out(&self) -> bool {
         self.backing == Backing::TakenOut
+    }
+
+    /// Whether the backend watches it from the first `modify` on.
+    #[inline]
+    pub(crate) fn is_watched_later(&self) -> bool {
+        matches!(self.backing, Backing::Later | Backing::LaterOwned)
     }
 
     fn is_live(&self) -> bool {
@@ -239,6 +250,24 @@ impl<S: RegistrationState> Registrations<S> {
         })
     }
 
+    /// As `watch`, for an fd that the backend watches from the first `modify` on. It must stay open
+    /// while it is registered.
+    pub(crate) fn watch_later(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        mut terms: Terms,
+    ) -> io::Result<Watched> {
+        self.check_forked()?;
+        self.check_taken_out(fd)?;
+        terms.owned &= !self.has_copies();
+        Ok(Watched {
+            token: self.next_token()?,
+            fd: fd.as_raw_fd(),
+            terms,
+            backing: Backing::Later,
+        })
+    }
+
     /// As `watch`, for an fd that is always ready, so the backend need not watch it. Searches all
     /// registrations for the same number; always-ready fds are few and rare.
     pub(crate) fn watch_nothing(
@@ -275,6 +304,7 @@ impl<S: RegistrationState> Registrations<S> {
             trigger: terms.trigger,
             backing: match backing {
                 Backing::Watched if terms.owned => Backing::Owned,
+                Backing::Later if terms.owned => Backing::LaterOwned,
                 backing => backing,
             },
             suspicion: 0,
@@ -355,6 +385,14 @@ impl<S: RegistrationState> Registrations<S> {
             return Ok(());
         };
         match entry.backing {
+            Backing::Later | Backing::LaterOwned => {
+                backend::add_number(&mut *self.backend, entry.fd, token, interest, trigger)?;
+                entry.backing = if entry.backing == Backing::LaterOwned {
+                    Backing::Owned
+                } else {
+                    Backing::Watched
+                };
+            }
             Backing::Watched | Backing::Owned => {
                 self.backend.modify(entry.fd, token, interest, trigger)?;
                 self.rechecks.remove(token);
@@ -406,13 +444,16 @@ impl<S: RegistrationState> Registrations<S> {
         has_forked
     }
 
-    /// Turns every `Backing::Owned` into `Watched`, because a child has copies of the descriptors.
+    /// Turns every `Backing::Owned` into `Watched` and `LaterOwned` into `Later`, because a child
+    /// has copies of the descriptors.
     #[cold]
     fn clear_owned(&mut self, copies: u32) {
         self.copies = copies;
         for entry in &mut self.entries {
-            if entry.backing == Backing::Owned {
-                entry.backing = Backing::Watched;
+            match entry.backing {
+                Backing::Owned => entry.backing = Backing::Watched,
+                Backing::LaterOwned => entry.backing = Backing::Later,
+                _ => {}
             }
         }
     }

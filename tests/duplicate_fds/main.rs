@@ -17,13 +17,17 @@ mod exchanged_values;
 mod hosts;
 mod lent;
 mod unknown;
+mod unwatched;
 
 use reveille::Runtime;
 use reveille::backend::BackendKind;
 use reveille::net::TcpStream;
+use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use support::recording::{Call, Record, recorded};
 use support::{guarded, std_pair};
@@ -128,10 +132,21 @@ async fn wait_a_while() {
     }
 }
 
-/// As `std_pair`, with its calls taken out of the record.
+/// Polls a future once; it must wait.
+async fn waits(mut future: Pin<&mut impl Future>) {
+    let polled = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await;
+    assert!(polled, "it does not wait");
+}
+
+/// As `std_pair`, with a stream that the mechanism watches, and its calls taken out of the record.
 async fn fresh(record: &Record) -> (std::net::TcpStream, TcpStream) {
     let (peer, stream) = std_pair().await;
     peer.set_nodelay(true).unwrap();
+    {
+        // The first wait makes the mechanism watch it.
+        let mut waiting = pin!(stream.readable());
+        waits(waiting.as_mut()).await;
+    }
     record.calls();
     record.events();
     (peer, stream)

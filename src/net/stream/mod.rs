@@ -51,6 +51,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// [`read`](ByteStream::read) waits until the loop has polled the kernel, even if data is already
 /// there. [`try_read`](ByteStream::try_read) finds the data at once.
 ///
+/// An accepted TCP connection is different: most clients send their request at once, so its first
+/// read is tried without a wait. Only the first wait makes the kernel watch it. So an error of
+/// that, such as too many watched descriptors, is returned by the call that waits and not by
+/// `accept`.
+///
 /// # Short reads
 ///
 /// If a read from a TCP stream returns fewer bytes than the buffer holds, the next one waits

@@ -67,10 +67,7 @@ impl sealed::Sockets for Tcp {
     type SocketAddr = SocketAddr;
 
     fn watch() -> Watch {
-        Watch::Tcp {
-            connected: true,
-            owned: true,
-        }
+        Watch::Accepted
     }
 
     fn accept(socket: &Socket) -> io::Result<(Socket, SocketAddr)> {

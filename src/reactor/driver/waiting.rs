@@ -23,7 +23,7 @@ impl Driver {
     pub(crate) fn register(&self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
         let first = self.reactor.borrow_mut().register(fd, watch);
         let result = match first {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if is_known(&error) => {
                 self.handle_messages();
                 // The call above has noted any fork since the fd was made, so a child may have a
                 // copy of the fd.
@@ -35,6 +35,27 @@ impl Driver {
             note(*token);
         }
         result
+    }
+
+    /// Explains why an fd could not be registered, if the error number alone does not.
+    #[cold]
+    pub(crate) fn explain(&self, error: io::Error) -> io::Error {
+        let why = match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                "the fd is already registered with this runtime: share its handle, or duplicate the fd with dup(2)"
+            }
+            io::ErrorKind::StorageFull => {
+                "the kernel's limit of watched fds is reached: raise it (on Linux: sysctl fs.epoll.max_user_watches)"
+            }
+            io::ErrorKind::PermissionDenied => {
+                return io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("{} cannot wait for this kind of file", self.backend_name()),
+                );
+            }
+            _ => return error,
+        };
+        io::Error::new(error.kind(), why)
     }
 
     /// Ends a registration, closes the fd if there is one in `closing`, and wakes the waiters.
@@ -191,7 +212,14 @@ impl Driver {
         let slot = self.wakers.store(waker);
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
-        let watched = reactor.watch(token, interest);
+        let mut watched = reactor.watch(token, interest);
+        if watched.as_ref().is_err_and(is_known) {
+            // As in `register`, for an accepted connection.
+            drop(reactor);
+            self.handle_messages();
+            reactor = self.reactor.borrow_mut();
+            watched = reactor.watch(token, interest);
+        }
         let (unused, error) = match (watched, reactor.get(token)) {
             // The clone has handled messages, one of which has polled the fd.
             (Ok(()), Some(state)) if state.cached.intersects(ends) => {
@@ -212,7 +240,7 @@ impl Driver {
         if !list.is_idle() {
             list.wake_all(&self.wakers);
         }
-        error
+        error.map(|error| self.explain(error))
     }
 
     /// Removes a future's waiter. Panics of its waker are reported, because the future is being
@@ -376,4 +404,9 @@ impl Driver {
             Err(error) => Poll::Ready(Err(error)),
         }
     }
+}
+
+/// Whether a mechanism has refused an fd because it has the number already.
+fn is_known(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
 }

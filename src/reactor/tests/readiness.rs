@@ -168,6 +168,88 @@ fn deregister_calls_remove_for_fds_that_a_child_has() {
     assert_eq!(close(later), [Call::Forget(later)]);
 }
 
+#[test]
+fn accepted_connection_is_added_by_its_first_wait() {
+    for capabilities in [edge(), rearming()] {
+        let rig = Rig::new(capabilities);
+        let token = rig.register(Watch::Accepted);
+        assert_eq!(rig.cached(token), BITS);
+        assert_eq!(
+            after_io(&rig, token, Direction::Read, Ok(9)),
+            Ready::WRITABLE
+        );
+        assert_eq!(rig.calls(), []);
+        rig.wait(token, Direction::Read, &key(1));
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        assert_eq!(rig.calls(), [Call::Add(token, all)]);
+        rig.deliver(&[(token, Ready::READABLE)]);
+        assert_eq!(woken(), [1]);
+        rig.calls();
+        // It is added once.
+        after_io(&rig, token, Direction::Read, Ok(9));
+        rig.wait(token, Direction::Read, &key(2));
+        assert!(
+            rig.calls()
+                .iter()
+                .all(|call| matches!(call, Call::Rearm(..)))
+        );
+        rig.end(token);
+        assert_eq!(woken(), [2]);
+    }
+}
+
+#[test]
+fn accepted_connection_ends_as_it_is_known() {
+    let rig = Rig::new(edge());
+    let close = |token| {
+        rig.calls();
+        let closing = Some(rig.closing(false));
+        rig.driver.deregister(token, closing).unwrap();
+        rig.calls()
+    };
+    let wait = |token| {
+        after_io(&rig, token, Direction::Read, Ok(9));
+        rig.wait(token, Direction::Read, &key(1));
+    };
+    let forked = rig.register(Watch::Accepted);
+    fork::in_child(|| Ok(())).unwrap().unwrap();
+    wait(forked);
+    assert_eq!(close(forked), [Call::Remove(forked)]);
+
+    let _no_child = fork::no_child();
+    // Notices forks that other tests have made meanwhile.
+    rig.register(TCP);
+    let unknown = rig.register(Watch::Accepted);
+    assert_eq!(close(unknown), []);
+    let known = rig.register(Watch::Accepted);
+    wait(known);
+    assert_eq!(close(known), [Call::Forget(known)]);
+}
+
+#[test]
+fn accepted_connection_that_is_refused_fails_and_is_tried_again() {
+    let rig = Rig::new(edge());
+    let token = rig.register(Watch::Accepted);
+    let add_fails = |kinds: &[io::ErrorKind]| {
+        rig.script.borrow_mut().add_fails = kinds.iter().copied().collect();
+    };
+    after_io(&rig, token, Direction::Read, Ok(9));
+    add_fails(&[io::ErrorKind::StorageFull]);
+    let Poll::Ready(Err(error)) = rig.poll(token, Direction::Read, &key(1)) else {
+        panic!("it waits for what is not watched");
+    };
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert!(
+        error.to_string().contains("limit of watched fds"),
+        "{error}"
+    );
+    // Another thread may have sent the end of the number's last registration.
+    add_fails(&[io::ErrorKind::AlreadyExists]);
+    rig.wait(token, Direction::Read, &key(1));
+    rig.deliver(&[(token, Ready::READABLE)]);
+    assert_eq!(woken(), [1]);
+}
+
 /// An fd is refused, then accepted after the messages of other threads were handled: it may have
 /// been copied in between.
 #[test]
