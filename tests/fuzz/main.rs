@@ -14,11 +14,16 @@ mod support;
 
 mod activity;
 mod callbacks;
+#[cfg(feature = "process")]
+mod children;
 mod datagrams;
 mod foreign;
 mod hang;
 mod harness;
+mod jobs;
 mod scopes;
+#[cfg(feature = "signal")]
+mod signals;
 mod streams;
 mod tasks;
 mod timers;
