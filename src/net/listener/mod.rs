@@ -82,7 +82,9 @@ impl<K: Duplex> Listener<K> {
     ///
     /// Returns an error if no runtime runs on this thread, if the connection cannot be registered
     /// (it is closed), or if the listener is unusable. See
-    /// [above](Listener#running-out-of-descriptors) for the errors that it does not return.
+    /// [above](Listener#running-out-of-descriptors) for the errors that it does not return. If the
+    /// mechanism refuses a TCP connection, the stream's
+    /// [first wait](ByteStream#before-the-first-read) returns that error.
     ///
     /// # Cancel safety
     ///

@@ -54,7 +54,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// An accepted TCP connection is different: most clients send their request at once, so its first
 /// read is tried without a wait. Only the first wait makes the kernel watch it. So an error of
 /// that, such as too many watched descriptors, is returned by the call that waits and not by
-/// `accept`.
+/// `accept`. (A wait on a thread that does not run the stream's runtime does not return it: its
+/// call is tried again every 32 ms.)
 ///
 /// # Short reads
 ///

@@ -4,6 +4,7 @@
 
 use super::super::direction::{Direction, ending_bits};
 use super::super::recheck_list::MAX_INTERVAL;
+use super::super::registrations::Entry;
 use super::super::remote::Message;
 use super::super::wake_list::WakeList;
 use super::Driver;
@@ -67,12 +68,21 @@ impl Driver {
     ///
     /// `knows_hang_up`: the waiter knows that a hang-up or an error lasts. If the poll finds
     /// nothing else, the waiter is not woken.
+    ///
+    /// If the mechanism refuses an accepted connection, the waiter is woken after a pause and tries
+    /// its call again, because no message could take the error to it.
     fn arm_for(&self, token: Token, direction: Direction, waker: Waker, knows_hang_up: bool) {
         let interest = direction.interest();
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
         let watched = reactor.watch(token, interest);
-        let fd = reactor.table.peek(token).map(|entry| entry.fd);
+        let entry = reactor.table.peek(token);
+        if watched.is_err() && entry.is_some_and(Entry::is_watched_later) {
+            drop(reactor);
+            // Woken now, it would find nothing and send this message again at once, and so on.
+            return self.wake_after(MAX_INTERVAL, waker);
+        }
+        let fd = entry.map(|entry| entry.fd);
         let (Some(fd), Some(state)) = (fd, reactor.get(token)) else {
             drop(reactor);
             // The waiter polls again and finds that the registration has ended.

@@ -67,6 +67,32 @@ fn arm_wakes_if_arming_fails() {
 }
 
 #[test]
+fn arm_of_a_refused_connection_wakes_after_a_pause() {
+    for capabilities in [edge(), rearming()] {
+        let rig = Rig::new(capabilities);
+        let token = rig.register(Watch::Accepted);
+        for _ in 0..2 {
+            rig.script.borrow_mut().add_fails = [io::ErrorKind::StorageFull].into();
+            rig.send(rig.arm(token, Direction::Read, foreign(1)));
+            // If it were woken now it would wait again now, and so on.
+            assert_eq!(woken(), []);
+            assert_eq!(rig.driver.counts().1, 1);
+            while rig.driver.counts().1 != 0 {
+                std::thread::sleep(Duration::from_millis(1));
+                rig.turn();
+            }
+            assert_eq!(woken(), [1]);
+        }
+        // The limit is gone.
+        rig.send(rig.arm(token, Direction::Read, foreign(1)));
+        assert_eq!((woken(), rig.driver.counts().1), (vec![], 0));
+        rig.deliver(&[(token, Ready::READABLE)]);
+        assert_eq!(woken(), [1]);
+        assert_eq!(rig.driver.foreign_wakers(), 0);
+    }
+}
+
+#[test]
 fn arm_wakes_if_the_registration_is_gone() {
     let rig = Rig::new(edge());
     let token = rig.register(CUSTOM);
