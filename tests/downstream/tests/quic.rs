@@ -7,7 +7,7 @@ mod support;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, EndpointConfig};
-use quinn::{ServerConfig, TransportConfig, VarInt};
+use quinn::{Runtime as _, ServerConfig, TransportConfig, VarInt};
 use reveille::Builder;
 use reveille::backend::BackendKind;
 use reveille::time::{Duration, now};
@@ -16,6 +16,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -213,6 +214,31 @@ fn quic_connection_is_used_by_another_thread() {
             server.wait_idle().await;
         });
         thread.join().unwrap();
+    });
+}
+
+/// Datagrams on one host hardly ever have to wait, so the other tests need no poller.
+#[test]
+fn quic_pollers_find_the_socket_writable() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let quinn = ReveilleRuntime::current();
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let socket = quinn.wrap_udp_socket(socket).unwrap();
+            let pollers = (0..3).map(|_| socket.clone().create_io_poller());
+            let tasks = pollers.map(|mut poller| {
+                reveille::spawn(async move {
+                    for _ in 0..2 {
+                        poll_fn(|cx| poller.as_mut().poll_writable(cx))
+                            .await
+                            .unwrap();
+                    }
+                })
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                task.await.unwrap();
+            }
+        });
     });
 }
 
