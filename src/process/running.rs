@@ -2,7 +2,7 @@
 
 use super::watch::{ExitWatch, Prepared};
 use crate::signals::SignalKind;
-use crate::sys::process::{Process, leave};
+use crate::sys::process::{Process, leave, lost};
 use std::io;
 use std::process::ExitStatus;
 use std::task::{Context, Poll, ready};
@@ -31,9 +31,15 @@ impl Running {
         }
     }
 
-    /// Returns the process id. `None`: it was reaped.
+    /// Returns the process id. `None`: it was reaped, here or by other code.
     pub(super) fn id(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::id)
+        self.living().map(Process::id)
+    }
+
+    /// Returns the process if its number is its own, as far as that is known here.
+    fn living(&self) -> Option<&Process> {
+        let is_gone = matches!(self.watch, ExitWatch::Gone);
+        self.process.as_ref().filter(|_| !is_gone)
     }
 
     /// Whether the process was not reaped and is a child of this process.
@@ -46,7 +52,11 @@ impl Running {
     pub(super) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let process = self.process.as_mut().expect("it was not reaped");
         process.check_parent()?;
-        let found = process.try_wait();
+        let found = match self.watch {
+            // The number may be that of another child by now, which this must not reap.
+            ExitWatch::Gone => Err(lost()),
+            _ => process.try_wait(),
+        };
         let is_lost = (found.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if is_lost || matches!(found, Ok(Some(_))) {
             self.process = None;
@@ -77,7 +87,7 @@ impl Running {
 
     /// Sends a signal to the process.
     pub(super) fn signal(&self, kind: SignalKind) -> io::Result<()> {
-        match &self.process {
+        match self.living() {
             Some(process) => process.signal(self.watch.pidfd(), kind.as_raw_value()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -85,7 +95,7 @@ impl Running {
 
     /// Sends a signal to the group that the process leads.
     pub(super) fn signal_group(&self, kind: SignalKind) -> io::Result<()> {
-        match &self.process {
+        match self.living() {
             Some(process) => process.signal_group(kind.as_raw_value()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -94,8 +104,38 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
+        let is_gone = matches!(self.watch, ExitWatch::Gone);
+        if let Some(process) = self.process.take().filter(|_| !is_gone) {
             leave(process);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::process::KILL;
+    use std::process::{Command, Stdio};
+
+    /// Here the number is that of another child already.
+    #[test]
+    fn number_of_a_process_that_is_gone_is_not_used() {
+        let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = other.stdin.take();
+        let running = || Running {
+            process: Some(Process::adopted(other.id()).unwrap()),
+            watch: ExitWatch::Gone,
+        };
+        let mut gone = running();
+        assert_eq!(gone.id(), None);
+        let kill = SignalKind::from_raw(KILL);
+        for sent in [gone.signal(kill), gone.signal_group(kill)] {
+            assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+        assert_eq!(gone.try_wait().unwrap_err().kind(), io::ErrorKind::NotFound);
+        drop(gone);
+        drop(running());
+        drop(stdin);
+        assert!(other.wait().unwrap().success());
     }
 }

@@ -55,7 +55,8 @@ pub(super) enum ExitWatch {
         has_looked: bool,
     },
     /// There is no such process any more: the system has reaped it itself, as it does while SIGCHLD
-    /// is ignored. The caller finds its status lost.
+    /// is ignored, or other code has. Its status is lost, and its number may be that of another
+    /// process.
     Gone,
 }
 
@@ -145,7 +146,7 @@ impl ExitWatch {
             },
             // It was the end of another process.
             ExitWatch::Sigchld { .. } => Poll::Ready(Ok(())),
-            // The number was given to another child of this process, so quickly.
+            // The look has found that as well.
             ExitWatch::Gone => Poll::Ready(Err(lost())),
         }
     }
