@@ -206,10 +206,13 @@ impl Jobs {
         }
     }
 
-    /// Returns whether a job waits or runs, or has not sent its answer.
+    /// Returns whether a job waits or runs, or has not sent its answer, or its thread has not noted
+    /// its end. If so, the runtime's thread is unparked when that is over.
     #[cfg(feature = "test-util")]
     pub(crate) fn is_active(&self) -> bool {
-        self.unfinished.is_any()
+        // Both: a job that was taken out of the queue is only counted until it is dropped, and one
+        // that has sent its answer is only listed.
+        self.unfinished.is_any() || self.await_all()
     }
 
     /// Returns whether a job of this thread is refused.

@@ -221,3 +221,43 @@ fn child_of_a_fork_does_not_wait_for_the_lock_of_the_pool() {
         );
     });
 }
+
+/// What a runtime sees of its jobs when it is unparked.
+#[cfg(feature = "test-util")]
+struct Looks {
+    jobs: std::sync::OnceLock<std::sync::Weak<Jobs>>,
+    seen: std::sync::Mutex<Sender<(bool, bool)>>,
+}
+
+#[cfg(feature = "test-util")]
+impl std::task::Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        if let Some(jobs) = self.jobs.get().and_then(std::sync::Weak::upgrade) {
+            let seen = (jobs.is_active(), jobs.await_all());
+            self.seen.lock().unwrap().send(seen).ok();
+        }
+    }
+}
+
+/// A paused clock may jump as soon as no job is active. If a shutdown waited for a job then, the
+/// clock would jump to the deadline of the shutdown.
+#[cfg(feature = "test-util")]
+#[test]
+fn job_is_active_as_long_as_a_shutdown_waits_for_it() {
+    let (send, seen) = channel();
+    let looks = Arc::new(Looks {
+        jobs: std::sync::OnceLock::new(),
+        seen: std::sync::Mutex::new(send),
+    });
+    let remote = Remote::new(RuntimeId::new(1, 0), Waker::from(looks.clone()));
+    let jobs = Arc::new(Jobs::new(Arc::new(remote), Settings::default()));
+    looks.jobs.set(Arc::downgrade(&jobs)).unwrap();
+    let job = jobs.spawn(Description::default(), || (), |f| f).unwrap();
+    job.wait().unwrap();
+    loop {
+        match seen.recv().unwrap() {
+            (false, false) => break,
+            (is_active, _) => assert!(is_active, "the clock could jump"),
+        }
+    }
+}
