@@ -237,22 +237,38 @@ impl Jobs {
         pool.is_some_and(|pool| pool.await_jobs(&self.tasks))
     }
 
-    /// Returns the jobs that have not sent their answers: those that run, then those that wait.
-    pub(crate) fn list(&self) -> Vec<JobState> {
-        let pool = self.slot.lock().pool.clone();
-        pool.map_or_else(Vec::new, |pool| pool.jobs(self.tasks.id()))
+    /// Refuses later jobs, and takes out those that wait. Returns what is known of all jobs that
+    /// have not sent their answers: those that run, which are left alone, then those that wait.
+    pub(crate) fn close_and_list(&self) -> (Vec<JobState>, TakenOut) {
+        let pool = self.refuse_all();
+        let (states, jobs) = pool
+            .map(|pool| pool.take_all(self.tasks.id()))
+            .unwrap_or_default();
+        (states, TakenOut(jobs))
     }
 
     /// Drops the jobs that wait: their handles return the error "runtime is gone". Jobs that run
     /// are left alone. Later jobs are refused. Never waits for a job.
     pub(crate) fn close(&self) {
-        let pool = {
-            let mut slot = self.slot.lock();
-            slot.accepts = Accepts::None;
-            slot.pool.take()
-        };
+        let pool = self.refuse_all();
         let jobs = pool.map_or_else(Vec::new, |pool| pool.remove_all(self.tasks.id()));
-        for job in jobs {
+        TakenOut(jobs).cancel();
+    }
+
+    fn refuse_all(&self) -> Option<Pool> {
+        let mut slot = self.slot.lock();
+        slot.accepts = Accepts::None;
+        slot.pool.take()
+    }
+}
+
+/// Jobs that will not run.
+pub(crate) struct TakenOut(Vec<Job>);
+
+impl TakenOut {
+    /// Drops the jobs: their handles return the error "runtime is gone".
+    pub(crate) fn cancel(self) {
+        for job in self.0 {
             job.cancel(JoinError::gone());
         }
     }

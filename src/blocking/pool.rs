@@ -208,12 +208,14 @@ impl Pool {
         has_jobs
     }
 
-    /// Returns the jobs of a runtime that run or have not sent their answers, then those that wait.
-    /// In the child of a fork there is none.
-    pub(super) fn jobs(&self, runtime: RuntimeId) -> Vec<JobState> {
-        let Some(state) = self.user.core.lock() else {
-            return Vec::new();
+    /// As [`remove_all`](Pool::remove_all). Also returns what is known of the jobs of the runtime
+    /// that run or have not sent their answers, then of those that were taken out. No job begins in
+    /// between.
+    pub(super) fn take_all(&self, runtime: RuntimeId) -> (Vec<JobState>, Vec<Job>) {
+        let Some(mut state) = self.user.core.lock() else {
+            return Default::default();
         };
+        state.awaiting.retain(|remote| remote.id() != runtime);
         let running = state.running.iter().cloned();
         let running = running.filter(|job| job.label.runtime == runtime);
         let waiting = state.queue.waiting(runtime).map(|(kind, job)| JobState {
@@ -221,7 +223,8 @@ impl Pool {
             is_look_up: kind == Kind::LookUp,
             has_begun: false,
         });
-        running.chain(waiting).collect()
+        let all = running.chain(waiting).collect();
+        (all, state.queue.remove_all(runtime))
     }
 }
 

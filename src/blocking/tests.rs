@@ -222,6 +222,25 @@ fn child_of_a_fork_does_not_wait_for_the_lock_of_the_pool() {
     });
 }
 
+#[test]
+fn jobs_that_were_listed_as_not_begun_do_not_begin() {
+    let (jobs, pool) = jobs(1, 1);
+    let (gate, running) = occupy(&jobs);
+    let waiting = jobs.spawn(Description::default(), || (), |f| f).unwrap();
+    let (states, taken_out) = jobs.close_and_list();
+    let states: Vec<_> = (states.iter().map(|job| (job.label.id, job.has_begun))).collect();
+    assert_eq!(states, [(running.id(), true), (waiting.id(), false)]);
+    drop(gate);
+    running.wait().unwrap();
+    // The thread is in its loop again, and has found no job.
+    while pool.idle_threads() == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!waiting.is_finished());
+    taken_out.cancel();
+    assert!(waiting.wait().unwrap_err().is_runtime_gone());
+}
+
 /// What a runtime sees of its jobs when it is unparked.
 #[cfg(feature = "test-util")]
 struct Looks {

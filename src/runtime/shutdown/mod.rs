@@ -159,7 +159,7 @@ impl Local {
     /// Refuses spawns and runs the loop until no task and no job is left, or the time is over.
     fn wind_down(&self, limit: Duration) -> ShutdownReport {
         if let Err(error) = self.driver.check_forked() {
-            return ShutdownReport::of(self, false, Some(error));
+            return self.report(false, Some(error));
         }
         let deadline = Deadline::after(self, limit);
         self.tasks.refuse_spawns();
@@ -171,7 +171,16 @@ impl Local {
         deadline.disarm(self);
         // Other threads may have dropped sockets and timers.
         self.handle_messages();
-        ShutdownReport::of(self, is_late, error)
+        self.report(is_late, error)
+    }
+
+    /// Lists what is left. Closures that have not begun do not begin any more, so that the report
+    /// stays true; they are dropped after the listing, because sockets may be in them.
+    fn report(&self, is_late: bool, error: Option<io::Error>) -> ShutdownReport {
+        let (jobs, waiting) = self.shared.blocking.close_and_list();
+        let report = ShutdownReport::of(self, jobs, is_late, error);
+        waiting.cancel();
+        report
     }
 
     /// Runs the loop until no task and no job is left. Returns true if the time was over before.

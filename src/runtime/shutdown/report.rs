@@ -67,8 +67,13 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// Lists what is left of a runtime. `is_late`: the time was over.
-    pub(super) fn of(local: &Local, is_late: bool, error: Option<io::Error>) -> ShutdownReport {
+    /// Lists what is left of a runtime. `jobs`: those that are left; `is_late`: the time was over.
+    pub(super) fn of(
+        local: &Local,
+        jobs: Vec<JobState>,
+        is_late: bool,
+        error: Option<io::Error>,
+    ) -> ShutdownReport {
         let tasks = local.tasks.inspect().into_iter();
         let origins = local.origins.as_ref().map(|origins| origins.borrow());
         let descriptors = local.driver.registered_fds().into_iter().map(|registered| {
@@ -100,13 +105,7 @@ impl ShutdownReport {
             });
         ShutdownReport {
             tasks: tasks.filter(|task| !task.is_finished()).collect(),
-            jobs: local
-                .shared
-                .blocking
-                .list()
-                .into_iter()
-                .map(JobInfo)
-                .collect(),
+            jobs: jobs.into_iter().map(JobInfo).collect(),
             descriptors: descriptors.collect(),
             timers: timers.collect(),
             is_late,
