@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 ///     let listener = reveille::net::TcpListener::bind("127.0.0.1:0").await?;
 ///     listener.accept().await
 /// });
+/// # runtime.turn(Some(Duration::ZERO))?; // So that it is polled before the time is over.
 /// let report = runtime.shutdown(Duration::from_millis(20));
 /// let (task, listener) = (&report.tasks()[0], &report.descriptors()[0]);
 /// assert_eq!(task.spawned_at().map(|place| place.file()), Some(file!()));
@@ -176,8 +177,9 @@ impl ShutdownReport {
 
     /// Returns the descriptors that were registered with the loop, in no particular order.
     ///
-    /// This is every socket, pipe and [`AsyncFd`](crate::io::AsyncFd), and one for all listeners of
-    /// signals. Descriptors of the loop itself are not listed.
+    /// This is every socket, pipe and [`AsyncFd`](crate::io::AsyncFd), one for all listeners of
+    /// signals, and the pidfd of each child process that was not reaped, also if its `Child` was
+    /// dropped (feature `process`). Descriptors of the loop itself are not listed.
     #[must_use]
     pub fn descriptors(&self) -> &[DescriptorInfo] {
         &self.descriptors
