@@ -64,7 +64,12 @@ fn wait_for_the_end(pid: u32) {
     // SAFETY: a siginfo is plain data that the call fills.
     let found = unsafe {
         let mut info = std::mem::zeroed::<libc::siginfo_t>();
-        libc::waitid(libc::P_PID, pid, &mut info, libc::WEXITED | libc::WNOWAIT)
+        libc::waitid(
+            libc::P_PID,
+            pid as libc::id_t,
+            &mut info,
+            libc::WEXITED | libc::WNOWAIT,
+        )
     };
     assert_eq!(found, 0, "{}", io::Error::last_os_error());
 }

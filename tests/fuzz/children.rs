@@ -281,7 +281,7 @@ fn is_reaped(pid: u32) -> bool {
     let found = unsafe {
         let mut info = std::mem::zeroed::<libc::siginfo_t>();
         let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
-        libc::waitid(libc::P_PID, pid, &mut info, flags)
+        libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags)
     };
     found == -1
 }

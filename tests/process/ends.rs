@@ -1,6 +1,6 @@
 //! How processes end, and what `wait` and `try_wait` return.
 
-use super::{Way, id, is_reaped, on_every_way, poll_once, support, wait_for_the_end};
+use super::{id, is_reaped, on_every_way, poll_once, support, wait_for_the_end};
 use reveille::process::{Child, Command};
 use reveille::time::{Duration, timeout};
 use std::io::ErrorKind;
@@ -255,8 +255,8 @@ fn pidfd_is_open_until_the_child_was_reaped() {
             let mut child = way.cat();
             let pid = id(&child);
             let expected = match way {
-                Way::Pidfd => 1,
-                Way::Sigchld => 0,
+                super::Way::Pidfd => 1,
+                super::Way::Sigchld => 0,
             };
             assert_eq!(pidfds_of(pid), expected);
             child.wait().await.unwrap();

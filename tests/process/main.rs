@@ -91,7 +91,7 @@ fn look(pid: u32, flags: i32) -> io::Result<()> {
     let found = unsafe {
         let mut info = std::mem::zeroed::<libc::siginfo_t>();
         let flags = libc::WEXITED | libc::WNOWAIT | flags;
-        libc::waitid(libc::P_PID, pid, &mut info, flags)
+        libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags)
     };
     match found {
         0 => Ok(()),

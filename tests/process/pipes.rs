@@ -1,6 +1,6 @@
 //! The pipes of children.
 
-use super::{Way, on_every_way};
+use super::on_every_way;
 use reveille::net::pipe::pipe;
 use reveille::spawn;
 use std::process::Stdio;
@@ -123,7 +123,7 @@ fn streams_of_a_child_are_in_blocking_mode() {
         let flags = i32::from_str_radix(flags.next().unwrap().trim(), 8).unwrap();
         flags & libc::O_NONBLOCK == 0
     };
-    on_every_way(|runtime, way: Way| {
+    on_every_way(|runtime, way| {
         runtime.block_on(async {
             for number in [0, 1, 2] {
                 // A process of its own would have another fd 1: the shell passes it on.
