@@ -75,6 +75,13 @@ pub(crate) fn end() -> bool {
     catch_unwind(AssertUnwindSafe(|| drop(runtime))).is_ok()
 }
 
+/// Shuts the runtime of this thread's fixture down.
+pub(crate) fn shut_down(limit: Duration) {
+    let runtime = RUNTIME.take().and_then(Rc::into_inner);
+    let runtime = runtime.expect("the test holds no other reference");
+    drop(runtime.shutdown(limit));
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -221,6 +228,10 @@ impl Fixture {
     #[track_caller]
     pub(crate) fn seen(&self) -> Seen {
         lock(&self.seen).expect("it was called")
+    }
+
+    pub(crate) fn was_called(&self) -> bool {
+        lock(&self.seen).is_some()
     }
 
     pub(crate) fn panic_text(&self) -> String {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 /// Occupies the only thread of the pool until the sender is dropped.
-fn occupy() -> (Sender<()>, JoinHandle<()>) {
+pub(super) fn occupy() -> (Sender<()>, JoinHandle<()>) {
     let (gate, wait) = channel::<()>();
     let (begin, begun) = channel();
     let running = runtime().handle().spawn_blocking(move || {
@@ -51,7 +51,7 @@ pub(super) fn drop_of_an_aborted_closure(
 }
 
 /// Where the panic of a job that did not run went.
-fn cancelled(job: JoinHandle<()>) -> PanicTarget {
+pub(super) fn cancelled(job: JoinHandle<()>) -> PanicTarget {
     match job.wait() {
         Err(error) if error.is_panic() => PanicTarget::ToTheHandle,
         Err(_) => PanicTarget::Nothing,

@@ -3,6 +3,7 @@
 
 mod closures;
 mod scopes;
+mod shutdowns;
 #[cfg(feature = "signal")]
 mod signals;
 mod tasks;
@@ -16,6 +17,7 @@ use closures::*;
 use reveille::backend::BackendKind;
 use reveille::time::Duration;
 use scopes::*;
+use shutdowns::*;
 #[cfg(feature = "signal")]
 use signals::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -327,4 +329,21 @@ pub(crate) const PLACES: &[Place] = &[
         ToThePolicy,
     )
     .looping(),
+    at("poll in a shutdown", poll_in_a_shutdown, ToTheHandle)
+        .named()
+        .bound(),
+    at(
+        "drop of a future at the deadline",
+        drop_of_a_future_at_the_deadline,
+        ToThePolicy,
+    )
+    .named(),
+    at(
+        "drop of a closure at the deadline",
+        drop_of_a_closure_at_the_deadline,
+        ToTheHandle,
+    )
+    .named(),
+    at("wake in a shutdown", wake_in_a_shutdown, ToThePolicy),
+    at("hook in a shutdown", hook_in_a_shutdown, OutOfTheCall),
 ];
