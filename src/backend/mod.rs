@@ -204,9 +204,9 @@ pub(crate) use revents::{
 
 /// Calls [`Backend::add`] for the fd of a registration, of which the reactor has the number.
 ///
-/// The registration's owner keeps the fd open until it has ended the registration. (Another thread
-/// may end it and close the fd before the reactor hears of that. Then the call fails, or adds a
-/// file that the reactor removes again when it does.)
+/// The registration's owner keeps the fd open until it has ended the registration. If another
+/// thread owns it, the caller makes sure that it is not ended meanwhile
+/// (`Remote::while_fds_are_open`).
 pub(crate) fn add_number(
     backend: &mut dyn Backend,
     fd: RawFd,
@@ -214,8 +214,7 @@ pub(crate) fn add_number(
     interest: Interest,
     trigger: Trigger,
 ) -> io::Result<()> {
-    // SAFETY: the fd is open, as said above. If it is not, the borrow ends before any other code
-    // runs, and backends pass the number to system calls only.
+    // SAFETY: the fd is open during the call, as said above.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     backend.add(fd, token, interest, trigger)
 }

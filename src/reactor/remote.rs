@@ -187,6 +187,9 @@ pub(crate) struct Remote {
     clock: Source,
     /// Releases files while the loop does not run, if the mechanism holds them.
     releaser: Option<Releaser>,
+    /// How many registrations were ended by messages that the owner has not handled and whose fds
+    /// stay open, so that their numbers may be closed and reused at any time.
+    ended: ForkLock<usize>,
 }
 
 impl Remote {
@@ -196,6 +199,7 @@ impl Remote {
             unpark,
             clock,
             releaser,
+            ended: ForkLock::new(0),
         })
     }
 
@@ -207,6 +211,28 @@ impl Remote {
         }
     }
 
+    /// Calls `watch`, which gives the number of a registration to the mechanism, unless that number
+    /// may name another file by now. No thread can end a registration and keep its fd meanwhile.
+    ///
+    /// The lock is held during a system call. Only a thread that ends a registration waits for it.
+    pub(crate) fn while_fds_are_open<R>(&self, watch: impl FnOnce() -> R) -> Option<R> {
+        let ended = self.ended.lock();
+        (*ended == 0).then(watch)
+    }
+
+    /// Makes `while_fds_are_open` refuse every later call. Before the runtime is gone, because from
+    /// then on the owners of fds close them without a message.
+    pub(crate) fn stop_watching(&self) {
+        *self.ended.lock() += 1;
+    }
+
+    /// Notes that a message was handled that has ended a registration and left its fd open.
+    pub(crate) fn note_handled_end(&self) {
+        let mut ended = self.ended.lock();
+        // In the child of a fork it may have been reset.
+        *ended = ended.saturating_sub(1);
+    }
+
     /// Queues a message and wakes the loop. It replaces a queued message about the same subject:
     /// the last waker and the last deadline of a timer count, and the same waiter of a registration
     /// is queued once.
@@ -215,6 +241,9 @@ impl Remote {
     ///
     /// Returns the message if the runtime has ended.
     pub(crate) fn push(&self, message: Message) -> Result<(), Message> {
+        if matches!(message, Message::Deregister { closing: None, .. }) {
+            *self.ended.lock() += 1;
+        }
         let mut inbox = self.inbox.lock();
         if inbox.closed {
             return Err(message);

@@ -47,8 +47,12 @@ impl Driver {
             Message::Urgent { token } => self.note_urgent(token),
             Message::ShortReadHint { token, on } => self.set_short_read_hint(token, on),
             Message::Deregister { token, closing } => {
+                let is_kept = closing.is_none();
                 // An error means that the number was closed before. No caller waits for the result.
                 let _ = self.deregister(token, closing);
+                if is_kept {
+                    self.remote.note_handled_end();
+                }
             }
             Message::Timer {
                 key,
@@ -75,7 +79,19 @@ impl Driver {
         let interest = direction.interest();
         let mut list = WakeList::default();
         let mut reactor = self.reactor.borrow_mut();
-        let watched = reactor.watch(token, interest);
+        let entry = reactor.table.peek(token);
+        let watched = if entry.is_some_and(Entry::is_watched_later) {
+            let watch = || reactor.watch(token, interest);
+            let Some(watched) = self.remote.while_fds_are_open(watch) else {
+                drop(reactor);
+                // It waits again after the messages that end registrations, if its own is not
+                // among them.
+                return self.wakers.guard(|| waker.wake());
+            };
+            watched
+        } else {
+            reactor.watch(token, interest)
+        };
         let entry = reactor.table.peek(token);
         if watched.is_err() && entry.is_some_and(Entry::is_watched_later) {
             drop(reactor);

@@ -369,6 +369,7 @@ impl Driver {
     /// Refuses new messages, handles the queued ones, deregisters all fds, cancels all timers and
     /// wakes all waiters. Called once, by the drop of the runtime, after the tasks are gone.
     pub(crate) fn shutdown(&self) {
+        self.remote.stop_watching();
         REMOTES.remove(self.id);
         self.remote.close();
         self.handle_messages();

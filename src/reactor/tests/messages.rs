@@ -92,6 +92,39 @@ fn arm_of_a_refused_connection_wakes_after_a_pause() {
     }
 }
 
+/// Another thread has waited, then taken the fd out of the stream. The number may name another file
+/// by now, which the mechanism must not touch.
+#[test]
+fn arm_does_not_watch_a_number_that_may_be_closed() {
+    let rig = Rig::new(edge());
+    let token = rig.register(Watch::Accepted);
+    let remote = rig.remote();
+    let kept = Message::Deregister {
+        token,
+        closing: None,
+    };
+    for message in [rig.arm(token, Direction::Read, foreign(1)), kept] {
+        assert!(remote.push(message).is_ok());
+    }
+    rig.driver.handle_messages();
+    assert_eq!((rig.calls(), woken()), (vec![], vec![1]));
+    assert_eq!(rig.driver.counts().0, 0);
+
+    // The message is handled, so other connections are watched.
+    let token = rig.register(Watch::Accepted);
+    rig.send(rig.arm(token, Direction::Read, foreign(2)));
+    assert!(matches!(rig.calls()[..], [Call::Add(added, _)] if added == token));
+    assert_eq!(woken(), []);
+
+    // Once the runtime is gone, the fd of a stream is closed without a message.
+    let last = rig.register(Watch::Accepted);
+    let arm = rig.arm(last, Direction::Read, foreign(3));
+    assert!(remote.push(arm).is_ok());
+    rig.driver.shutdown();
+    assert_eq!(rig.calls(), [Call::Remove(token)]);
+    assert_eq!(woken(), [3, 2]);
+}
+
 #[test]
 fn arm_wakes_if_the_registration_is_gone() {
     let rig = Rig::new(edge());
