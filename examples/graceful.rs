@@ -121,9 +121,15 @@ async fn accept_until_signal(addr: &str, server: &Rc<Server>) -> io::Result<Sign
     let listener = TcpListener::bind(addr).await?;
     println!("listening on {}", listener.local_addr()?);
     let kind = loop {
-        match accept_or_signal(&listener, &mut requests).await? {
-            Next::Connection(stream, peer) => server.spawn(stream, peer),
-            Next::Signal(kind) => break kind,
+        match accept_or_signal(&listener, &mut requests).await {
+            Ok(Next::Connection(stream, peer)) => server.spawn(stream, peer),
+            Ok(Next::Signal(kind)) => break kind,
+            // The runtime cannot take this connection: it is out of memory, for example. The others
+            // go on.
+            Err(error) => {
+                eprintln!("graceful: accept: {error}");
+                sleep(Duration::from_millis(100)).await;
+            }
         }
     };
     loop {
