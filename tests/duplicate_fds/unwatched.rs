@@ -1,6 +1,7 @@
 //! Accepted connections that no task has waited for: the mechanism does not know them yet.
 
 use super::*;
+use reveille::io::AsyncFd;
 
 /// A connection with `sent` in it, accepted with nothing but its listener in the record.
 async fn accepted(record: &Record, sent: &[u8]) -> (std::net::TcpStream, TcpStream) {
@@ -137,6 +138,54 @@ fn another_thread_waits_for_a_connection() {
                 wait_a_while().await;
             }
             assert_eq!(reader.join().unwrap(), 1);
+        });
+    });
+}
+
+/// The same number is registered before the first wait, which says so.
+#[test]
+fn first_wait_of_a_registered_number_fails() {
+    on_every_mechanism(|runtime, record| {
+        runtime.block_on(async {
+            let (mut peer, stream) = accepted(record, b"").await;
+            let mut buf = [0; 4];
+            {
+                let other = AsyncFd::new(stream.as_fd()).unwrap();
+                let error = stream.read(&mut buf).await.unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+                peer.write_all(b"x").unwrap();
+                other.readable().await.unwrap().clear_ready();
+            }
+            assert_eq!(stream.read(&mut buf).await.unwrap(), 1);
+            {
+                let mut reading = pin!(stream.read(&mut buf));
+                waits(reading.as_mut()).await;
+                peer.write_all(b"23").unwrap();
+                assert_eq!(reading.await.unwrap(), 2);
+            }
+        });
+    });
+}
+
+#[test]
+fn first_wait_may_be_for_room() {
+    on_every_mechanism(|runtime, record| {
+        runtime.block_on(async {
+            let (mut peer, stream) = accepted(record, b"").await;
+            let number = number_of(&stream);
+            let chunk = [0; 1 << 16];
+            let mut sent = 0;
+            let write = || poll_fn(|cx| Poll::Ready(stream.poll_write(cx, &chunk)));
+            while let Poll::Ready(count) = write().await {
+                sent += count.unwrap();
+                // The next write begins with a whole budget.
+                reveille::task::yield_now().await;
+            }
+            assert_eq!(record.calls(), [Call::Add(number)]);
+            let reader = std::thread::spawn(move || peer.read_to_end(&mut Vec::new()).unwrap());
+            sent += stream.write(&chunk).await.unwrap();
+            drop(stream);
+            assert_eq!(reader.join().unwrap(), sent);
         });
     });
 }
