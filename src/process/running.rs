@@ -1,4 +1,22 @@
 //! [`Running`]: a process that was not reaped, and what notices its end.
+//!
+//! ```text
+//! Child ── Running ──┬─ Process (sys)   the number, std's Child; reaps and signals
+//!            │       └─ ExitWatch       a registered pidfd, or a listener for SIGCHLD
+//!            └─ dropped with the Child while the process runs:
+//!               Orphan  a Running that is its own waker, stored where the ExitWatch waits
+//! ```
+//!
+//! - [`Running`] is the one owner of a process that was not reaped. When it is dropped with its
+//!   process still in it, the process goes to the list in `sys/process.rs`. So no path loses a
+//!   process: not an unwind, not the end of a runtime, not a waker that is dropped without a wake.
+//! - An `Orphan` (`orphan.rs`) is kept alive by its waker alone, which the reactor holds (pidfd) or
+//!   the runtime's hub of signals (SIGCHLD). Each wake tries to reap; success drops the last
+//!   reference. At the end of the runtime both wake it, it finds the runtime gone, and ends.
+//! - Before a process is started, a pidfd of this process is registered, whose place the child's
+//!   takes later; or a listener is made. So lack of descriptors, and a mechanism that cannot watch
+//!   pidfds, are found while nothing has been started. If a pipe of the child cannot be registered,
+//!   or another thread has taken the last descriptor, the process is killed and left to the list.
 
 use super::watch::{ExitWatch, Prepared};
 use crate::signals::SignalKind;
