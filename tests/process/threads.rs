@@ -4,8 +4,9 @@ use super::support::{self, wait};
 use super::{another_like, id, is_reaped, on_every_way, turn_until_reaped};
 use reveille::Runtime;
 use reveille::process::Child;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn child_is_waited_for_on_another_thread() {
@@ -46,6 +47,43 @@ fn child_is_dropped_on_another_thread() {
                 drop(stdin);
             }
             turn_until_reaped(runtime, pid);
+        }
+    });
+}
+
+/// The processes end at the same time as well. Whoever comes last reaps, or the next runtime.
+#[test]
+fn child_is_dropped_while_its_runtime_ends() {
+    on_every_way(|runtime, way| {
+        for round in 0..support::rounds(12) {
+            let other = another_like(runtime);
+            let mut children: Vec<Child> = (0..4).map(|_| other.enter(|| way.cat())).collect();
+            let pids: Vec<u32> = children.iter().map(id).collect();
+            let stdins: Vec<_> = children
+                .iter_mut()
+                .map(|child| child.stdin.take())
+                .collect();
+            if round % 2 == 0 {
+                drop(children.pop()); // The runtime has this one.
+            }
+            let start = Arc::new(Barrier::new(3));
+            let at_once = |f: Box<dyn FnOnce() + Send>| {
+                let start = start.clone();
+                thread::spawn(move || {
+                    start.wait();
+                    f();
+                })
+            };
+            let ends = at_once(Box::new(|| drop(stdins)));
+            let drops = at_once(Box::new(|| drop(children)));
+            start.wait();
+            drop(other);
+            ends.join().unwrap();
+            drops.join().unwrap();
+            while !pids.iter().all(|pid| is_reaped(*pid)) {
+                thread::sleep(Duration::from_millis(1));
+                drop(another_like(runtime));
+            }
         }
     });
 }

@@ -83,6 +83,8 @@ impl Runtime {
     /// Spawns that were made before are carried out, also those of other threads that the loop has
     /// not seen yet.
     ///
+    /// The call does not wait for futures of `Handle::block_on`: they are no tasks.
+    ///
     /// # The time
     ///
     /// The time is over when `limit` has passed on the clock of the runtime.
