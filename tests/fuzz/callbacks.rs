@@ -9,7 +9,7 @@
 mod acts;
 mod world;
 
-use super::harness::{Dice, fuzz};
+use super::harness::{Dice, fuzz, join};
 use reveille::backend::BackendKind;
 use reveille::event_loop::{Builder, EventLoop, Handle, Sender};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -57,12 +57,12 @@ fn play(kind: BackendKind, seed: u64) {
     );
     let mut their_dice = Dice::new(dice.next());
     thread::scope(|scope| {
-        if seed % 2 == 1 {
+        let sender = (seed % 2 == 1).then(|| {
             scope.spawn(|| {
                 send(&numbers, &handle, &mut their_dice, &sent);
                 is_over.store(true, SeqCst);
-            });
-        }
+            })
+        });
         for _ in 0..dice.below(30) {
             guarded(&mut event_loop, acts::enter);
             drive(&mut event_loop, &mut dice);
@@ -70,6 +70,7 @@ fn play(kind: BackendKind, seed: u64) {
         settle(&mut event_loop, |world| {
             is_over.load(SeqCst) && world.received == sent.load(SeqCst)
         });
+        sender.map(join);
     });
     assert_none(event_loop.data().take_faults());
     let world = event_loop.data().shared();

@@ -206,6 +206,14 @@ fn is_symbolizer(before: &[String], after: &[String]) -> bool {
         && !SEEN.swap(true, Ordering::Relaxed)
 }
 
+/// Waits for a thread until nothing of it is left. The end of a scope waits for its closure only:
+/// if the process ends then, LeakSanitizer finds the thread-local values that were not dropped yet.
+pub(crate) fn join(thread: thread::ScopedJoinHandle<'_, ()>) {
+    thread
+        .join()
+        .unwrap_or_else(|payload| resume_unwind(payload));
+}
+
 /// Aborts the process when one seed takes too long, and reports what it was doing.
 pub(crate) struct Watchdog {
     seeds: mpsc::Sender<String>,

@@ -6,7 +6,7 @@
 //! a timer whose runtime was dropped panics with that reason.
 
 use super::foreign::{Flag, Foreign, Place};
-use super::harness::{Dice, Planned, fuzz, is_planned, lock, panic_as_planned};
+use super::harness::{Dice, Planned, fuzz, is_planned, join, lock, panic_as_planned};
 use super::support::panics::{hushed, message_of, text_of};
 use reveille::backend::BackendKind;
 use reveille::runtime::UnhandledPanic;
@@ -336,7 +336,7 @@ fn play(kind: BackendKind, seed: u64) {
     // Until every timer with a waiter has fired.
     let (is_over, ready) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let loop_there = scope.spawn(|| {
             let there = runtime(&world, kind, seed + 1);
             let mut is_ready = false;
             live(&world, &there, || {
@@ -347,7 +347,7 @@ fn play(kind: BackendKind, seed: u64) {
             });
             world.is_ended.store(true, SeqCst);
         });
-        scope.spawn(|| {
+        let no_loop = scope.spawn(|| {
             while world.spend() {
                 let acted = catch_unwind(AssertUnwindSafe(|| world.clone().enter(Place::Outside)));
                 if let Err(payload) = acted {
@@ -360,6 +360,8 @@ fn play(kind: BackendKind, seed: u64) {
         live(&world, &here, || ready.load(SeqCst) == 2);
         wake_all(&world, &here);
         is_over.store(true, SeqCst);
+        join(loop_there);
+        join(no_loop);
     });
     polls_without_a_runtime(&world);
     for flag in lock(&world.flags).drain(..) {
