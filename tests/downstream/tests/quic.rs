@@ -10,7 +10,7 @@ use quinn::{ClientConfig, ConnectError, Connection, ConnectionError, Endpoint, E
 use quinn::{Runtime as _, ServerConfig, TransportConfig, VarInt};
 use reveille::Builder;
 use reveille::backend::BackendKind;
-use reveille::time::{Duration, now};
+use reveille::time::{Duration, now, sleep};
 use reveille_quinn::ReveilleRuntime;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -212,6 +212,10 @@ fn quic_connection_is_used_by_another_thread() {
             let connection = server.accept().await.unwrap().await.unwrap();
             assert_eq!(echo(connection).await, 20 * 50_000);
             server.wait_idle().await;
+            // The client's tasks run here as well, until it is idle.
+            while !thread.is_finished() {
+                sleep(Duration::from_millis(1)).await;
+            }
         });
         thread.join().unwrap();
     });
