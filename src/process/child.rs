@@ -130,8 +130,8 @@ impl Child {
         }
     }
 
-    /// Takes over a child of this process that other code has started: a `fork` of a C library, or
-    /// [`std::process::Command`]. From now on only this `Child` may wait for it.
+    /// Takes over a child of this process that other code has started, such as a C library that
+    /// forks, or [`std::process::Command`]. From now on only this `Child` may wait for it.
     ///
     /// The process must be a child of this one that no other code waits for. If it has ended
     /// already, this reaps it, and [`wait`](Child::wait) returns its status. It has no pipes here;
@@ -154,7 +154,7 @@ impl Child {
     /// # fn main() -> std::io::Result<()> {
     /// reveille::block_on(async {
     ///     let other = std::process::Command::new("sh").args(["-c", "exit 3"]).spawn()?;
-    ///     // It is not waited for, so the number is its own.
+    ///     // Nothing has waited for it, so the number still belongs to it.
     ///     let mut child = Child::from_pid(other.id())?;
     ///     assert_eq!(child.wait().await?.code(), Some(3));
     ///     Ok(())
@@ -192,9 +192,9 @@ impl Child {
     /// Waits until the process has ended, and returns its status. Returns the same status again
     /// when it is called again.
     ///
-    /// The standard input is closed first, if it is still in the [field](Child::stdin): a process
-    /// that reads its input to the end would wait for this one, and this one for it. Outputs are
-    /// not read, and a process that fills a pipe does not end: take them out and read them, or use
+    /// The standard input is closed first, if it is still in the [field](Child::stdin). Otherwise a
+    /// child that reads its input to the end would never end. Outputs are not read, and a child
+    /// that has filled a pipe waits until it is read: take the outputs out and read them, or use
     /// [`wait_with_output`](Child::wait_with_output).
     ///
     /// # Errors
@@ -215,7 +215,7 @@ impl Child {
 
     /// Returns the status if the process has ended, without waiting. The standard input stays open.
     ///
-    /// It works on any thread, and after the end of the runtime.
+    /// This works on any thread, and after the end of the runtime.
     ///
     /// # Errors
     ///

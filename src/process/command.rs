@@ -39,7 +39,7 @@ pub struct Command {
     by_sigchld: bool,
 }
 
-/// What is started. As the methods of std's [`Command`](std::process::Command).
+/// What is started. These methods do what those of std's [`Command`](std::process::Command) do.
 impl Command {
     /// Makes a command for a program: a path, or a name that is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
@@ -85,32 +85,33 @@ impl Command {
         self
     }
 
-    /// Removes all variables of the environment, also those of this process.
+    /// Removes all variables of the environment: those that were set here, and those that the child
+    /// would inherit from this process.
     pub fn env_clear(&mut self) -> &mut Command {
         self.std.env_clear();
         self
     }
 
-    /// Sets the directory that the process begins in.
+    /// Sets the directory that the child begins in.
     pub fn current_dir(&mut self, dir: impl AsRef<Path>) -> &mut Command {
         self.std.current_dir(dir);
         self
     }
 
-    /// Sets the standard input. By default the process inherits that of this process.
+    /// Sets the standard input. By default the child inherits that of this process.
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.std.stdin(stdin);
         self
     }
 
-    /// Sets the standard output. By default the process inherits that of this process.
+    /// Sets the standard output. By default the child inherits that of this process.
     /// [`output`](Command::output) replaces it by a pipe.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.std.stdout(stdout);
         self
     }
 
-    /// Sets the standard error. By default the process inherits that of this process.
+    /// Sets the standard error. By default the child inherits that of this process.
     /// [`output`](Command::output) replaces it by a pipe.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.std.stderr(stderr);
@@ -129,9 +130,10 @@ impl Command {
         self
     }
 
-    /// Puts the process into a process group: 0 makes a new one that it leads, which
-    /// [`Child::signal_group`] signals as a whole. By default it is in the group of this process,
-    /// and gets the signals that the terminal sends to that, such as SIGINT at Ctrl-C.
+    /// Puts the child into a process group: 0 makes a new one that it leads, which
+    /// [`Child::signal_group`] signals as a whole. By default the child is in the group of this
+    /// process, and gets the signals that the terminal sends to the group, such as SIGINT at
+    /// Ctrl-C.
     pub fn process_group(&mut self, group: i32) -> &mut Command {
         self.std.process_group(group);
         self
@@ -214,7 +216,7 @@ impl Command {
     /// Sets whether the end of the process is noticed by SIGCHLD where it could be noticed by a
     /// pidfd: see [the table](super#how-the-end-of-a-process-is-noticed). The default is `false`.
     ///
-    /// It saves one descriptor for each child, for programs with many children that live long.
+    /// Use it in programs with many children that live long: it saves one descriptor for each.
     pub fn watch_by_sigchld(&mut self, by_sigchld: bool) -> &mut Command {
         self.by_sigchld = by_sigchld;
         self
@@ -245,8 +247,8 @@ impl Command {
 
     /// Starts the process, and returns a future that waits until it has ended.
     ///
-    /// The process is started by the call, not by the first poll. Pipes that were asked for are
-    /// closed at once.
+    /// The process is started by the call, not by the first poll, which closes the pipes of streams
+    /// that were set to [piped](Stdio::piped).
     ///
     /// # Errors
     ///
@@ -265,12 +267,12 @@ impl Command {
         }
     }
 
-    /// Starts the process with pipes for its standard output and error, and returns a future that
-    /// waits until it has ended, and returns what it has written.
+    /// Starts the process with pipes for its standard output and error. The returned future waits
+    /// until it has ended, and returns its exit status and what it has written.
     ///
-    /// The process is started by the call, not by the first poll. Unlike std's, it replaces what
-    /// was set by [`stdout`](Command::stdout) and [`stderr`](Command::stderr), and the standard
-    /// input is inherited by default.
+    /// The process is started by the call, not by the first poll. Unlike std's `output`, this
+    /// replaces what was set by [`stdout`](Command::stdout) and [`stderr`](Command::stderr), and
+    /// the standard input is inherited by default.
     ///
     /// # Errors
     ///

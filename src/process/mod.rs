@@ -1,9 +1,15 @@
 //! Child processes (feature `process`): a [`Command`] starts a [`Child`].
 //!
-//! A [`Command`] has the methods of std's, and [`spawn`](Command::spawn),
-//! [`status`](Command::status) and [`output`](Command::output) that belong to the runtime of this
-//! thread. A [`Child`] waits for its end without blocking the thread, and its pipes are
-//! [`ByteStream`](crate::net::ByteStream)s.
+//! A [`Command`] has the methods of std's. Three of them start the process:
+//!
+//! | method | returns |
+//! |---|---|
+//! | [`output`](Command::output) | a future of the exit status and of what the process has written |
+//! | [`status`](Command::status) | a future of the exit status |
+//! | [`spawn`](Command::spawn) | a [`Child`], to exchange data with, to signal, and to wait for |
+//!
+//! They must be called inside a runtime. Waiting for a child does not block the thread, and its
+//! pipes are [`ByteStream`](crate::net::ByteStream)s.
 //!
 //! # Examples
 //!
@@ -50,13 +56,14 @@
 //!
 //! # Signals and process ids
 //!
-//! [`Child::signal`] and [`Child::kill`] never reach a wrong process. The number of a child belongs
-//! to it until it is reaped. After that, a `Child` sends no signals.
+//! [`Child::signal`], [`Child::signal_group`] and [`Child::kill`] never reach a wrong process. The
+//! number of a child belongs to it until it is reaped. After that, a `Child` sends no signals.
 //!
 //! This holds unless other code reaps the child: a call that waits for any child, such as
 //! `waitpid(-1)`, or SIGCHLD that the program ignores, so that the system reaps. The exit status is
 //! lost then, and waiting returns an error of kind [`NotFound`](std::io::ErrorKind::NotFound). With
-//! a pidfd signals are still safe.
+//! a pidfd, [`signal`](Child::signal) is still safe, and [`signal_group`](Child::signal_group) is
+//! not.
 //!
 //! # Threads
 //!

@@ -2,8 +2,9 @@
 //! in the file system.
 //!
 //! A [`Receiver`] is read and a [`Sender`] is written, by the methods of
-//! [`ByteStream`](super::ByteStream). The pipes of a child process that `std` has started become
-//! ends of this module by `TryFrom`.
+//! [`ByteStream`](super::ByteStream). The module `process` (feature `process`) starts children
+//! whose pipes have these types. The pipes of a child that `std` has started become such ends by
+//! `TryFrom`.
 //!
 //! # The end of a pipe
 //!
@@ -47,8 +48,8 @@ use std::mem::MaybeUninit;
 
 /// Makes a pipe, and returns its ends.
 ///
-/// To give one end to a child process, convert it by
-/// [`into_blocking_fd`](Receiver::into_blocking_fd).
+/// To give one end to a child process, turn it into a [`Stdio`](std::process::Stdio) by `TryFrom`,
+/// or into a descriptor by [`into_blocking_fd`](Receiver::into_blocking_fd).
 ///
 /// # Errors
 ///
