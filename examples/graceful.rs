@@ -22,7 +22,7 @@
 //! A second signal changes nothing, because the handler of the first one stays.
 //!
 //! One gap is left: a client that is in the middle of its handshake when the listener is closed is
-//! reset. It has had no answer yet. To close the gap, pass the listening socket to the next
+//! reset. It has received no answer yet. To close the gap, pass the listening socket to the next
 //! process, which goes on accepting.
 
 mod support;
@@ -191,7 +191,7 @@ impl Server {
         add_one(&self.next);
         add_one(&self.open);
         let connection = async move {
-            // A client that resets its connection ends its task, without a word.
+            // An error means that the client has reset its connection. It is not printed.
             serve(&server, id, &stream).await.ok();
             server.idle.borrow_mut().remove(&id);
             server.open.set(server.open.get() - 1);
@@ -241,7 +241,7 @@ async fn serve(server: &Server, id: u64, stream: &TcpStream) -> io::Result<()> {
         }
         input.drain(..request.length);
         if server.is_stopping.get() && input.is_empty() {
-            // A request that the client has sent without a wait for this response is answered too.
+            // A request that the client has sent before it has this response is answered too.
             stream.try_read_buf(&mut input).ok();
         }
         let is_last = request.closes || server.is_stopping.get() && input.is_empty();

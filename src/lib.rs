@@ -32,7 +32,7 @@
 //!
 //! | to | see |
 //! |---|---|
-//! | run a loop, configure it, drive it from a host's loop, reach it from other threads | [`runtime`] |
+//! | run a loop, configure it, end it gracefully, drive it from a host's loop, reach it from other threads | [`runtime`] |
 //! | await, abort, name and identify tasks, also in sets; spawn children that borrow | [`task`] |
 //! | give a task values of its own | [`task_local!`] |
 //! | run code that blocks | [`spawn_blocking`] |

@@ -220,8 +220,8 @@ impl Remote {
         (*ended == 0).then(watch)
     }
 
-    /// Makes `while_fds_are_open` refuse every later call. Before the runtime is gone, because from
-    /// then on the owners of fds close them without a message.
+    /// Makes `while_fds_are_open` refuse every later call. To be called before the runtime is gone,
+    /// because from then on the owners of fds close them without a message.
     pub(crate) fn stop_watching(&self) {
         *self.ended.lock() += 1;
     }

@@ -158,8 +158,9 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// If all threads are busy, if the system cannot create a thread, if the runtime was dropped,
-    /// and in the child of a fork.
+    /// If all threads are busy, if the system cannot create a thread, if the runtime was dropped
+    /// or, for code outside of it, is being [shut down](super::Runtime::shutdown), and in the child
+    /// of a fork.
     #[track_caller]
     pub fn try_spawn_blocking<F, R>(&self, f: F) -> Result<JoinHandle<R>, TrySpawnBlockingError<F>>
     where

@@ -37,8 +37,8 @@ impl<T: 'static> JoinSet<T> {
 
     /// Spawns a future on another runtime, from any thread, and adds the task to the set.
     ///
-    /// After that runtime was dropped, this drops the future, and
-    /// [`join_next`](JoinSet::join_next) returns an error for it.
+    /// If that runtime was dropped or is being [shut down](crate::Runtime::shutdown), this drops
+    /// the future, and [`join_next`](JoinSet::join_next) returns an error for it.
     ///
     /// # Examples
     ///

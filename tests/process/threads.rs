@@ -51,7 +51,8 @@ fn child_is_dropped_on_another_thread() {
     });
 }
 
-/// The processes end at the same time as well. Whoever comes last reaps, or the next runtime.
+/// The processes end at the same time as well. The last of the drops reaps them, or the next
+/// runtime.
 #[test]
 fn child_is_dropped_while_its_runtime_ends() {
     on_every_way(|runtime, way| {

@@ -11,9 +11,9 @@
 //! calls are those of `quinn-udp`, with segmentation offload where the kernel has it.
 //!
 //! quinn requires that everything here is `Send` and `Sync`, which reveille's handle, sockets and
-//! timers are. An `Endpoint` or a `Connection` may so be used on other threads too. Only
-//! `new` and `rebind` of `Endpoint` must be called inside the runtime, because a socket cannot be
-//! registered from elsewhere: they fail there.
+//! timers are. So an `Endpoint` or a `Connection` may be used on other threads too. Only `new` and
+//! `rebind` of `Endpoint` must be called inside the runtime, because a socket is registered there;
+//! elsewhere they fail.
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};

@@ -1,5 +1,5 @@
-//! Host names and their addresses, by the resolver of hickory: it has a cache, asks several name
-//! servers, and uses no thread.
+//! Host names and their addresses, by the resolver of hickory: it has a cache, sends queries to
+//! several name servers, and uses no thread.
 //!
 //! ```text
 //! cargo run --release --manifest-path examples/resolver/Cargo.toml
@@ -63,7 +63,7 @@ async fn run(names: &str, server: Option<SocketAddr>) -> io::Result<()> {
     Ok(())
 }
 
-/// A configuration with one name server, which is asked over UDP, and over TCP if its answer does
+/// A configuration with one name server: queries are sent over UDP, and over TCP if the answer does
 /// not fit into a datagram.
 fn only(addr: SocketAddr) -> ResolverConfig {
     let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];

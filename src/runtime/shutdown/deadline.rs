@@ -21,7 +21,8 @@ use std::time::Duration;
 pub(super) struct Deadline {
     /// On the clock of the runtime.
     at: Moment,
-    /// The same time on the monotonic clock, if the clock is not paused and never will be.
+    /// When the time has passed in reality, on the monotonic clock. It is the same moment as `at`
+    /// if the clock is never paused.
     #[cfg(feature = "test-util")]
     monotonic: Moment,
     /// `None` if the time was over from the start.

@@ -67,7 +67,7 @@ impl Runtime {
     /// as [described there](Runtime#dropping), together with outputs that no handle has taken.
     ///
     /// A task that would never end by itself, such as one that accepts connections, keeps the call
-    /// waiting until the time is over: tell it to end before, or abort it.
+    /// waiting until the time is over. Abort it before, or make it end in another way.
     ///
     /// `examples/graceful.rs` is a server that ends this way on SIGTERM, without losing a request.
     ///

@@ -177,9 +177,9 @@ impl ShutdownReport {
 
     /// Returns the descriptors that were registered with the loop, in no particular order.
     ///
-    /// This is every socket, pipe and [`AsyncFd`](crate::io::AsyncFd), one for all listeners of
-    /// signals, and the pidfd of each child process that was not reaped, also if its `Child` was
-    /// dropped (feature `process`). Descriptors of the loop itself are not listed.
+    /// These are every socket, pipe and [`AsyncFd`](crate::io::AsyncFd), one descriptor for all
+    /// listeners of signals, and the pidfd of each child process that was not reaped, also if its
+    /// `Child` was dropped (feature `process`). Descriptors of the loop itself are not listed.
     #[must_use]
     pub fn descriptors(&self) -> &[DescriptorInfo] {
         &self.descriptors
@@ -247,8 +247,8 @@ pub struct DescriptorInfo {
 }
 
 impl DescriptorInfo {
-    /// Returns the number of the descriptor. By now it may be closed, and the number that of
-    /// another one.
+    /// Returns the number of the descriptor. By now the descriptor may be closed, and the number
+    /// may name another one.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.fd

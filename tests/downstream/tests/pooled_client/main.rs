@@ -131,7 +131,7 @@ fn pool_reports_that_it_cannot_connect() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let client = builder().build::<_, Full<Bytes>>(Connector);
-            // It holds a port, and nobody listens there.
+            // It holds a port, and nothing listens there.
             let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
             holder.bind(&any.into()).unwrap();
