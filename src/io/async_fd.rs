@@ -92,7 +92,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// |---|---|
     /// | [`Unsupported`](io::ErrorKind::Unsupported) | the kernel cannot poll the file (a regular file on a disk, a directory), or the backend in use cannot watch it |
     /// | [`InvalidInput`](io::ErrorKind::InvalidInput) | `O_NONBLOCK` is not set |
-    /// | [`AlreadyExists`](io::ErrorKind::AlreadyExists) | the fd is already registered with this runtime. (An accepted TCP stream is from its first wait on: if the fd is registered here before, that wait returns this) |
+    /// | [`AlreadyExists`](io::ErrorKind::AlreadyExists) | the fd is already registered with this runtime. (The kernel watches an accepted TCP stream from its first wait on. If an `AsyncFd` takes its fd before, that wait returns this error) |
     /// | [`Other`](io::ErrorKind::Other) | no runtime runs on this thread |
     /// | any other | the system's error, such as a limit that was reached |
     ///

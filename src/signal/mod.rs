@@ -9,7 +9,9 @@
 //!
 //! # Examples
 //!
-//! A server that ends on Ctrl-C and on SIGTERM, which service managers send:
+//! A server that ends on Ctrl-C and on SIGTERM, which service managers send. It drops the
+//! connections that are open; [`Runtime::shutdown`](crate::Runtime::shutdown) gives them time to
+//! end.
 //!
 //! ```no_run
 //! use reveille::net::TcpListener;

@@ -52,10 +52,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// there. [`try_read`](ByteStream::try_read) finds the data at once.
 ///
 /// An accepted TCP connection is different: most clients send their request at once, so its first
-/// read is tried without a wait. Only the first wait makes the kernel watch it. So an error of
-/// that, such as too many watched descriptors, is returned by the call that waits and not by
-/// `accept`. (A wait on a thread that does not run the stream's runtime does not return it: its
-/// call is tried again every 32 ms.)
+/// read is tried without a wait. The kernel watches it from the first wait on. If the kernel
+/// refuses, for example because too many descriptors are watched, the call that waits returns the
+/// error, not `accept`. (On a thread that does not run the stream's runtime, the call returns no
+/// error, and is tried again every 32 ms.)
 ///
 /// # Short reads
 ///
