@@ -129,8 +129,7 @@ use std::time::{Duration, Instant};
 /// # Memory
 ///
 /// The future and the output of a task are freed when they are dropped. The slots of tasks, timers
-/// and sockets are reused, and freed when the runtime is dropped: it keeps as many slots as were
-/// ever in use at once.
+/// and sockets are reused, and freed by [`shrink`](Runtime::shrink) or when the runtime is dropped.
 pub struct Runtime {
     /// Each call that is inside the runtime holds another reference: see `Drop`.
     local: Rc<Local>,

@@ -22,7 +22,13 @@ use std::time::{Duration, Instant};
 /// *job* is a closure of [`spawn_blocking`](crate::spawn_blocking) or a look-up of a host name.
 ///
 /// The `Display` text has one line for each of them, for at most 20 of a kind. The lists have all,
-/// and so has the `Debug` text.
+/// and so has the `Debug` text. With spawn locations, the `Display` text looks like this:
+///
+/// ```text
+/// the time was over: 1 task, 1 descriptor were left
+///   task 3 "server", spawned at src/main.rs:8:13
+///   descriptor 7, registered by task 3 "server", spawned at src/main.rs:8:13, awaited by task 3
+/// ```
 ///
 /// | | what is known of each |
 /// |---|---|
