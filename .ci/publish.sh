@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # .ci/publish.sh [REVISION]     what to look at before a release
 # The packed file builds alone, with its tests and examples, and so does its documentation as docs.rs makes it. The
-# licences and sources of all dependencies are allowed by deny.toml. The public API breaks nothing since REVISION, or since
+# licenses and sources of all dependencies are allowed by deny.toml. The public API breaks nothing since REVISION, or since
 # the last release. Installs cargo-deny and cargo-semver-checks under CI_CACHE if they are missing: some minutes each.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)

@@ -3,7 +3,7 @@
 # Two supervisors run at the same time: one notices the end of a child by a pidfd, the other by SIGCHLD. Each has eight
 # commands that only sleep, one that writes a line at SIGHUP, and one that ignores SIGTERM. Checked:
 #   - each child that is killed is reported with the signal that has killed it, and its command is started again;
-#   - no process that has ended stays a zombie from one look to the next, a second later;
+#   - no process that has ended stays a zombie from one check to the next, a second later;
 #   - SIGHUP is passed on;
 #   - at SIGTERM the supervisor ends with status 0, after the end of every child that it has started.
 # Prints the counts. Exit status 1 if a check fails.
