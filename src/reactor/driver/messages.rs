@@ -84,8 +84,8 @@ impl Driver {
             let watch = || reactor.watch(token, interest);
             let Some(watched) = self.remote.while_fds_are_open(watch) else {
                 drop(reactor);
-                // It waits again after the messages that end registrations, if its own is not
-                // among them.
+                // The number may be that of another file. The waiter polls again, and its next
+                // message comes after those that end registrations; or its own has ended.
                 return self.wakers.guard(|| waker.wake());
             };
             watched
