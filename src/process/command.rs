@@ -248,7 +248,7 @@ impl Command {
     /// Starts the process, and returns a future that waits until it has ended.
     ///
     /// The process is started by the call, not by the first poll, which closes the pipes of streams
-    /// that were set to [piped](Stdio::piped).
+    /// that were set to [piped](std::process::Stdio::piped).
     ///
     /// # Errors
     ///
