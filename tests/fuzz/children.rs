@@ -7,7 +7,7 @@
 //! was sent to ends by itself; afterwards every child was reaped.
 
 use super::harness::{Dice, fuzz, is_planned, panic_as_planned};
-use super::support::wait;
+use super::support::{repeat_sigchld_if_put_off, wait};
 use reveille::backend::BackendKind;
 use reveille::process::{Child, Command};
 use reveille::signal::SignalKind;
@@ -287,6 +287,7 @@ fn is_reaped(pid: u32) -> bool {
 }
 
 fn play(kind: BackendKind, seed: u64) {
+    repeat_sigchld_if_put_off();
     let mut dice = Dice::new(seed);
     let builder = Builder::new()
         .backend(kind)

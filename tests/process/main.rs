@@ -59,6 +59,7 @@ impl fmt::Display for Way {
 
 /// Runs a test on every mechanism, with each way.
 fn on_every_way(test: impl Fn(&Runtime, Way)) {
+    support::repeat_sigchld_if_put_off();
     for way in [Way::Pidfd, Way::Sigchld] {
         println!("... {way}");
         support::on_every_backend(|runtime| test(runtime, way));

@@ -20,8 +20,10 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::Poll;
 use std::thread;
+use std::time::Duration;
 pub(crate) use watchdog::{HangReport, Watchdog};
 
 /// Runs a test on a new runtime of every backend that this host has, or of the one that
@@ -54,6 +56,24 @@ pub(crate) fn guarded(backend: &str, test: impl FnOnce()) {
 /// child of a process with several threads it lets no thread begin or end.
 pub(crate) fn is_thread_sanitizer() -> bool {
     std::env::var_os("TSAN_OPTIONS").is_some()
+}
+
+/// Under ThreadSanitizer: sends SIGCHLD again and again, because it puts a handler off until its
+/// thread makes a call that it knows. The kernel gives the signal to the thread that has started
+/// the child or, if that has one already, to another: that of the test harness makes no such call.
+pub(crate) fn repeat_sigchld_if_put_off() {
+    static BEGUN: Once = Once::new();
+    if is_thread_sanitizer() {
+        BEGUN.call_once(|| {
+            thread::spawn(|| {
+                loop {
+                    thread::sleep(Duration::from_millis(20));
+                    // SAFETY: the call takes no pointer. By default the signal is ignored.
+                    assert_eq!(unsafe { libc::raise(libc::SIGCHLD) }, 0);
+                }
+            });
+        });
+    }
 }
 
 /// How often to do something: less often under ThreadSanitizer, where a switch between threads
