@@ -17,22 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Wake, Waker};
 use std::thread;
 use support::panics::{message_of, text_of};
-use support::{guarded, on_every_backend, rounds};
-
-/// The end of a closure that waits: it ends when this is dropped.
-type Gate = Sender<()>;
-
-/// Spawns a closure that has begun when this returns, and waits for its gate.
-fn occupy(handle: &Handle) -> (Gate, JoinHandle<()>) {
-    let (gate, wait) = channel::<()>();
-    let (begin, begun) = channel();
-    let job = handle.spawn_blocking(move || {
-        begin.send(()).unwrap();
-        wait.recv().unwrap_err();
-    });
-    begun.recv().unwrap();
-    (gate, job)
-}
+use support::{guarded, occupy, on_every_backend, rounds};
 
 fn one_thread() -> Runtime {
     Builder::new().max_blocking_threads(1).build().unwrap()

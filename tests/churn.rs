@@ -119,39 +119,13 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
     let served = Rc::new(Cell::new(0_u64));
     let live = Rc::new(Cell::new(0_usize));
     let most = Rc::new(Cell::new(0));
-    let (counter, counted, height) = (served.clone(), live.clone(), most.clone());
-    let (connections, _) = size();
-    let server = spawn(async move {
-        let calm = Rc::new(Cell::new(true));
-        loop {
-            // EMFILE and the like are waited out inside.
-            let (stream, _) = listener.accept().await.unwrap();
-            let (random, live) = (random.clone(), Live::new(&counted));
-            counter.set(counter.get() + 1);
-            height.set(height.get().max(counted.get()));
-            let cancel = below(&random, 8);
-            let is_calm = calm.clone();
-            let task = spawn(async move {
-                let _live = live;
-                let _ = connection(&stream, &random, &is_calm).await;
-            });
-            if calm.get() {
-                // The clients begin to churn when each has had its first answer.
-                calm.set(counted.get() < connections);
-                continue;
-            }
-            match cancel {
-                0 => task.abort(),
-                1 => {
-                    spawn(async move {
-                        sleep(Duration::from_millis(3)).await;
-                        task.abort();
-                    });
-                }
-                _ => {}
-            }
-        }
-    });
+    let server = spawn(server(
+        listener,
+        random,
+        served.clone(),
+        live.clone(),
+        most.clone(),
+    ));
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "nothing_is_left_of_thousands_of_connections",
@@ -192,11 +166,48 @@ async fn churn(runtime: &Runtime, kind: BackendKind, run: &str) {
         "{kind}, {run} run: {} KiB in the heap after `Runtime::shrink`",
         allocated()
     );
-    assert!(
-        most.get() >= connections,
-        "at most {} at a time",
-        most.get()
-    );
+    assert!(most.get() >= size().0, "at most {} at a time", most.get());
+}
+
+/// Accepts connections and serves each in a task. Once as many live as `size` says, some of the
+/// tasks are aborted.
+async fn server(
+    listener: TcpListener,
+    random: Rc<RefCell<Random>>,
+    served: Rc<Cell<u64>>,
+    live: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+) {
+    let (connections, _) = size();
+    let calm = Rc::new(Cell::new(true));
+    loop {
+        // EMFILE and the like are waited out inside.
+        let (stream, _) = listener.accept().await.unwrap();
+        let (random, counted) = (random.clone(), Live::new(&live));
+        served.set(served.get() + 1);
+        most.set(most.get().max(live.get()));
+        let cancel = below(&random, 8);
+        let is_calm = calm.clone();
+        let task = spawn(async move {
+            let _counted = counted;
+            let _ = connection(&stream, &random, &is_calm).await;
+        });
+        if calm.get() {
+            // The clients begin to churn when each has had its first answer.
+            calm.set(live.get() < connections);
+            continue;
+        }
+        match cancel {
+            0 => task.abort(),
+            1 => {
+                spawn(async move {
+                    sleep(Duration::from_millis(3)).await;
+                    task.abort();
+                });
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Counts the connections that live.

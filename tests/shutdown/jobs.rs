@@ -1,28 +1,14 @@
 //! Closures of `spawn_blocking` and look-ups: which are waited for, accepted, and reported.
 
+use super::support::{Gate, occupy};
 use super::{LONG, Make, OnDrop, SHORT, assert_clean, on_every_mechanism, spawn_sending};
 use reveille::io::Unblock;
 use reveille::net::lookup_host;
 use reveille::runtime::Pool;
 use reveille::time::Duration;
 use reveille::{Handle, JoinHandle, Runtime, spawn_blocking, task};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-
-/// The end of a closure that waits: it ends when this is dropped.
-type Gate = Sender<()>;
-
-/// Spawns a closure that has begun when this returns, and waits for its gate.
-fn occupy(handle: &Handle) -> (Gate, JoinHandle<()>) {
-    let (gate, wait) = channel::<()>();
-    let (begin, begun) = channel();
-    let job = handle.spawn_blocking(move || {
-        begin.send(()).unwrap();
-        wait.recv().unwrap_err();
-    });
-    begun.recv().unwrap();
-    (gate, job)
-}
 
 /// Drops a gate when the loop waits, or does something else then.
 fn when_it_waits(waits: Receiver<()>, f: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {

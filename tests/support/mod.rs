@@ -3,6 +3,7 @@
 
 pub(crate) mod counting;
 mod foreign;
+mod gate;
 pub(crate) mod loops;
 pub(crate) mod panics;
 pub(crate) mod recording;
@@ -10,6 +11,7 @@ mod refusing;
 mod watchdog;
 
 pub(crate) use foreign::wait;
+pub(crate) use gate::{Gate, occupy};
 pub(crate) use loops::{Loops, on_every_loop, on_every_trigger};
 pub(crate) use refusing::Refusing;
 use reveille::backend::BackendKind;
