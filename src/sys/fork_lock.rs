@@ -18,7 +18,8 @@
 //! In a child whose fork has not been counted, the holder seems to be another thread. A wait that
 //! takes long counts the fork ([`fork::count_unnoticed`]), and then the holder is known to be gone.
 //!
-//! The lock is meant for a few instructions that run no foreign code and make no system call.
+//! The lock is meant for a few instructions that run no foreign code and make no system call. The
+//! one exception is `Remote::while_fds_are_open`, for which other threads seldom wait.
 //! Nothing is done when the process forks, so a fork is safe anywhere, and in a signal handler too.
 
 use super::fork;
