@@ -22,16 +22,18 @@ skip() { echo "$*" > "$CI_TMP/skip"; echo "skipped: $*"; exit 77; }
 note() { echo "$*" > "$CI_TMP/note"; }
 
 # need COMMAND PACKAGE: installs PACKAGE if COMMAND is missing; fails if that does not work.
-need() {
-    command -v "$1" >/dev/null && return
+need() { command -v "$1" > /dev/null || { install_package "$2" && command -v "$1" > /dev/null; }; }
+
+# install_package PACKAGE: by apt, as root.
+install_package() {
     command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || return 1
     (
         flock 9
         if [ ! -e "$CI_TMP/../apt-updated" ]; then
             timeout -k 10 180 apt-get -q -o Acquire::Retries=3 update && touch "$CI_TMP/../apt-updated"
         fi
-        timeout -k 10 300 apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "$2" 9>&-
-    ) 9> "$CI_TMP/../apt-lock" && command -v "$1" >/dev/null
+        timeout -k 10 300 apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "$1" 9>&-
+    ) 9> "$CI_TMP/../apt-lock"
 }
 
 # need_component COMMAND COMPONENT: `cargo COMMAND`, from rustup if it is missing.
@@ -354,6 +356,10 @@ step_downstream() {
     "$programs/udp_gso" --rounds 100 || rc=1
     "$programs/quic" --bytes 100000 || rc=1
     "$programs/resolver" --names localhost || rc=1
+    # web.sh leaves out what it has no clients for.
+    need python3 python3 && { python3 -c 'import websockets' || /usr/bin/python3 -c 'import websockets'; } 2> /dev/null ||
+        install_package python3-websockets || note "no python3-websockets, so the example websocket was not checked"
+    CI_WEB_PROGRAMS=$programs "$here/web.sh" || rc=1
     return $rc
 }
 
