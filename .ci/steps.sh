@@ -360,6 +360,14 @@ step_downstream() {
     need python3 python3 && { python3 -c 'import websockets' || /usr/bin/python3 -c 'import websockets'; } 2> /dev/null ||
         install_package python3-websockets || note "no python3-websockets, so the example websocket was not checked"
     CI_WEB_PROGRAMS=$programs "$here/web.sh" || rc=1
+    # apps.sh leaves out what it has no clients for.
+    if need curl curl; then
+        need wrk wrk
+        need h2load nghttp2-client
+        "$here/apps.sh" || rc=1
+    else
+        note "no curl, so apps.sh did not run"
+    fi
     return $rc
 }
 

@@ -105,11 +105,13 @@ fn every_crate_that_the_tests_use_is_in_the_table() {
     const HELPERS: &[&str] = &[
         "async-trait",
         "futures-io",
+        "futures-util",
         "http-body-util",
         "libc",
         "prost",
         "reveille",
         "rustls",
+        "serde",
         "tonic-prost",
         "tower-service",
     ];
