@@ -167,9 +167,13 @@ step_examples() {
     return $rc
 }
 
-# The example `http` and curl: a gigabyte each way by HTTP/1 and HTTP/2, less on the other backends.
+# The examples `http` and `https`: a gigabyte each way by HTTP/1 and HTTP/2, less on the other backends; limits; the end.
 step_http() {
+    need_python
+    need cc gcc
     need curl curl || skip "no curl and it cannot be installed"
+    need openssl openssl || skip "no openssl and it cannot be installed"
+    need wrk wrk && need h2load nghttp2-client || note "no wrk or h2load, so no load was applied"
     curl --version | grep -q HTTP2 || skip "this curl does not know HTTP/2"
     "$here/http.sh" "${backends[0]}" || return 1
     CI_HTTP_BYTES=${CI_HTTP_BYTES:-67108864} "$here/http.sh" "${backends[@]:1}"
