@@ -5,7 +5,7 @@
 //! |---|---|
 //! | of HTTP/1 with a request | ends after its response, which says `Connection: close` |
 //! | of HTTP/1 without one | gets [`LAST_CALL`] for one, because it may be on its way |
-//! | of HTTP/2 | gets a GOAWAY, and ends after the responses to what the client had sent before it |
+//! | of HTTP/2 | gets a GOAWAY, and ends after the responses to what was sent before it |
 //!
 //! A connection that ends so is closed for writing at first, and read until the client closes it or
 //! [`LINGER`] has passed: the system resets a connection with unread bytes, and the client could

@@ -9,8 +9,8 @@
 //! curl --http2-prior-knowledge http://127.0.0.1:7777/1000 | wc -c
 //! ```
 //!
-//! `GET /` returns a line, `GET /N` returns N bytes, `POST` returns the number of bytes in its body.
-//! All requests count in one `Cell`: hyper's services need not be `Send` here, for HTTP/2 either.
+//! `GET /` returns a line, `GET /N` returns N bytes, `POST` the number of bytes in its body. All
+//! requests count in one `Cell`: hyper's services need not be `Send` here, for HTTP/2 either.
 //!
 //! | file | its one idea |
 //! |---|---|
