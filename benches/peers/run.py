@@ -55,7 +55,8 @@ def environment():
 
     cpu = re.search(r"model name\s*: (.*)", open("/proc/cpuinfo").read())
     lock = (HERE / "Cargo.lock").read_text()
-    names = ("tokio", "smol", "monoio", "glommio", "compio", "io-uring", "hyper")
+    names = ("tokio", "smol", "monoio", "glommio", "compio", "io-uring", "hyper", "h2", "rustls",
+             "quinn")
     versions = {n: re.findall(rf'name = "{n}"\nversion = "([^"]+)"', lock) for n in names}
     return {
         "date": datetime.date.today().isoformat(),

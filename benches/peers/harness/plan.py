@@ -76,8 +76,10 @@ ECHO = [
 PER_CONNECTION = (("cpu_ns", "server CPU per connection, ns"),)
 PER_DATAGRAM = (("cpu_ns", "server CPU per datagram, ns"),)
 PER_MIB = (("cpu_ns", "proxy CPU per MiB, ns"), ("ns", "time per MiB, ns"))
+PER_STREAM = (("cpu_ns", "server CPU per stream, ns"),)
+PER_MIB_SERVED = (("cpu_ns", "server CPU per MiB, ns"),)
 
-# Servers beside the echo over TCP. The answers of hyper are all alike, so tokio is the reference;
+# Servers beside the echo over TCP. The answers of hyper and quinn are all alike, so tokio is the reference;
 # the hand-written server does what these three requests need and nothing else.
 SERVERS = [
     Echo("unix-64-1", "Unix stream, 64 B, 1 connection", 1, 64, 1, 6_000, 4096, kind="unix",
@@ -94,10 +96,23 @@ SERVERS = [
          count=(32, 96), warm=32, metrics=PER_MIB, group="streams"),
     Echo("hello-64", "HTTP hello world, 64 connections", 64, 0, 1, 12_000, 4096, kind="http",
          path="/hello", count=(2000, 6000), reference="tokio", instructions=True, group="http"),
+    Echo("hello-4096", "HTTP hello world, 4,096 connections", 4096, 0, 1, 24_000, 4096, kind="http",
+         path="/hello", count=(8192, 24576), reference="tokio", group="http"),
+    Echo("h2-8-16", "HTTP/2 hello world, 8 connections with 16 streams each", 8, 0, 16, 24_000, 4096,
+         kind="http2", path="/hello", count=(4000, 12000), reference="tokio", instructions=True,
+         group="http"),
+    Echo("tls-64", "HTTP hello world over TLS, 64 connections", 64, 0, 1, 12_000, 4096, kind="tls",
+         path="/hello", count=(2000, 6000), reference="tokio", instructions=True, group="http"),
     Echo("post-1m", "HTTP POST of 1 MiB, 4 connections", 4, 1 << 20, 1, 1_200, 4096, kind="http",
          count=(100, 400), warm=20, reference="tokio", instructions=True, group="http"),
     Echo("get-1m", "HTTP GET of 1 MiB, 4 connections", 4, 0, 1, 600, 4096, kind="http",
          path="/big", count=(100, 400), warm=20, reference="tokio", instructions=True, group="http"),
+    Echo("quic-32", "QUIC, streams of 32 bytes there and back, 4 connections with 16 at once", 4, 32,
+         16, 6_000, 4096, kind="quic", count=(2000, 6000), metrics=PER_STREAM, reference="tokio",
+         instructions=True, group="http"),
+    Echo("quic-128m", "QUIC, 128 MiB there and back on one stream", 1, 0, 1, 128, 4096,
+         kind="quic-bulk", count=(8, 24), warm=16, metrics=PER_MIB_SERVED, reference="tokio",
+         instructions=True, group="http"),
     Echo("udp-64-1", "UDP, 64 B, 1 peer", 1, 64, 1, 6_000, 2048, kind="udp", metrics=PER_DATAGRAM,
          instructions=True, group="datagrams"),
     Echo("udp-64-64", "UDP, 64 B, 64 peers", 64, 64, 1, 40_000, 2048, kind="udp",

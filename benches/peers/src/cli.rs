@@ -12,7 +12,8 @@ const USAGE: &str = "\
 peers list                             contestants and workloads, as JSON
 peers serve CONTESTANT [--kind echo] [--buffer 4096] [--idle 1] [--backend A]
                                        a server on 127.0.0.1; prints its pid and address
-           kinds: echo, unix, once, udp, http, proxy (which connects to A)
+           kinds: echo, unix, once, udp, http, http2, tls, quic, quic-bulk,
+           proxy (which connects to A)
 peers load --addr A --pid P [--kind echo] [--conns 1] [--size 64] [--depth 1] [--requests 10000]
            [--warm 1000] [--others 0] [--path /hello]
                                        loads it and prints times per request; for a proxy it

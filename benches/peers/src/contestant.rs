@@ -128,6 +128,7 @@ pub const NAMES: &[&str] = &[
     "rawwake-read",
     "reveille",
     "reveille-many",
+    "reveille-futures",
     "reveille-loop",
     "reveille-precise",
     "reveille-1us",
@@ -165,6 +166,8 @@ pub fn find(name: &str) -> Result<Contestant, String> {
         "reveille" => Ok(c::reveille::contestant()),
         #[cfg(feature = "reveille")]
         "reveille-many" => Ok(c::reveille_many::contestant()),
+        #[cfg(all(feature = "reveille", feature = "tls"))]
+        "reveille-futures" => Ok(c::reveille::futures()),
         #[cfg(feature = "reveille")]
         "reveille-loop" => Ok(c::reveille_loop::contestant()),
         #[cfg(feature = "reveille")]

@@ -12,6 +12,8 @@ pub mod load;
 pub mod report;
 pub mod servers;
 pub mod sys;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod workloads;
 
 pub use cli::main;

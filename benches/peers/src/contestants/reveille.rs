@@ -34,6 +34,18 @@ pub fn contestant() -> Contestant {
     }
 }
 
+/// TLS by futures-rustls, through the traits of `futures-io`, in place of tokio-rustls.
+#[cfg(feature = "tls")]
+pub fn futures() -> Contestant {
+    Contestant {
+        name: "reveille-futures",
+        serve: None,
+        servers: servers::reveille::futures(),
+        micro: vec![],
+        missing: vec![],
+    }
+}
+
 impl Tasks for Reveille {
     type Join = JoinHandle<()>;
 

@@ -1,10 +1,10 @@
-//! Requests and answers of fixed lengths over streams: the echo (TCP and Unix), and HTTP.
+//! Requests and answers of fixed lengths over streams: the echo (TCP and Unix), and HTTP, also
+//! below TLS.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::RawFd;
+use std::io;
 use std::time::Instant;
 
+use super::wire::Wire;
 use super::{Plan, failed, pattern};
 use crate::report::Report;
 use crate::sys::{self, Epoll};
@@ -28,7 +28,7 @@ impl Exchange {
 
     /// A request of `path` with a body of `size` bytes (a GET if that is 0), and the answer that a
     /// first connection got.
-    pub fn http(addr: &str, path: &str, size: usize) -> io::Result<Exchange> {
+    pub fn http(mut wire: Wire, path: &str, size: usize) -> io::Result<Exchange> {
         let request = match size {
             0 => format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes(),
             _ => {
@@ -38,15 +38,32 @@ impl Exchange {
                 [head.into_bytes(), pattern(size)].concat()
             }
         };
-        let mut stream = TcpStream::connect(addr)?;
-        stream.write_all(&request)?;
-        let (mut answer, mut buf) = (Vec::new(), vec![0; 64 << 10]);
+        let mut epoll = Epoll::new(1)?;
+        epoll.add(wire.fd(), sys::IN | sys::OUT, 0)?;
+        let (mut unsent, mut answer, mut buf) = (&request[..], Vec::new(), vec![0; 64 << 10]);
         while answer.is_empty() || answer.len() < answer_len(&answer)? {
-            let n = stream.read(&mut buf)?;
-            if n == 0 {
-                return Err(failed("the server closed the first connection"));
+            let mut tried = if unsent.is_empty() {
+                Ok(0)
+            } else {
+                wire.send(unsent)
+            };
+            if let Ok(n) = tried {
+                unsent = &unsent[n..];
+                if unsent.is_empty() {
+                    epoll.modify(wire.fd(), sys::IN, 0)?;
+                }
+                tried = wire.recv(&mut buf);
             }
-            answer.extend_from_slice(&buf[..n]);
+            match tried {
+                Ok(0) => return Err(failed("the server closed the first connection")),
+                Ok(n) => answer.extend_from_slice(&buf[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if epoll.wait(5_000).is_empty() {
+                        return Err(failed("no first answer for 5 seconds"));
+                    }
+                }
+                Err(e) => return Err(e),
+            }
         }
         let ok = b"HTTP/1.1 200";
         if !answer.starts_with(ok) {
@@ -72,7 +89,7 @@ fn answer_len(answer: &[u8]) -> io::Result<usize> {
 }
 
 struct Connection {
-    fd: RawFd,
+    wire: Wire,
     /// Bytes received of the next answer.
     got: usize,
     /// Bytes of requests not yet taken by the socket.
@@ -94,9 +111,9 @@ struct Load<'a> {
     latencies: Vec<u64>,
 }
 
-pub fn run(plan: &Plan, exchange: Exchange) -> io::Result<Report> {
+pub fn run(plan: &Plan, exchange: Exchange, tls: bool) -> io::Result<Report> {
     let _others = plan.connect_all(plan.others)?;
-    let mut load = Load::new(plan, exchange)?;
+    let mut load = Load::new(plan, exchange, tls)?;
     if plan.hold {
         println!("{{\"held\":{}}}", plan.conns + plan.others);
         io::copy(&mut io::stdin(), &mut io::sink())?;
@@ -113,13 +130,14 @@ pub fn run(plan: &Plan, exchange: Exchange) -> io::Result<Report> {
 }
 
 impl<'a> Load<'a> {
-    fn new(plan: &'a Plan, exchange: Exchange) -> io::Result<Load<'a>> {
+    fn new(plan: &'a Plan, exchange: Exchange, tls: bool) -> io::Result<Load<'a>> {
         let epoll = Epoll::new(256)?;
         let mut connections = Vec::with_capacity(plan.conns);
         for fd in plan.connect_all(plan.conns)? {
+            let wire = Wire::new(fd, tls)?;
             epoll.add(fd, sys::IN, connections.len() as u64)?;
             connections.push(Connection {
-                fd,
+                wire,
                 got: 0,
                 unsent: 0,
                 sent_at: Instant::now(),
@@ -181,10 +199,10 @@ impl<'a> Load<'a> {
         while c.unsent > 0 {
             // The tail of `stream`: always ends on the end of a request, so the phase is right.
             let from = self.stream.len().saturating_sub(c.unsent);
-            match sys::send(c.fd, &self.stream[from..]) {
+            match c.wire.send(&self.stream[from..]) {
                 Ok(n) => c.unsent -= n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    return self.epoll.modify(c.fd, sys::IN | sys::OUT, i as u64);
+                    return self.epoll.modify(c.wire.fd(), sys::IN | sys::OUT, i as u64);
                 }
                 Err(e) => return Err(e),
             }
@@ -195,14 +213,14 @@ impl<'a> Load<'a> {
     fn event(&mut self, i: usize, mask: u32) -> io::Result<()> {
         if mask & sys::OUT != 0 {
             self.epoll
-                .modify(self.connections[i].fd, sys::IN, i as u64)?;
+                .modify(self.connections[i].wire.fd(), sys::IN, i as u64)?;
             self.flush(i)?;
         }
         if mask & (sys::IN | sys::GONE) == 0 {
             return Ok(());
         }
         let c = &mut self.connections[i];
-        let n = match sys::recv(c.fd, &mut self.buf) {
+        let n = match c.wire.recv(&mut self.buf) {
             Ok(0) => return Err(failed("the server closed a connection")),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -230,11 +248,5 @@ impl<'a> Load<'a> {
         }
         self.to_finish -= whole as u64;
         self.start(i, whole as u64)
-    }
-}
-
-impl Drop for Load<'_> {
-    fn drop(&mut self) {
-        self.connections.iter().for_each(|c| sys::close(c.fd));
     }
 }

@@ -3,8 +3,12 @@
 
 pub mod datagrams;
 pub mod exchange;
+pub mod http2;
 pub mod once;
 pub mod proxied;
+#[cfg(feature = "quic")]
+pub mod quic;
+mod wire;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -37,11 +41,16 @@ impl Plan {
     /// Runs the load for a server of this kind.
     pub fn run(&mut self, kind: &str, path: &str) -> io::Result<Report> {
         match kind {
-            "echo" | "unix" => exchange::run(self, exchange::Exchange::echo(self.size)),
-            "http" => {
-                let exchange = exchange::Exchange::http(&self.addr, path, self.size)?;
-                exchange::run(self, exchange)
+            "echo" | "unix" => exchange::run(self, exchange::Exchange::echo(self.size), false),
+            "http" | "tls" => {
+                let tls = kind == "tls";
+                let wire = wire::Wire::new(self.connect()?, tls)?;
+                let exchange = exchange::Exchange::http(wire, path, self.size)?;
+                exchange::run(self, exchange, tls)
             }
+            "http2" => http2::run(self, path),
+            #[cfg(feature = "quic")]
+            "quic" | "quic-bulk" => quic::run(self, kind == "quic-bulk"),
             "udp" => datagrams::run(self),
             "once" => once::run(self),
             "proxy" => proxied::run(self),

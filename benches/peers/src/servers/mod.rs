@@ -6,6 +6,9 @@
 //! | `once` | accepts, reads one request, writes it back, closes |
 //! | `udp` | sends each datagram back |
 //! | `http` | HTTP/1.1: `GET /hello`, `GET /big` (1 MiB), `POST /` (counts the body) |
+//! | `http2` | the same over HTTP/2 |
+//! | `tls` | HTTP/1.1 below TLS |
+//! | `quic`, `quic-bulk` | sends back what each stream brings |
 //! | `proxy` | copies both ways between a connection and one that it makes to the backend |
 
 #[cfg(feature = "compio")]
@@ -14,6 +17,8 @@ pub mod compio;
 pub mod http;
 #[cfg(feature = "monoio")]
 pub mod monoio;
+#[cfg(feature = "quic")]
+pub mod quic;
 pub mod raw;
 pub mod raw_http;
 pub mod raw_proxy;
@@ -54,7 +59,7 @@ impl Site {
                 let listener = UnixListener::bind_addr(&addr)?;
                 (listener.into(), format!("@{name}"))
             }
-            "udp" => {
+            "udp" | "quic" | "quic-bulk" => {
                 let socket = UdpSocket::bind("127.0.0.1:0")?;
                 let addr = socket.local_addr()?.to_string();
                 (socket.into(), addr)

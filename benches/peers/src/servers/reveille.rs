@@ -15,6 +15,14 @@ pub fn all() -> Vec<Server> {
         ("udp", udp),
         #[cfg(feature = "hyper")]
         ("http", http),
+        #[cfg(feature = "hyper")]
+        ("http2", http2),
+        #[cfg(feature = "tls")]
+        ("tls", tls),
+        #[cfg(feature = "quic")]
+        ("quic", quic),
+        #[cfg(feature = "quic")]
+        ("quic-bulk", quic),
         ("proxy", proxy),
     ]
 }
@@ -22,6 +30,12 @@ pub fn all() -> Vec<Server> {
 /// recv_many and send_many instead of a call for each datagram.
 pub fn batched() -> Vec<Server> {
     vec![("udp", udp_batched)]
+}
+
+/// TLS by futures-rustls.
+#[cfg(feature = "tls")]
+pub fn futures() -> Vec<Server> {
+    vec![("tls", tls_by_futures)]
 }
 
 fn spawn(f: impl Future + 'static) {
@@ -85,6 +99,41 @@ fn udp_batched(mut site: Site) {
 #[cfg(feature = "hyper")]
 fn http(site: Site) {
     tcp(site, |stream, _| super::http::connection(stream));
+}
+
+#[cfg(feature = "hyper")]
+fn http2(site: Site) {
+    tcp(site, |stream, _| {
+        super::http::connection2::<Reveille, _>(stream)
+    });
+}
+
+#[cfg(feature = "tls")]
+fn tls(site: Site) {
+    tcp(site, |stream, _| async {
+        let acceptor = tokio_rustls::TlsAcceptor::from(crate::tls::server());
+        let stream = acceptor.accept(stream).await?;
+        super::http::connection(hyper_util::rt::TokioIo::new(stream)).await;
+        io::Result::Ok(())
+    });
+}
+
+#[cfg(feature = "tls")]
+fn tls_by_futures(site: Site) {
+    tcp(site, |stream, _| async {
+        let acceptor = futures_rustls::TlsAcceptor::from(crate::tls::server());
+        let stream = acceptor.accept(stream).await?;
+        super::http::connection(smol_hyper::rt::FuturesIo::new(stream)).await;
+        io::Result::Ok(())
+    });
+}
+
+#[cfg(feature = "quic")]
+fn quic(site: Site) {
+    Reveille::block_on(async {
+        let runtime = super::quic::reveille_quinn::ReveilleRuntime::current();
+        super::quic::serve::<Reveille>(site, std::sync::Arc::new(runtime)).await;
+    });
 }
 
 /// Its copies share one buffer of 64 KiB for the thread.

@@ -1,6 +1,8 @@
 //! smol on a `LocalExecutor`.
 
 use std::io;
+#[cfg(feature = "quic")]
+use std::pin::Pin;
 
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::unix::UnixListener;
@@ -17,6 +19,14 @@ pub fn all() -> Vec<Server> {
         ("udp", udp),
         #[cfg(feature = "hyper")]
         ("http", http),
+        #[cfg(feature = "hyper")]
+        ("http2", http2),
+        #[cfg(feature = "tls")]
+        ("tls", tls),
+        #[cfg(feature = "quic")]
+        ("quic", quic),
+        #[cfg(feature = "quic")]
+        ("quic-bulk", quic),
         ("proxy", proxy),
     ]
 }
@@ -72,6 +82,57 @@ fn http(site: Site) {
     tcp(site, |stream, _| {
         super::http::connection(smol_hyper::rt::FuturesIo::new(stream))
     });
+}
+
+#[cfg(feature = "hyper")]
+fn http2(site: Site) {
+    tcp(site, |stream, _| {
+        super::http::connection2::<Smol, _>(smol_hyper::rt::FuturesIo::new(stream))
+    });
+}
+
+#[cfg(feature = "tls")]
+fn tls(site: Site) {
+    tcp(site, |stream, _| async {
+        let acceptor = futures_rustls::TlsAcceptor::from(crate::tls::server());
+        let stream = acceptor.accept(stream).await?;
+        super::http::connection(smol_hyper::rt::FuturesIo::new(stream)).await;
+        io::Result::Ok(())
+    });
+}
+
+/// quinn's tasks are `Send`, so they need an executor beside the local one, on the same thread.
+/// (`quinn::SmolRuntime` would run them on the global executor's thread.)
+#[cfg(feature = "quic")]
+fn quic(site: Site) {
+    let executor = std::sync::Arc::new(smol::Executor::new());
+    Smol::block_on(async {
+        let runtime = std::sync::Arc::new(OneThread(executor.clone()));
+        let served = super::quic::serve::<Smol>(site, runtime);
+        executor.run(served).await;
+    });
+}
+
+#[cfg(feature = "quic")]
+#[derive(Debug)]
+struct OneThread(std::sync::Arc<smol::Executor<'static>>);
+
+#[cfg(feature = "quic")]
+impl quinn::Runtime for OneThread {
+    fn new_timer(&self, at: std::time::Instant) -> Pin<Box<dyn quinn::AsyncTimer>> {
+        quinn::SmolRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.0.spawn(future).detach();
+    }
+
+    fn wrap_udp_socket(
+        &self,
+        socket: std::net::UdpSocket,
+    ) -> io::Result<std::sync::Arc<dyn quinn::AsyncUdpSocket>> {
+        quinn::SmolRuntime.wrap_udp_socket(socket)
+    }
 }
 
 /// Its `copy` takes buffers of 8 KiB, whatever the plan says, and shuts nothing down.

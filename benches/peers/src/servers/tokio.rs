@@ -16,6 +16,14 @@ pub fn all() -> Vec<Server> {
         ("udp", udp),
         #[cfg(feature = "hyper")]
         ("http", http),
+        #[cfg(feature = "hyper")]
+        ("http2", http2),
+        #[cfg(feature = "tls")]
+        ("tls", tls),
+        #[cfg(feature = "quic")]
+        ("quic", quic),
+        #[cfg(feature = "quic")]
+        ("quic-bulk", quic),
         ("proxy", proxy),
     ]
 }
@@ -70,6 +78,30 @@ fn udp(mut site: Site) {
 fn http(site: Site) {
     tcp(site, |stream, _| {
         super::http::connection(hyper_util::rt::TokioIo::new(stream))
+    });
+}
+
+#[cfg(feature = "hyper")]
+fn http2(site: Site) {
+    tcp(site, |stream, _| {
+        super::http::connection2::<Tokio, _>(hyper_util::rt::TokioIo::new(stream))
+    });
+}
+
+#[cfg(feature = "tls")]
+fn tls(site: Site) {
+    tcp(site, |stream, _| async {
+        let acceptor = tokio_rustls::TlsAcceptor::from(crate::tls::server());
+        let stream = acceptor.accept(stream).await?;
+        super::http::connection(hyper_util::rt::TokioIo::new(stream)).await;
+        io::Result::Ok(())
+    });
+}
+
+#[cfg(feature = "quic")]
+fn quic(site: Site) {
+    Tokio::block_on(async {
+        super::quic::serve::<Tokio>(site, std::sync::Arc::new(quinn::TokioRuntime)).await;
     });
 }
 
