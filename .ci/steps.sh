@@ -361,8 +361,11 @@ step_downstream() {
     "$programs/quic" --bytes 100000 || rc=1
     "$programs/resolver" --names localhost || rc=1
     # web.sh leaves out what it has no clients for.
+    local tool missing=()
+    for tool in curl:curl wrk:wrk h2load:nghttp2-client; do need "${tool%:*}" "${tool#*:}" || missing+=("${tool%:*}"); done
     need python3 python3 && { python3 -c 'import websockets' || /usr/bin/python3 -c 'import websockets'; } 2> /dev/null ||
-        install_package python3-websockets || note "no python3-websockets, so the example websocket was not checked"
+        install_package python3-websockets || missing+=(python3-websockets)
+    if [ ${#missing[@]} -gt 0 ]; then note "web.sh without ${missing[*]}"; fi
     CI_WEB_PROGRAMS=$programs "$here/web.sh" || rc=1
     # apps.sh leaves out what it has no clients for.
     if need curl curl; then

@@ -1,7 +1,7 @@
 //! gRPC of tonic: all four kinds of calls, over hyper's HTTP/2. The messages and the dispatch are
 //! what `tonic-build` makes from a `.proto` file, written by hand.
 
-#[path = "pooled_client/reveille_connector.rs"]
+#[path = "../../../examples/proxy/src/reveille_connector.rs"]
 mod reveille_connector;
 #[path = "../../support/mod.rs"]
 mod support;

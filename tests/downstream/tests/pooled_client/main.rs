@@ -1,6 +1,7 @@
-//! The client of `hyper-util` with a pool of connections, over the file beside this one that is
-//! made to be copied.
+//! The client of `hyper-util` with a pool of connections, over the file of the example `proxy` that
+//! is made to be copied.
 
+#[path = "../../../../examples/proxy/src/reveille_connector.rs"]
 mod reveille_connector;
 #[path = "../../../support/mod.rs"]
 mod support;
