@@ -9,6 +9,8 @@ cd "$here/.." || exit 2
 target=${CARGO_TARGET_DIR:-$PWD/tests/downstream/target}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/apps.XXXXXX") || exit 2
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+bytes=${CI_APPS_BYTES:-1073741824}
+limit=                                          # of the descriptors of a server
 pids=()
 rc=0
 cleanup() {
@@ -43,7 +45,12 @@ until_true() {
 serve() {
     local example=$1 i addr
     shift
-    "$target/debug/$example" --addr 127.0.0.1:0 --backend "$backend" "$@" > "$dir/$example" 2>&1 < /dev/null &
+    # The output of an earlier server has another address.
+    : > "$dir/$example"
+    (
+        if [ -n "$limit" ]; then ulimit -S -n "$limit"; fi
+        exec "$target/debug/$example" --addr 127.0.0.1:0 --backend "$backend" "$@"
+    ) > "$dir/$example" 2>&1 < /dev/null &
     pid=$!
     pids+=($pid)
     for ((i = 0; i < 600; i++)); do
@@ -154,6 +161,141 @@ check_axum() {
     end_axum
 }
 
+# --- files ----------------------------------------------------------------------------------------
+
+# client NAME: one of apps-files.py.
+client() {
+    SERVER=$pid timeout 300 python3 "$here/apps-files.py" "${url##*:}" "$dir/root" "$1" 2> "$dir/client" || tail -n 3 "$dir/client"
+}
+
+make_root() {
+    local i
+    mkdir -p "$dir/root/folder" "$dir/root/empty" "$dir/root/.hidden" "$dir/outside"
+    echo secret | tee "$dir/outside/secret.txt" > "$dir/root/.hidden/secret.txt"
+    ln -s "$dir/outside" "$dir/root/link"
+    ln -s "$dir/outside/secret.txt" "$dir/root/link.txt"
+    ln -s folder/page.html "$dir/root/inside.html"
+    ln -s loop "$dir/root/loop"
+    mkfifo "$dir/root/pipe"
+    echo '<p>index' > "$dir/root/folder/index.html"
+    echo '<p>page' > "$dir/root/folder/page.html"
+    : > "$dir/root/empty.txt"
+    seq 200000 > "$dir/root/numbers.txt"
+    for i in {0..9}; do echo "$i" > "$dir/root/$i.txt"; done
+    for i in a.html a.css a.js a.json a.png a.jpg a.svg a.wasm a.pdf a.woff2 a.mp4 a.xml a.unknown; do echo x > "$dir/root/$i"; done
+    # Bytes that differ everywhere, for a part that is sent twice or left out would not show in a file of zeros.
+    openssl enc -aes-128-ctr -K 0 -iv 0 -nosalt -in /dev/zero 2> /dev/null | head -c "$bytes" > "$dir/root/big.bin"
+    head -c $((64 << 20)) /dev/zero > "$dir/shrink.bin"
+}
+
+# The types of a dozen endings.
+check_types() {
+    local pair
+    for pair in html:text/html css:text/css js:text/javascript json:application/json png:image/png jpg:image/jpeg \
+        svg:image/svg+xml wasm:application/wasm pdf:application/pdf woff2:font/woff2 mp4:video/mp4 xml:text/xml \
+        unknown:application/octet-stream; do
+        compare "$what type of ${pair%%:*}" "$(get -o /dev/null -w '%{content_type}' "$url/a.${pair%%:*}")" "${pair#*:}"
+    done
+}
+
+# What leads out of the root, or to no file.
+check_paths() {
+    local path
+    for path in /../outside/secret.txt /%2e%2e/outside/secret.txt /..%2foutside/secret.txt /folder/../0.txt /./0.txt \
+        //0.txt /folder//index.html /.hidden/secret.txt /%2ehidden/secret.txt /link/secret.txt /link.txt /loop /pipe /empty/ \
+        /nothing /0.txt/ /0.txt/x /%00; do
+        compare "$what has no $path" "$(status --path-as-is "$url$path")" 404
+    done
+    compare "$what follows a link inside" "$(get "$url/inside.html")" '<p>page'
+    compare "$what has the page of a folder" "$(get "$url/folder/")" '<p>index'
+    compare "$what redirects to a folder" "$(get -o /dev/null -w '%{response_code} %{redirect_url}' "$url/folder")" "301 $url/folder/"
+    compare "$what has no page of the root" "$(status "$url/")" 404
+}
+
+check_ranges() {
+    local all=$dir/root/numbers.txt length range
+    length=$(stat -c %s "$all")
+    for range in 0-0 0-99 100-299 $((length - 1))- 1000000-; do
+        get -r "$range" "$url/numbers.txt" > "$dir/part"
+        tail -c +$((${range%-*} + 1)) "$all" | if [ -n "${range#*-}" ]; then head -c $((${range#*-} - ${range%-*} + 1)); else cat; fi > "$dir/wanted"
+        compare "$what range $range" "$(cmp "$dir/part" "$dir/wanted" 2>&1)" ""
+    done
+    compare "$what range of the end" "$(get -r -500 "$url/numbers.txt" | cmp - <(tail -c 500 "$all") 2>&1)" ""
+    matches "$what says which range" "$(get -i -r 5-9 "$url/numbers.txt" | tr -d '\r')" "HTTP/1.1 206.*content-range: bytes 5-9/$length"
+    matches "$what refuses a range behind the end" "$(get -i -r 9999999- "$url/numbers.txt" | tr -d '\r')" \
+        "HTTP/1.1 416.*content-range: bytes \*/$length"
+    compare "$what sends all for two ranges" "$(get -r 0-1,5-6 "$url/numbers.txt" | cmp - "$all" 2>&1)" ""
+    head -c 700000 "$all" > "$dir/resumed"
+    get -C - -o "$dir/resumed" "$url/numbers.txt"
+    compare "$what resumes" "$(cmp "$dir/resumed" "$all" 2>&1)" ""
+}
+
+check_conditions() {
+    local file=$dir/root/1.txt tag
+    touch "$file"
+    tag=$(get -I "$url/1.txt" | tr -d '\r' | sed -n 's/^etag: //p')
+    compare "$what sends what is older" "$(status -z '1 Jan 2000' "$url/1.txt")" 200
+    touch -d '1 Jan 2001' "$file"
+    compare "$what does not send what the client has" "$(status -z '1 Jan 2002' "$url/1.txt")" 304
+    compare "$what does not send what is as old" "$(status -z "$file" "$url/1.txt")" 304
+    compare "$what changes the tag" "$(status -H "If-None-Match: $tag" "$url/1.txt")" 200
+    tag=$(get -I "$url/1.txt" | tr -d '\r' | sed -n 's/^etag: //p')
+    compare "$what knows the tag" "$(status -H "If-None-Match: \"x\", $tag" "$url/1.txt")" 304
+    compare "$what refuses another tag" "$(status -H 'If-Match: "x"' "$url/1.txt")" 412
+    compare "$what sends a part of the same file" "$(status -r 0-0 -H "If-Range: $tag" "$url/1.txt")" 206
+    compare "$what sends all of another file" "$(status -r 0-0 -H 'If-Range: "x"' "$url/1.txt")" 200
+    matches "$what HEAD" "$(get -I "$url/numbers.txt" | tr -d '\r')" "HTTP/1.1 200.*content-length: $(stat -c %s "$dir/root/numbers.txt")"
+    compare "$what sends an empty file" "$(get -w '%{response_code} %{size_download}' "$url/empty.txt")" '200 0'
+    compare "$what refuses a POST" "$(status -d x "$url/1.txt")" 405
+}
+
+check_files() {
+    local what="$backend files" name
+    [ -d "$dir/root" ] || make_root
+    cp "$dir/shrink.bin" "$dir/root/shrink.bin"
+    serve files --root "$dir/root" || return
+    compare "$what sends $bytes bytes" "$(get "$url/big.bin" | cmp - "$dir/root/big.bin" 2>&1)" ""
+    check_types
+    check_paths
+    check_ranges
+    check_conditions
+    if [ -n "$has_wrk" ]; then
+        matches "$what answers wrk" "$(timeout 60 wrk -t 1 -c 50 -d 1 --timeout 20 "$url/2.txt" 2>&1)" '[1-9][0-9]* requests in'
+    fi
+    if [ "$(wc -l < "$dir/files")" != 1 ]; then failed "$what has printed: $(cat "$dir/files")"; fi
+    for name in raw shrinks slow; do compare "$what client $name" "$(client $name)" ok; done
+    cat "$dir/client"
+    compare "$what says that a file shrinks" "$(tail -n +2 "$dir/files")" "files: a file has become shorter while it was sent"
+    kill $pid
+    wait $pid 2> /dev/null
+    limit=40
+    serve files --root "$dir/root" || return
+    limit=
+    compare "$what client descriptors" "$(client descriptors)" ok
+    if [ "$(wc -l < "$dir/files")" != 1 ]; then failed "$what has printed: $(cat "$dir/files")"; fi
+    kill $pid
+    wait $pid 2> /dev/null
+    pids=()
+}
+
+# --- compat ---------------------------------------------------------------------------------------
+
+check_compat() {
+    local what="$backend compat"
+    matches "$what fetches by reqwest" "$(timeout 120 "$target/debug/compat" --backend "$backend" 2>&1)" \
+        '^20 requests, 260000 bytes from http://127\.0\.0\.1:[0-9]+/$'
+    serve files --root "$dir" || return
+    seq 100000 > "$dir/numbers.txt"
+    compare "$what fetches what it is told to" \
+        "$(timeout 120 "$target/debug/compat" --backend "$backend" --requests 5 --url "$url/numbers.txt" 2>&1)" \
+        "5 requests, $((5 * $(stat -c %s "$dir/numbers.txt"))) bytes from $url/numbers.txt"
+    contains "$what says that it got no page" "$(timeout 120 "$target/debug/compat" --backend "$backend" --url "$url/no" 2>&1)" '404 Not Found'
+    kill $pid
+    wait $pid 2> /dev/null
+    pids=()
+    contains "$what says that there is no server" "$(timeout 120 "$target/debug/compat" --backend "$backend" --url "$url/" 2>&1)" "error sending request"
+}
+
 # --- all of them ----------------------------------------------------------------------------------
 
 has_wrk=$(command -v wrk)
@@ -167,7 +309,7 @@ for name in "wrk:$has_wrk" "h2load:$has_h2load" "websockets:$python"; do
 done
 cargo build --locked --manifest-path tests/downstream/Cargo.toml --workspace --all-targets || exit 1
 for backend in "${@:-epoll}"; do
-    for example in ${CI_APPS:-axum}; do
+    for example in ${CI_APPS:-axum files compat}; do
         "check_$example"
     done
 done

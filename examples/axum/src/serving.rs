@@ -136,10 +136,7 @@ async fn serve(
     };
     let mut server = auto::Builder::new(HyperExecutor::new());
     let timer = HyperTimer::new();
-    server
-        .http1()
-        .timer(timer.clone())
-        .header_read_timeout(PATIENCE);
+    server.http1().timer(timer).header_read_timeout(PATIENCE);
     server.http2().timer(timer).keep_alive_interval(PATIENCE);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(server.serve_connection_with_upgrades(stream, service));
