@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # .ci/publish.sh [REVISION]     what to look at before a release
 # The packed file builds alone, with its tests and examples, and so does its documentation as docs.rs makes it. The
-# licenses and sources of all dependencies are allowed by deny.toml. The public API breaks nothing since REVISION, or since
-# the last release. Installs cargo-deny and cargo-semver-checks under CI_CACHE if they are missing: some minutes each.
+# licenses and sources of all dependencies are allowed by deny.toml, and RustSec has no advisory on them (its database comes
+# from GitHub). The public API breaks nothing since REVISION, or since the last release. Installs cargo-deny and
+# cargo-semver-checks under CI_CACHE if they are missing: some minutes each.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 2
@@ -32,9 +33,9 @@ packed() (
     "$@"
 )
 
-licences() {
+dependencies() {
     tool deny || return 1
-    cargo deny --all-features check --config .ci/deny.toml --hide-inclusion-graph bans licenses sources
+    cargo deny --all-features --config .ci/deny.toml check --hide-inclusion-graph "$@"
 }
 
 api() {
@@ -53,6 +54,7 @@ step "the packed file alone" packed cargo check --all-features --all-targets --t
 export RUSTDOCFLAGS="--cfg docsrs -Dwarnings"
 step "documentation" packed cargo +nightly doc --no-deps --all-features --target-dir "$CARGO_TARGET_DIR/ci-package"
 unset RUSTDOCFLAGS
-step licences licences
+step "licenses and sources" dependencies bans licenses sources
+step "advisories" dependencies advisories
 step "public API" api
 exit $rc
