@@ -4,7 +4,7 @@
     proxy-client.py PROGRAM [BACKEND...]
 
 Each check starts a proxy of its own. Only free ports of 127.0.0.1 are used. What is checked is what RFC 9110 says about
-intermediaries, back-pressure, time limits, and the end of the proxy.
+intermediaries, back-pressure, time limits, and the end of the proxy. The variable CHECKS names the checks to make.
 """
 
 import os
@@ -107,10 +107,12 @@ class Upstream:
     """A server whose requests this program answers itself. Which connection a request comes on is the proxy's choice."""
 
     def __init__(self, backlog=16):
+        """With a backlog of None it refuses all connections."""
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", 0))
-        self.listener.listen(backlog)
+        if backlog is not None:
+            self.listener.listen(backlog)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.wires = []
 
@@ -238,7 +240,27 @@ def fields(start):
         while not body.endswith(b"\r\n\r\n"):
             body += client.exactly(1)
         same(body.lower(), b"2\r\nok\r\n0\r\nx-sum: 5\r\n\r\n")
-        # Without a host there is nothing to send on, and the proxy is no proxy for CONNECT.
+        # An old upstream, whose response has no length.
+        client.send("GET / HTTP/1.1", "Host: site.example")
+        back, _ = upstream.request()
+        back.send("HTTP/1.0 200 OK", body=b"ok")
+        back.socket.shutdown(socket.SHUT_WR)
+        first, got = client.head()
+        same((first, got["transfer-encoding"]), ("HTTP/1.1 200 OK", "chunked"))
+        same(client.exactly(12), b"2\r\nok\r\n0\r\n\r\n")
+        # An old client, which names no host.
+        old = proxy.connect()
+        old.send("GET /old HTTP/1.0")
+        back, got = upstream.request("GET /old HTTP/1.1")
+        same(got["host"], upstream.address)
+        back.answer(b"ok")
+        same(old.response()[2], b"ok")
+        expect(old.ended(), "the connection is open")
+        old.close()
+        # Without a host there is nothing to send on, with two it could be either, and this is no proxy for CONNECT.
+        for hosts in ([], ["Host: one.example", "Host: two.example"]):
+            client.send("GET / HTTP/1.1", *hosts)
+            same(client.response()[0], 400)
         client.send("GET / HTTP/1.1")
         same(client.response()[0], 400)
         client.close()
@@ -270,12 +292,12 @@ def smuggling(start):
 
 def errors(start):
     """502 for upstreams that refuse, break off or talk nonsense."""
-    upstream = Upstream()
-    upstream.close()
+    upstream = Upstream(backlog=None)
     with start(upstream) as proxy:
         client = proxy.get()
         same(client.response()[0], 502)
         client.close()
+    upstream.close()
     upstream = Upstream()
     with start(upstream) as proxy:
         for answer in (b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"):
@@ -326,8 +348,7 @@ def retry(start):
 
 def turns(start):
     """Upstreams take turns, and one that is down is left out."""
-    down, up = Upstream(), [Upstream(), Upstream()]
-    down.close()
+    down, up = Upstream(backlog=None), [Upstream(), Upstream()]
     counts = {upstream: 0 for upstream in up}
     with start(up[0], down, up[1]) as proxy:
         client = proxy.connect()
@@ -340,7 +361,7 @@ def turns(start):
             same(client.response()[0], 200)
         client.close()
     expect(min(counts.values()) >= 15, f"{counts.values()}")
-    for upstream in up:
+    for upstream in (down, *up):
         upstream.close()
 
 
@@ -369,6 +390,15 @@ def limits(start):
         got = client.head()
         expect(got is None or got[0].split()[1] in ("502", "504"), f"{got}")
         client.close()
+        # A client that reads nothing.
+        client = proxy.get()
+        back, _ = upstream.request()
+        begun = time.monotonic()
+        back.send("HTTP/1.1 200 OK", f"Content-Length: {BODY}")
+        if time.monotonic() - begun > 0.5:
+            raise Slow
+        expect(sent_until_full(back, BODY) < IN_FLIGHT and back.ended(), "the upstream's connection is open")
+        client.close()
     upstream.close()
     # A listener with a full queue drops whoever comes.
     full = Upstream(backlog=0)
@@ -382,6 +412,19 @@ def limits(start):
         client = proxy.get()
         same(client.response()[0], 504)
         client.close()
+    upstream = Upstream()
+    with start(full, upstream, arguments=["--patience", "4"]) as proxy:
+        for _ in range(2):
+            begun = time.monotonic()
+            client = proxy.get()
+            back, _ = upstream.request()
+            back.answer()
+            status = client.response()[0]
+            if status != 200 and time.monotonic() - begun > 3.0:
+                raise Slow
+            same(status, 200)
+            client.close()
+    upstream.close()
     for filler in fillers:
         filler.close()
     full.close()
@@ -391,8 +434,11 @@ def sent_until_full(wire, limit):
     """Sends a body until there was no room for two seconds. Returns how many bytes."""
     sent = 0
     wire.socket.setblocking(False)
-    while sent < limit and select.select([], [wire.socket], [], 2.0)[1]:
-        sent += wire.socket.send(PATTERN[sent % MIB:])
+    try:
+        while sent < limit and select.select([], [wire.socket], [], 2.0)[1]:
+            sent += wire.socket.send(PATTERN[sent % MIB:])
+    except (BrokenPipeError, ConnectionResetError):
+        pass                # the check finds its end
     wire.socket.settimeout(PATIENCE)
     return sent
 

@@ -14,7 +14,7 @@ use http_body_util::{Either, Empty, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::http::uri::{Authority, Scheme};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy::{Client, Error as ClientError};
 use reveille::interop::{HyperExecutor, HyperIo, HyperTimer};
 use reveille::time::{Duration, Instant, now, timeout};
@@ -61,7 +61,8 @@ struct Upstream {
 
 impl Upstreams {
     pub(crate) fn new(authorities: Vec<Authority>, patience: Duration) -> Upstreams {
-        let connector = Patient(CONNECT.min(patience));
+        // Less than the time for the whole request, so that another upstream can be tried.
+        let connector = Patient(CONNECT.min(patience / 2));
         let client = Client::builder(HyperExecutor::new())
             .timer(HyperTimer::new())
             .pool_timer(HyperTimer::new())
@@ -118,7 +119,7 @@ async fn exchange(
     let front = hyper::upgrade::on(&mut request);
     let (mut head, body) = request.into_parts();
     let wanted = for_upstream(&mut head, peer).ok_or(StatusCode::BAD_REQUEST)?;
-    // It holds the connection of the client.
+    // What hyper has left there is about the connection of the client.
     head.extensions.clear();
     let mut response = if body.is_end_stream() {
         // Each upstream may get it, and one that had closed its connection once more.
@@ -139,6 +140,7 @@ async fn exchange(
         let sent = send(proxy, request, || frames.load(Ordering::Relaxed)).await;
         sent.map_err(|failure| failure.status)?
     };
+    *response.version_mut() = Version::HTTP_11;
     let made = for_client(response.headers_mut());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // hyper would not understand an upgrade that was not asked for.

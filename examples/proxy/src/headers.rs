@@ -57,14 +57,19 @@ pub(crate) fn upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Makes the head of a request one for the upstream. Returns the protocol to which the connection
-/// shall be upgraded. `None`: the request names no host.
+/// shall be upgraded. `None`: the request names no host, or two.
 ///
 /// `Host` stays what the client has sent, so that the upstream can tell its sites apart.
 pub(crate) fn for_upstream(head: &mut request::Parts, peer: IpAddr) -> Option<Option<HeaderValue>> {
     // HTTP/2 has no `Host`, and a target with a host overrides it in HTTP/1 (RFC 9112, 3.2.2).
-    let host = match head.uri.authority() {
-        Some(host) => HeaderValue::from_str(host.as_str()).ok()?,
-        None => head.headers.get(HOST)?.clone(),
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let host = match (head.uri.authority(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => return None,
+        (Some(host), _, None) => Some(HeaderValue::from_str(host.as_str()).ok()?),
+        (None, Some(host), None) => Some(host.clone()),
+        // hyper adds the name of the upstream.
+        (None, None, None) if head.version == Version::HTTP_10 => None,
+        (None, None, None) => return None,
     };
     let headers = &mut head.headers;
     let takes_trailers = headers.get_all(TE).iter().any(|value| {
@@ -76,7 +81,9 @@ pub(crate) fn for_upstream(head: &mut request::Parts, peer: IpAddr) -> Option<Op
     let protocol = remove_those_of_one_connection(headers);
     // hyper has answered it, or will once the body is asked for.
     headers.remove(EXPECT);
-    headers.insert(HOST, host);
+    if let Some(host) = host {
+        headers.insert(HOST, host);
+    }
     let protocol = protocol.filter(|_| head.version == Version::HTTP_11);
     if let Some(protocol) = &protocol {
         upgrade(headers, protocol.clone());

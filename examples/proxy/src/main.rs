@@ -18,12 +18,16 @@
 //!
 //! | what | how long | then |
 //! |---|---|---|
-//! | first bytes of a client, head of a request, idle connection | 30 s | the connection ends |
-//! | connecting to an upstream | 3 s, or `--patience` if that is less | the next upstream, or 504 |
+//! | a client's first bytes, the head of a request, idle HTTP/1 | 30 s | the connection ends |
+//! | the answer to a ping of HTTP/2, sent every 30 s | 20 s | the connection ends |
+//! | connecting to an upstream | 3 s, or half of `--patience` | the next upstream, or 504 |
 //! | an upstream before its response, once the body stands still | `--patience` | 504 |
 //! | a body of which nothing arrives | `--patience` | both connections end |
 //! | a client that reads nothing (Linux, HTTP/1) | `--patience` | both connections end |
 //! | an idle connection to an upstream | 20 s | it ends |
+//!
+//! `--connections` limits the connections of clients. One of HTTP/2 may have 100 requests at a
+//! time, each on a connection of its own to an upstream.
 //!
 //! # The end
 //!

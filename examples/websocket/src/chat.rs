@@ -25,6 +25,7 @@ use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use reveille::interop::HyperIo;
 use reveille::time::{Duration, Instant, interval_at, now, sleep_until, timeout};
+use reveille::yield_now;
 use std::pin::pin;
 
 /// The longest message, in bytes.
@@ -39,9 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a client may take to read what is left, and to close its connection.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// A client may send one message in this time, and [`BURST`] of them at once.
+/// A client may send one message in this time, and [`BURST`] of them at once: less than a queue
+/// holds, so that no client alone makes those of the others overflow.
 const PACE: Duration = Duration::from_millis(50);
-const BURST: u32 = 40;
+const BURST: u32 = 10;
 
 type Stream = HyperIo<Upgraded>;
 type Receiver = WebSocketReceiver<Stream>;
@@ -173,8 +175,10 @@ async fn listen(receiver: &mut Receiver, client: &Client, server: &Server) -> En
                 }
             }
         }
-        // Pings count as well. Without this, one client could fill the queues of all others.
+        // Pings count as well.
         pace.wait().await;
+        // So that the others can send this message before the next one comes.
+        yield_now().await;
     }
 }
 

@@ -3,8 +3,6 @@
 //! A slow client must not delay the others, and must not make the server keep what it does not
 //! read. A client whose queue is full is disconnected, as in the example `chat`. To leave messages
 //! out instead would let it answer to what it has not seen.
-//!
-//! A message is stored once for all queues: `Utf8Bytes` counts its references.
 
 use async_tungstenite::tungstenite::Utf8Bytes;
 use std::cell::RefCell;
@@ -13,8 +11,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// The most bytes of text that a queue holds.
-const QUEUE: usize = 64 * 1024;
+/// The most bytes of text that a queue holds. Queues share the text, so many full ones need hardly
+/// more memory than one.
+const QUEUE: usize = 128 * 1024;
 
 /// What a message costs in a queue beside its text, so that empty ones are not free.
 const OVERHEAD: usize = 64;
