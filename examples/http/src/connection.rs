@@ -13,7 +13,7 @@
 
 use crate::answers::{Reply, answer};
 use crate::server::{Server, Visit};
-use crate::watch::{LAST_CALL, Limit, Ticket, Ticketed, Watch, Watched};
+use crate::watch::{LAST_CALL, Limit, Ticket, Ticketed, Watch};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::{Read, Write};
@@ -44,21 +44,21 @@ pub(crate) enum Error {
     Client,
 }
 
-/// Serves a connection until it ends. `io` is the stream that speaks HTTP, over `tcp`.
+/// Serves a connection until it ends. `io` is the stream that speaks HTTP, over `tcp`,
+/// whose reads and writes `watch` sees.
 pub(crate) async fn serve<T>(
     io: T,
     tcp: &TcpStream,
     is_http2: bool,
+    watch: &Rc<Watch>,
     visit: &Visit,
 ) -> Result<(), Error>
 where
     T: Read + Write + Unpin,
 {
-    let server = visit.server();
-    let watch = Watch::new(server.limits, is_http2);
-    let io = Watched::new(io, watch.clone());
+    watch.begin(is_http2);
     let service = {
-        let (server, watch) = (server.clone(), watch.clone());
+        let (server, watch) = (visit.server().clone(), watch.clone());
         service_fn(move |request| reply(request, server.clone(), watch.clone()))
     };
     if is_http2 {
@@ -68,7 +68,7 @@ where
             .max_send_buf_size(BUFFER)
             .serve_connection(io, service);
         let end = http2::Connection::graceful_shutdown;
-        drive(pin!(connection), end, &watch, visit).await?;
+        drive(pin!(connection), end, watch, visit).await?;
     } else {
         let connection = http1::Builder::new()
             .timer(HyperTimer::new())
@@ -78,7 +78,7 @@ where
             .max_buf_size(BUFFER)
             .serve_connection(io, service);
         let end = http1::Connection::graceful_shutdown;
-        drive(pin!(connection), end, &watch, visit).await?;
+        drive(pin!(connection), end, watch, visit).await?;
     }
     linger(tcp).await;
     Ok(())

@@ -36,6 +36,7 @@ use server::Visit;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use watch::{Watch, Watched};
 
 const USAGE: &str = "\
 usage: http [--addr IP:PORT] [--backend NAME] [LIMITS]
@@ -70,7 +71,9 @@ fn main() -> ExitCode {
 async fn serve(stream: &TcpStream, visit: &Visit) -> Result<(), Error> {
     let is_http2 = connection::prepare(is_http2(stream), visit).await?;
     let is_http2 = is_http2.map_err(|_| Error::Client)?;
-    connection::serve(stream, stream, is_http2, visit).await
+    let watch = Watch::new(visit.server().limits);
+    let io = Watched::new(stream, watch.clone());
+    connection::serve(io, stream, is_http2, &watch, visit).await
 }
 
 /// Whether the connection begins as HTTP/2 does. Takes no bytes from it.

@@ -56,7 +56,7 @@ impl Limit {
 /// The state of one connection.
 pub(crate) struct Watch {
     limits: Limits,
-    is_http2: bool,
+    is_http2: Cell<bool>,
     /// [`Limits::idle`], or less once the connection is being ended.
     idle: Cell<Duration>,
     /// Requests whose response has not ended.
@@ -72,10 +72,10 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(limits: Limits, is_http2: bool) -> Rc<Watch> {
+    pub(crate) fn new(limits: Limits) -> Rc<Watch> {
         Rc::new(Watch {
             limits,
-            is_http2,
+            is_http2: Cell::new(false),
             idle: Cell::new(limits.idle),
             requests: Cell::new(0),
             waiting: Cell::new(0),
@@ -85,8 +85,15 @@ impl Watch {
         })
     }
 
+    /// HTTP begins. What was read before was no head.
+    pub(crate) fn begin(&self, is_http2: bool) {
+        self.is_http2.set(is_http2);
+        self.is_in_head.set(false);
+        self.since.set(now());
+    }
+
     pub(crate) fn is_http2(&self) -> bool {
-        self.is_http2
+        self.is_http2.get()
     }
 
     pub(crate) fn has_requests(&self) -> bool {
@@ -125,7 +132,7 @@ impl Watch {
 
     /// Called with each part of a head, and with other bytes that are read.
     fn note_read(&self) {
-        if !self.is_http2 && !self.has_requests() && !self.is_in_head.get() {
+        if !self.is_http2() && !self.has_requests() && !self.is_in_head.get() {
             self.is_in_head.set(true);
             self.since.set(now());
         }
@@ -217,7 +224,8 @@ impl<B: Body> Body for Ticketed<B> {
     }
 }
 
-/// A stream of hyper that tells a [`Watch`] what happens.
+/// A stream that tells a [`Watch`] what happens. It lies below TLS, which has buffers of its own: it
+/// takes bytes though the socket does not.
 pub(crate) struct Watched<T> {
     io: T,
     watch: Rc<Watch>,

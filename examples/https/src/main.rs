@@ -36,6 +36,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
+use watch::{Watch, Watched};
 
 const USAGE: &str = "\
 usage: https [--addr IP:PORT] [--backend NAME] [--certificate FILE] [LIMITS]
@@ -95,8 +96,10 @@ fn acceptor(file: Option<&str>) -> io::Result<TlsAcceptor> {
 
 /// Serves one connection until it ends.
 async fn serve(acceptor: TlsAcceptor, tcp: &TcpStream, visit: &Visit) -> Result<(), Error> {
-    let stream = connection::prepare(acceptor.accept(tcp), visit).await?;
+    let watch = Watch::new(visit.server().limits);
+    let io = HyperTokioIo::new(Watched::new(tcp, watch.clone()));
+    let stream = connection::prepare(acceptor.accept(io), visit).await?;
     let stream = stream.map_err(|_| Error::Client)?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0]);
-    connection::serve(HyperTokioIo::new(stream), tcp, is_http2, visit).await
+    connection::serve(HyperTokioIo::new(stream), tcp, is_http2, &watch, visit).await
 }
