@@ -6,139 +6,32 @@ early; connections beyond the limit wait; after SIGTERM the requests that have b
 server at once. No check relies on the client being fast: a time is only checked for not being too short.
 """
 
-import queue
-import re
 import select
 import signal
-import socket
 import ssl
 import struct
-import subprocess
 import sys
-import threading
 import time
 
-PATIENCE = 120  # seconds for what must happen at all
+sys.dont_write_bytecode = True
+from http_server import PATIENCE, Failure, Server, check, get, read_response
+
 HEADER, IDLE, STALL = 0.4, 0.6, 0.8  # seconds
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
-class Failure(Exception):
-    pass
-
-
-def check(condition, text):
-    if not condition:
-        raise Failure(text)
-
-
-class Server:
-    def __init__(self, *flags):
-        command = [program, "--addr", "127.0.0.1:0", "--backend", backend, *flags]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.lines = queue.Queue()
-        threading.Thread(target=self.read, daemon=True).start()
-        first = self.line()
-        match = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+) backend=\S+", first)
-        check(match, f"the server does not start: {first}")
-        self.addr = ("127.0.0.1", int(match[1]))
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.put(line.rstrip("\n"))
-        self.lines.put(None)
-
-    def line(self):
-        try:
-            line = self.lines.get(timeout=PATIENCE)
-        except queue.Empty:
-            raise Failure("the server prints nothing") from None
-        check(line is not None, "the server has ended")
-        return line
-
-    def state(self):
-        """The counts that the server prints on SIGUSR1."""
-        self.process.send_signal(signal.SIGUSR1)
-        words = self.line().split()
-        return {name: int(count) for name, count in (word.split("=") for word in words)}
-
-    def wait_for(self, **wanted):
-        end = time.monotonic() + PATIENCE
-        while True:
-            state = self.state()
-            if all(state[name] == count for name, count in wanted.items()):
-                return state
-            check(time.monotonic() < end, f"not {wanted}: {state}")
-            time.sleep(0.02)
-
-    def connect(self, receive=None):
-        tcp = socket.socket()
-        if receive:
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
-        tcp.settimeout(PATIENCE)
-        tcp.connect(self.addr)
-        return tcp
-
-    def open(self, receive=None, protocol="http/1.1"):
-        tcp = self.connect(receive)
-        if not tls:
-            return tcp
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols([protocol])
-        stream = context.wrap_socket(tcp, server_hostname="localhost")
-        check(stream.selected_alpn_protocol() == protocol, f"no {protocol}: {stream.selected_alpn_protocol()}")
-        return stream
-
-    def stop(self, wanted=0):
-        """Waits for the end, and returns what was printed since."""
-        try:
-            status = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Failure("the server does not end") from None
-        lines = list(iter(self.lines.get, None))
-        check(status == wanted, f"the server has ended with status {status}: {lines}")
-        return lines
-
-    def signal_to_end(self):
-        """Sends SIGTERM, and returns once the listener is closed."""
-        self.process.send_signal(signal.SIGTERM)
-        line = self.line()
-        check("waiting up to" in line, f"after SIGTERM: {line}")
-        return line
-
-
-def read_response(stream):
-    """Returns the head and the body of a response with Content-Length."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = stream.recv(65536)
-        check(more, f"the server closes the connection after {data!r}")
-        data += more
-    head, body = data.split(b"\r\n\r\n", 1)
-    length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
-    while len(body) < length:
-        more = stream.recv(1 << 20)
-        check(more, f"the server closes the connection after {len(body)} of {length} bytes")
-        body += more
-    return head, body
-
-
-def get(stream, path="/", wanted=b"hello\n"):
-    stream.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-    head, body = read_response(stream)
-    check(head.startswith(b"HTTP/1.1 200") and body == wanted, f"{path}: {head!r} {body[:99]!r}")
-    return head
+def start(*flags):
+    return Server(program, backend, *flags, tls=tls)
 
 
 def is_readable(stream, seconds):
     return bool(select.select([stream], [], [], seconds)[0])
 
 
-def closed_after(stream, start, least, drip=None):
+def closed_after(stream, begin, least, drip=None):
     """Waits until the server closes. Meanwhile sends `drip` every 50 ms."""
     while drip and not is_readable(stream, 0.05):
-        check(time.monotonic() - start < PATIENCE, "the server does not close the connection")
+        check(time.monotonic() - begin < PATIENCE, "the server does not close the connection")
         try:
             stream.sendall(drip)
         except OSError:
@@ -147,7 +40,7 @@ def closed_after(stream, start, least, drip=None):
         data = stream.recv(65536)
     except (ConnectionResetError, BrokenPipeError, ssl.SSLError):
         data = b""
-    took = time.monotonic() - start
+    took = time.monotonic() - begin
     check(not data, f"the server sends {data!r}")
     check(took >= least, f"closed after {took:.3f} s, before {least} s")
     stream.close()
@@ -205,16 +98,16 @@ def milliseconds(seconds):
 
 def slow_head():
     """Connections without a whole head are closed in time."""
-    server = Server("--header-ms", milliseconds(HEADER))
-    start = time.monotonic()
-    closed_after(server.connect(), start, HEADER)
+    server = start("--header-ms", milliseconds(HEADER))
+    begin = time.monotonic()
+    closed_after(server.connect(), begin, HEADER)
     server.wait_for(header=1, connections=0)
 
     def drip():
         stream = server.open()
-        start = time.monotonic()
+        begin = time.monotonic()
         stream.sendall(b"GET / HTTP/1.1\r\nx: ")
-        closed_after(stream, start, HEADER, drip=b"y")
+        closed_after(stream, begin, HEADER, drip=b"y")
 
     until_served(drip)
     state = server.wait_for(connections=0)
@@ -225,13 +118,13 @@ def slow_head():
 
 def idle():
     """Connections without a request are closed in time, those of HTTP/2 with a GOAWAY."""
-    server = Server("--idle-ms", milliseconds(IDLE))
+    server = start("--idle-ms", milliseconds(IDLE))
 
     def answered():
         stream = server.open()
-        start = time.monotonic()
+        begin = time.monotonic()
         get(stream)
-        return stream, start
+        return stream, begin
 
     closed_after(*until_served(answered), IDLE)
     before = server.wait_for(connections=0)
@@ -252,14 +145,14 @@ def idle():
 
 def stall():
     """Clients that send a body too slowly, or do not take a response, are cut off."""
-    server = Server("--stall-ms", milliseconds(STALL), "--rate", "1000", "--send-buffer", "65536")
+    server = start("--stall-ms", milliseconds(STALL), "--rate", "1000", "--send-buffer", "65536")
     stream = server.open()
-    start = time.monotonic()
+    begin = time.monotonic()
     stream.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
     while not is_readable(stream, 0.05):
         stream.sendall(b"zz")
     head, _ = read_response(stream)
-    took = time.monotonic() - start
+    took = time.monotonic() - begin
     check(head.startswith(b"HTTP/1.1 408") and b"connection: close" in head.lower(), f"a slow body: {head!r}")
     check(took >= STALL, f"408 after {took} s")
     stream.close()
@@ -282,7 +175,7 @@ def stall():
 
 def crowd():
     """More connections than the limit."""
-    server = Server("--connections", "3")
+    server = start("--connections", "3")
     streams = [server.open() for _ in range(3)]
     for stream in streams:
         get(stream)
@@ -307,7 +200,7 @@ def crowd():
 
 def end():
     """Requests that have begun are answered after SIGTERM."""
-    server = Server("--grace", "100")
+    server = start("--grace", "100")
     download = server.open(receive=65536)
     download.sendall(b"GET /3000000 HTTP/1.1\r\nhost: x\r\n\r\n")
     upload, half = server.open(), b"x" * 50000
@@ -328,7 +221,7 @@ def end():
 def hasty_end():
     """The time is over, or a second signal comes."""
     for grace in "100", "1":
-        server = Server("--grace", grace)
+        server = start("--grace", grace)
         upload = server.open()
         upload.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nhalf")
         server.wait_for(requests=1)

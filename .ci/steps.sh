@@ -179,6 +179,32 @@ step_http() {
     CI_HTTP_BYTES=${CI_HTTP_BYTES:-67108864} "$here/http.sh" "${backends[@]:1}"
 }
 
+# The HTTP server in README.md, as it is printed.
+step_readme() {
+    need cc gcc
+    need wrk wrk || skip "no wrk and it cannot be installed"
+    local out=$CI_TMP/readme.out rc
+    "$here/readme-http.sh" > "$out" 2>&1
+    rc=$?
+    cat "$out"
+    if [ $rc = 77 ]; then skip "$(sed -n 's/^skipped: //p' "$out" | tail -n 1)"; fi
+    return $rc
+}
+
+# Clients of `http` and `https` that are slow, or go away in the middle.
+step_attacks() {
+    need_python
+    need cc gcc
+    local rc=0
+    "$here/http-churn.sh" 500 5 || rc=1
+    if need slowhttptest slowhttptest; then
+        "$here/slow-loris.sh" 4 || [ $? = 77 ] || rc=1
+    else
+        note "no slowhttptest, so only clients that go away"
+    fi
+    return $rc
+}
+
 # Examples and the clients of the protocols that they speak.
 step_ecosystem() {
     need_python
