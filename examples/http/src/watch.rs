@@ -224,8 +224,8 @@ impl<B: Body> Body for Ticketed<B> {
     }
 }
 
-/// A stream that tells a [`Watch`] what happens. It lies below TLS, which has buffers of its own: it
-/// takes bytes though the socket does not.
+/// A stream that tells a [`Watch`] what happens. It lies below TLS, whose buffers take bytes even
+/// if the socket does not.
 pub(crate) struct Watched<T> {
     io: T,
     watch: Rc<Watch>,
