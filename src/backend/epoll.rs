@@ -232,6 +232,7 @@ impl Backend for Epoll {
             unasked: true,
             exclusive: true,
             refuses_files: true,
+            cheap_level: true,
             ..Capabilities::none()
         }
     }

@@ -288,6 +288,9 @@ pub struct Capabilities {
     /// Without it `add` may accept them. `AsyncFd` and the callback loop check with the kernel
     /// before they add an fd.
     pub refuses_files: bool,
+    /// Whether a `Level` registration costs no system call more than an `Edge` one, and hardly any
+    /// time. Not public, because a backend need not say.
+    pub(crate) cheap_level: bool,
     /// The largest fd number that can be registered, if the mechanism has such a limit.
     pub max_fd: Option<RawFd>,
 }
@@ -309,6 +312,7 @@ impl Capabilities {
             unasked: false,
             exclusive: false,
             refuses_files: false,
+            cheap_level: false,
             max_fd: None,
         }
     }

@@ -86,20 +86,22 @@ pub(super) mod sealed {
         fn describe(socket: &Socket, out: &mut DebugStruct<'_, '_>);
     }
 
-    /// The calls that read. Interrupted calls return the error.
+    /// The calls that read. Interrupted calls return the error. `again` says that the mechanism
+    /// reports again what a call leaves, so that the result need not tell.
     pub(in crate::net) trait Reads {
         /// The result, which says whether a short read proves that nothing is left. (On some
         /// mechanisms, and once a stream relies on no short read, it proves nothing anyway.)
         type Answer: Answer;
 
-        fn read(socket: &Socket, buf: &mut [u8]) -> Self::Answer;
+        fn read(socket: &Socket, buf: &mut [u8], again: bool) -> Self::Answer;
 
-        fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>]) -> Self::Answer;
+        fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>], again: bool) -> Self::Answer;
 
         /// Reads into the spare capacity.
-        fn read_vec(socket: &Socket, buf: &mut Vec<u8>) -> Self::Answer;
+        fn read_vec(socket: &Socket, buf: &mut Vec<u8>, again: bool) -> Self::Answer;
 
-        fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>]) -> Self::Answer;
+        fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>], again: bool)
+        -> Self::Answer;
     }
 
     /// The calls that write, unless a kind has others. An interrupted call of `write` returns the

@@ -84,7 +84,23 @@ impl RegisteredSocket {
     ) -> Poll<io::Result<usize>> {
         let socket = self.socket();
         self.registration
-            .poll_io(socket.raw(), direction, cx, len, || call(socket))
+            .poll_io(socket.raw(), direction, cx, len, |_| call(socket))
+    }
+
+    /// Reads at most `len` bytes by `call` when the socket is ready. `call` is passed whether what
+    /// it leaves is reported again.
+    #[inline]
+    pub(super) fn poll_read<A: Answer>(
+        &self,
+        cx: &Context<'_>,
+        len: usize,
+        mut call: impl FnMut(&Socket, bool) -> A,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.socket();
+        self.registration
+            .poll_io(socket.raw(), Direction::Read, cx, len, |is_level| {
+                call(socket, is_level)
+            })
     }
 
     /// Notes that a write went on or had to wait. Some time after the last wait WRITABLE is taken

@@ -24,6 +24,7 @@
 
 use super::direction::{CLOSED, Direction, Seen};
 use super::registrations::RegistrationState;
+use super::trigger_choice::Tally;
 use super::wake_list::WakeList;
 use super::waker_slot::{WakerSlot, Wakers};
 use crate::interest::{Interest, Ready};
@@ -69,6 +70,8 @@ pub(crate) struct IoState {
     pub(super) flags: Flags,
     /// The slots that are taken.
     waiting: Interest,
+    /// Decides about the trigger of a Unix stream.
+    pub(super) tally: Tally,
     /// The turn of the last merge.
     pub(super) round: u32,
     /// One waiter for reading and one for writing. A slot that is not taken has no meaning.
@@ -173,6 +176,7 @@ impl IoState {
             cached: initial.readiness,
             flags,
             waiting: Interest::EMPTY,
+            tally: Tally::FIRST,
             round,
             slots: [WakerSlot::EMPTY; SLOTS],
             ids: [0; SLOTS],

@@ -47,6 +47,7 @@ pub(crate) mod spin;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub(crate) mod timer;
+mod trigger_choice;
 mod wake_list;
 pub(crate) mod waker_slot;
 
@@ -61,6 +62,7 @@ use registrations::{RESERVED_INDEX, Rearm, Registrations, Removed, Terms};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
+use trigger_choice::Tally;
 use wake_list::WakeList;
 use waker_slot::Wakers;
 
@@ -213,6 +215,8 @@ pub(crate) struct Reactor {
     table: Registrations<IoState>,
     /// The number of this turn. Never 0, which stands for a reading that no turn made.
     round: u32,
+    /// Streams that were reported too often without a read, while a turn merges its events.
+    unread: Vec<Token>,
 }
 
 impl Reactor {
@@ -220,6 +224,7 @@ impl Reactor {
         Reactor {
             table: Registrations::new(backend, event_capacity),
             round: 1,
+            unread: Vec::new(),
         }
     }
 
@@ -408,7 +413,7 @@ impl Reactor {
         let Some(entry) = self.table.get(token) else {
             return Ok(());
         };
-        let (before, trigger) = (entry.watched, entry.trigger);
+        let before = entry.watched;
         let added = if entry.is_watched_later() {
             WATCHED_OF_TCP
         } else {
@@ -419,7 +424,7 @@ impl Reactor {
         if before.contains(watched) {
             return Ok(());
         }
-        self.table.modify(token, watched, trigger)
+        self.watch_by_edge(token, watched)
     }
 
     /// Takes WRITABLE out of the interest again, if the fd counts as writable, so that no task
@@ -434,9 +439,47 @@ impl Reactor {
         if rearm || !entry.state.cached.is_writable() || left == entry.watched {
             return;
         }
-        let trigger = entry.trigger;
         // After an error it is still watched, which costs only events.
-        let _ = self.table.modify(token, left, trigger);
+        let _ = self.watch_by_edge(token, left);
+    }
+
+    /// Watches with an edge trigger, which a Unix stream may not have had.
+    fn watch_by_edge(&mut self, token: Token, interest: Interest) -> io::Result<()> {
+        self.table.modify(token, interest, Trigger::Edge)?;
+        if let Some(state) = self.get(token) {
+            state.tally = Tally::NONE;
+        }
+        Ok(())
+    }
+
+    /// Watches a Unix stream with a level trigger, if the mechanism and the stream's state allow
+    /// it. See `trigger_choice.rs`.
+    #[cold]
+    fn watch_by_level(&mut self, token: Token) {
+        if !self.table.capabilities().cheap_level {
+            return;
+        }
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        entry.state.tally = Tally::NONE;
+        let interest = entry.watched;
+        if !interest.is_writable() {
+            // After an error it is still watched with an edge trigger.
+            let _ = self.table.modify(token, interest, Trigger::Level);
+        }
+    }
+
+    /// Watches the streams with an edge trigger again that were reported too often without a read.
+    #[cold]
+    fn watch_unread_by_edge(&mut self) {
+        while let Some(token) = self.unread.pop() {
+            if let Some(entry) = self.table.get(token) {
+                let interest = entry.watched;
+                // After an error, it is tried again at the next report.
+                let _ = self.watch_by_edge(token, interest);
+            }
+        }
     }
 
     /// Waits for events and merges them. Returns whether one of them has the reserved index.
@@ -460,9 +503,17 @@ impl Reactor {
         let mut reserved = false;
         let round = self.round;
         self.table.for_each_event(|event, entry| match entry {
-            Some(entry) => entry.state.merge(event.readiness, round, wakers, list),
+            Some(entry) => {
+                entry.state.merge(event.readiness, round, wakers, list);
+                if entry.trigger == Trigger::Level && entry.state.tally.note_report() {
+                    self.unread.push(event.token);
+                }
+            }
             None => reserved |= event.token.index() == RESERVED_INDEX,
         });
+        if !self.unread.is_empty() {
+            self.watch_unread_by_edge();
+        }
         reserved
     }
 

@@ -91,7 +91,9 @@ impl Registration {
     /// Reads or writes at most `len` bytes with `call` when the fd is ready. `call` is a function
     /// of `sys` and runs no foreign code.
     ///
-    /// `len` is what the call could move. With 0, a short result proves nothing.
+    /// `len` is what the call could move. With 0, a short result proves nothing. `call` is passed
+    /// whether what a read leaves needs no mention in its result, because the mechanism reports it
+    /// again.
     #[inline]
     pub(crate) fn poll_io<A: Answer>(
         &self,
@@ -99,11 +101,12 @@ impl Registration {
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut() -> A,
+        mut call: impl FnMut(bool) -> A,
     ) -> Poll<io::Result<usize>> {
         self.owner(|driver| match driver {
             Some(driver) => driver.poll_io(self.token, direction, cx, len, call),
-            None => self.poll_io_remote(fd.as_raw_fd(), direction, cx, move || call().result()),
+            // Nothing is cached there, so no call has to prove anything.
+            None => self.poll_io_remote(fd.as_raw_fd(), direction, cx, move || call(true).result()),
         })
     }
 

@@ -460,8 +460,9 @@ impl<S: RegistrationState> Registrations<S> {
 
     /// Ends a registration: its events are dropped from now on. Calls `Backend::remove`, or
     /// `Backend::forget` if the caller closes the file's only descriptor next (`closing`) and the
-    /// mechanism allows it. Returns the state of the registration and the result of the backend;
-    /// `None` if the token is not registered.
+    /// mechanism allows it. Never `forget` for a level trigger: if the file lives on in a duplicate
+    /// that the caller does not know of, it would end every wait. Returns the state of the
+    /// registration and the result of the backend; `None` if the token is not registered.
     pub(crate) fn deregister(&mut self, token: Token, closing: bool) -> Option<(&mut S, Removed)> {
         let forked = self.is_forked();
         let forgets = closing && self.capabilities.close_removes && !self.has_copies();
@@ -476,7 +477,7 @@ impl<S: RegistrationState> Registrations<S> {
         let removed = if !entry.backing.is_watched() || forked {
             // In the child of a fork this would remove the parent's registration.
             Ok(Ok(()))
-        } else if forgets && entry.backing == Backing::Owned {
+        } else if forgets && entry.backing == Backing::Owned && entry.trigger != Trigger::Level {
             catch(|| self.backend.forget(entry.fd, token))
         } else {
             catch(|| self.backend.remove(entry.fd, token))

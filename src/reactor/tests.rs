@@ -6,6 +6,7 @@ mod drops;
 mod messages;
 mod readiness;
 mod reentry;
+mod trigger;
 mod turns;
 mod waiters;
 
@@ -59,6 +60,8 @@ enum Step {
 #[derive(Default)]
 struct Script {
     calls: Vec<Call>,
+    /// The triggers that `modify` was passed.
+    triggers: Vec<Trigger>,
     steps: VecDeque<Step>,
     /// The errors of the next calls of `add`.
     add_fails: VecDeque<io::ErrorKind>,
@@ -97,8 +100,9 @@ impl Backend for Fake {
             .map_or(Ok(()), |e| Err(e.into()))
     }
 
-    fn modify(&mut self, _: RawFd, token: Token, i: Interest, _: Trigger) -> io::Result<()> {
+    fn modify(&mut self, _: RawFd, token: Token, i: Interest, trigger: Trigger) -> io::Result<()> {
         let mut script = self.script.borrow_mut();
+        script.triggers.push(trigger);
         script.calls.push(Call::Modify(token, i));
         refused(script.modify_fails)
     }

@@ -71,11 +71,12 @@ impl Socket {
     }
 
     /// Reads bytes, and appends the descriptors that came with them. If some were lost, it closes
-    /// the others and fails; the bytes are lost then.
+    /// the others and fails; the bytes are lost then. `again` as in `unix_socket.rs`.
     pub(crate) fn recv_with_fds(
         &self,
         buf: &mut [u8],
         fds: &mut Vec<OwnedFd>,
+        again: bool,
     ) -> UnixAnswer<io::Result<usize>> {
         let mut bytes = libc::iovec {
             iov_base: buf.as_mut_ptr().cast(),
@@ -103,7 +104,7 @@ impl Socket {
         // the descriptors in it.
         unsafe { take_fds(&message, fds) };
         #[allow(clippy::unnecessary_cast, reason = "not a usize everywhere")]
-        let stopped = message.msg_controllen as usize != 0;
+        let stopped = !again && message.msg_controllen as usize != 0;
         let answer = if message.msg_flags & libc::MSG_CTRUNC == 0 {
             read
         } else {
@@ -211,7 +212,7 @@ mod tests {
         let (here, there) = Socket::unix_pair().unwrap();
         assert_eq!(here.send_with_fds(b"bytes", fds).unwrap(), 5);
         let (mut buf, mut received) = ([0; 8], Vec::new());
-        let read = there.recv_with_fds(&mut buf, &mut received);
+        let read = there.recv_with_fds(&mut buf, &mut received, false);
         let is_short = read.is_short(8);
         assert_eq!(&buf[..5], b"bytes");
         (received, read.result(), is_short)
@@ -249,7 +250,7 @@ mod tests {
         let mut fds = vec![one.as_fd().try_clone_to_owned().unwrap()];
         let kept = fds[0].as_raw_fd();
         one.send_with_fds(b"x", &[other.as_fd()]).unwrap();
-        let read = other.recv_with_fds(&mut [0; 1], &mut fds);
+        let read = other.recv_with_fds(&mut [0; 1], &mut fds, false);
         assert_eq!((read.result().unwrap(), fds.len()), (1, 2));
         assert_eq!(fds[0].as_raw_fd(), kept);
     }
@@ -268,7 +269,7 @@ mod tests {
             here.send_with_fds(b"x", &vec![here.as_fd(); count])
                 .unwrap();
             let mut fds = Vec::new();
-            let read = there.recv_with_fds(&mut [0; 4], &mut fds);
+            let read = there.recv_with_fds(&mut [0; 4], &mut fds, false);
             assert!(!read.is_short(4), "bytes of another writer may follow");
             assert_eq!((read.result().unwrap(), fds.len()), (1, count));
             let ours = FileId::of(here.raw()).unwrap();

@@ -31,6 +31,10 @@ pub(crate) fn failure(kind: io::ErrorKind, why: &str) -> io::Error {
 
 /// The result of a call that counts bytes, which is decoded only as far as needed.
 pub(crate) trait Answer {
+    /// Whether these are reads of a stream that is watched with a level trigger after some of them
+    /// (`reactor/trigger_choice.rs`).
+    const CHOOSES_TRIGGER: bool = false;
+
     /// Whether exactly `len` bytes were moved. `len` must be less than `usize::MAX`.
     fn is_all(&self, len: usize) -> bool;
 

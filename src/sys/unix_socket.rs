@@ -10,14 +10,13 @@
 //! credentials of their writer, if the socket asks for credentials and reads stop at those of
 //! another writer. If the flag is not set, a short read has emptied the queue. (Urgent data ends
 //! reads too; events report it.) `recvmsg` costs less than `recv` and a second call that finds
-//! nothing.
+//! nothing. It costs more than `recv` alone: so where the caller says that the mechanism reports
+//! again what a read leaves (`again`), a read is a `recv`, and its result tells nothing.
 //!
 //! Other kernels drop descriptors without a flag, so there a short read proves nothing.
 
 use super::addr::{RawAddr, unix::unnamed};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use super::socket::message;
-use super::socket::{MAX_BYTES, READ, Socket};
+use super::socket::{MAX_BYTES, READ, Socket, message};
 use super::syscall::{Answer, RawAnswer, retry};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -37,6 +36,8 @@ pub(crate) struct UnixAnswer<A = RawAnswer> {
 }
 
 impl<A: Answer> Answer for UnixAnswer<A> {
+    const CHOOSES_TRIGGER: bool = true;
+
     #[inline]
     fn is_all(&self, len: usize) -> bool {
         self.answer.is_all(len)
@@ -123,22 +124,26 @@ impl Socket {
 
     /// Reads bytes. Returns the error of an interrupted call.
     #[inline]
-    pub(crate) fn recv_unix_once(&self, buf: &mut [u8]) -> UnixAnswer {
+    pub(crate) fn recv_unix_once(&self, buf: &mut [u8], again: bool) -> UnixAnswer {
         // SAFETY: the bytes belong to `buf`, which is borrowed mutably.
-        unsafe { self.recv_unix_raw(buf.as_mut_ptr(), buf.len()) }
+        unsafe { self.recv_unix_raw(buf.as_mut_ptr(), buf.len(), again) }
     }
 
     /// As `recv_unix_once`. The bytes that it returns are initialized, and no others are written.
     #[inline]
-    pub(crate) fn recv_unix_uninit_once(&self, buf: &mut [MaybeUninit<u8>]) -> UnixAnswer {
+    pub(crate) fn recv_unix_uninit_once(
+        &self,
+        buf: &mut [MaybeUninit<u8>],
+        again: bool,
+    ) -> UnixAnswer {
         // SAFETY: the bytes belong to `buf`, which is borrowed mutably.
-        unsafe { self.recv_unix_raw(buf.as_mut_ptr().cast(), buf.len()) }
+        unsafe { self.recv_unix_raw(buf.as_mut_ptr().cast(), buf.len(), again) }
     }
 
     /// As `recv_unix_once`, into the spare capacity.
     #[inline]
-    pub(crate) fn recv_unix_vec_once(&self, buf: &mut Vec<u8>) -> UnixAnswer {
-        let read = self.recv_unix_uninit_once(buf.spare_capacity_mut());
+    pub(crate) fn recv_unix_vec_once(&self, buf: &mut Vec<u8>, again: bool) -> UnixAnswer {
+        let read = self.recv_unix_uninit_once(buf.spare_capacity_mut(), again);
         if read.answer.0 > 0 {
             // SAFETY: the call has initialized so many bytes of the spare capacity.
             unsafe { buf.set_len(buf.len() + read.count()) };
@@ -151,9 +156,27 @@ impl Socket {
     /// # Safety
     ///
     /// `len` bytes from `ptr` on may be written during the call.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
     #[inline]
-    unsafe fn recv_unix_raw(&self, ptr: *mut u8, len: usize) -> UnixAnswer {
+    unsafe fn recv_unix_raw(&self, ptr: *mut u8, len: usize, again: bool) -> UnixAnswer {
+        if READS_TELL_WHERE_THEY_STOP && !again {
+            // SAFETY: the caller lends the buffer.
+            return unsafe { self.recvmsg_unix_raw(ptr, len) };
+        }
+        // SAFETY: the caller lends the buffer.
+        let read = unsafe { libc::recv(self.raw(), ptr.cast(), len.min(MAX_BYTES), READ) };
+        UnixAnswer {
+            answer: RawAnswer(read),
+            stopped: false,
+        }
+    }
+
+    /// As `recv_unix_raw`, and finds out whether the read has stopped although bytes were left.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    #[inline]
+    unsafe fn recvmsg_unix_raw(&self, ptr: *mut u8, len: usize) -> UnixAnswer {
         let mut buf = libc::iovec {
             iov_base: ptr.cast(),
             iov_len: len.min(MAX_BYTES),
@@ -168,28 +191,16 @@ impl Socket {
         }
     }
 
-    /// Reads at most `len` bytes.
-    ///
-    /// # Safety
-    ///
-    /// `len` bytes from `ptr` on may be written during the call.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    #[inline]
-    unsafe fn recv_unix_raw(&self, ptr: *mut u8, len: usize) -> UnixAnswer {
-        // SAFETY: the caller lends the buffer.
-        let read = unsafe { libc::recv(self.raw(), ptr.cast(), len.min(MAX_BYTES), READ) };
-        UnixAnswer {
-            answer: RawAnswer(read),
-            stopped: false,
-        }
-    }
-
     /// As `recv_unix_once`, into several buffers. See [`Socket::recv_vectored_once`].
-    pub(crate) fn recv_unix_vectored_once(&self, bufs: &mut [IoSliceMut<'_>]) -> UnixAnswer {
+    pub(crate) fn recv_unix_vectored_once(
+        &self,
+        bufs: &mut [IoSliceMut<'_>],
+        again: bool,
+    ) -> UnixAnswer {
         let (answer, flags) = self.recv_vectored_flags(bufs);
         UnixAnswer {
             answer,
-            stopped: has_dropped(flags),
+            stopped: !again && has_dropped(flags),
         }
     }
 }
@@ -208,7 +219,7 @@ mod tests {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn read(socket: &Socket, len: usize) -> (usize, bool) {
         let mut buf = vec![0; len];
-        let read = socket.recv_unix_once(&mut buf);
+        let read = socket.recv_unix_once(&mut buf, false);
         let is_short = read.is_short(len);
         (read.result().unwrap(), is_short)
     }

@@ -128,3 +128,101 @@ fn closing_ends_the_registration_of_one_of_a_pair() {
         }
     });
 }
+
+/// So many exchanges change the trigger of both streams, where the mechanism has a level trigger
+/// that costs nothing.
+const EXCHANGES: usize = 250;
+
+/// Sends one byte to each side and reads it.
+async fn exchange(near: &UnixStream, far: &UnixStream) {
+    for _ in 0..EXCHANGES {
+        for (from, to) in [(near, far), (far, near)] {
+            from.write_all(b"x").await.unwrap();
+            assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 1);
+        }
+    }
+}
+
+/// Makes 50 turns with a wait each, and returns how many of the waits brought an event.
+async fn events_of_turns(record: &super::support::recording::Record) -> usize {
+    record.events();
+    for _ in 0..50 {
+        reveille::time::sleep(std::time::Duration::from_micros(100)).await;
+    }
+    record.events()
+}
+
+/// Under a level trigger each wait would report them.
+#[test]
+fn unread_bytes_do_not_end_every_wait() {
+    for kind in BackendKind::ALL {
+        let Some((runtime, record)) = recorded(kind) else {
+            continue;
+        };
+        runtime.block_on(async {
+            let (near, far) = pair();
+            for round in 0..3 {
+                exchange(&near, &far).await;
+                near.write_all(b"unread").await.unwrap();
+                let events = events_of_turns(&record).await;
+                assert!(events <= 4, "{kind}, {round}: {events}");
+                assert_eq!(far.read(&mut [0; 16]).await.unwrap(), 6);
+            }
+        });
+    }
+}
+
+#[test]
+fn ended_stream_does_not_end_every_wait() {
+    for kind in BackendKind::ALL {
+        let Some((runtime, record)) = recorded(kind) else {
+            continue;
+        };
+        runtime.block_on(async {
+            for closes in [false, true] {
+                let (near, far) = pair();
+                exchange(&near, &far).await;
+                let near = if closes {
+                    drop(near);
+                    None
+                } else {
+                    near.shutdown(std::net::Shutdown::Write).unwrap();
+                    Some(near)
+                };
+                assert_eq!(far.read(&mut [0; 16]).await.unwrap(), 0);
+                let events = events_of_turns(&record).await;
+                assert!(events <= 4, "{kind}, closed {closes}: {events}");
+                assert_eq!(far.read(&mut [0; 16]).await.unwrap(), 0);
+                drop(near);
+            }
+        });
+    }
+}
+
+/// A duplicate that the runtime does not know of keeps the file, and with a level trigger its
+/// registration, if that was left to the close.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn duplicate_of_a_closed_stream_does_not_end_every_wait() {
+    let Some((runtime, record)) = recorded(BackendKind::Epoll) else {
+        return;
+    };
+    runtime.block_on(async {
+        let (near, far) = pair();
+        let [Call::Add(near_fd), Call::Add(_)] = record.calls()[..] else {
+            panic!("both are registered");
+        };
+        exchange(&near, &far).await;
+        // SAFETY: the number is open, and the call makes a new descriptor, which is owned here.
+        let duplicate = unsafe {
+            let fd = libc::dup(near_fd);
+            assert!(fd >= 0);
+            <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd)
+        };
+        drop(near);
+        assert_eq!(record.calls(), [Call::Remove(near_fd)]);
+        far.write_all(b"unread").await.unwrap();
+        assert_eq!(events_of_turns(&record).await, 0);
+        drop(duplicate);
+    });
+}

@@ -107,21 +107,21 @@ impl sealed::Reads for PipeReceiver {
     type Answer = RawAnswer;
 
     #[inline]
-    fn read(socket: &Socket, buf: &mut [u8]) -> RawAnswer {
+    fn read(socket: &Socket, buf: &mut [u8], _again: bool) -> RawAnswer {
         socket.read_once(buf)
     }
 
     #[inline]
-    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>]) -> RawAnswer {
+    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>], _again: bool) -> RawAnswer {
         socket.read_uninit_once(buf)
     }
 
     #[inline]
-    fn read_vec(socket: &Socket, buf: &mut Vec<u8>) -> RawAnswer {
+    fn read_vec(socket: &Socket, buf: &mut Vec<u8>, _again: bool) -> RawAnswer {
         socket.read_vec_once(buf)
     }
 
-    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>]) -> RawAnswer {
+    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>], _again: bool) -> RawAnswer {
         socket.read_vectored_once(bufs)
     }
 }

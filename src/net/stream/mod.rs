@@ -67,8 +67,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// stream no longer relies on short reads, without such a call.
 ///
 /// A read from a Unix stream also ends after bytes that came with descriptors. On Linux the kernel
-/// reports this, and the stream relies on all other short reads. On other systems it relies on
-/// none. A receiver of a pipe relies on them only after `set_short_read_hint(true)`.
+/// reports this, or the bytes that were left, and the stream relies on all other short reads. On
+/// other systems it relies on none. A receiver of a pipe relies on them only after
+/// `set_short_read_hint(true)`.
 pub struct ByteStream<K: Kind> {
     io: RegisteredSocket,
     kind: PhantomData<fn() -> K>,

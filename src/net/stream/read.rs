@@ -47,18 +47,19 @@ impl<K: Readable> ByteStream<K> {
         if buf.is_empty() || buf.len() > MAX_BYTES {
             return self.poll_read_unusual(cx, buf);
         }
-        self.poll_read_by(cx, buf.len(), |socket| K::read(socket, buf))
+        self.poll_read_by(cx, buf.len(), |socket, again| K::read(socket, buf, again))
     }
 
-    /// Reads at most `len` bytes by `call` when the stream is ready.
+    /// Reads at most `len` bytes by `call` when the stream is ready. `call` is passed whether what
+    /// it leaves is reported again.
     #[inline]
     pub(in crate::net) fn poll_read_by<A: Answer>(
         &self,
         cx: &Context<'_>,
         len: usize,
-        call: impl FnMut(&Socket) -> A,
+        call: impl FnMut(&Socket, bool) -> A,
     ) -> Poll<io::Result<usize>> {
-        self.io.poll_io(Direction::Read, cx, len, call)
+        self.io.poll_read(cx, len, call)
     }
 
     /// Same as `poll_read`, for a buffer that is empty or longer than one call can move.
@@ -118,9 +119,8 @@ impl<K: Readable> ByteStream<K> {
             return Poll::Ready(Ok(0));
         }
         let buf = &mut buf[..len];
-        self.io.poll_io(Direction::Read, cx, len, |socket| {
-            K::read_uninit(socket, buf)
-        })
+        self.io
+            .poll_read(cx, len, |socket, again| K::read_uninit(socket, buf, again))
     }
 
     /// Reads some bytes to the end of `buf`, and returns how many. Zero means the end of the
@@ -162,7 +162,7 @@ impl<K: Readable> ByteStream<K> {
     fn poll_read_buf(&self, cx: &Context<'_>, buf: &mut Vec<u8>) -> Poll<io::Result<usize>> {
         let len = spare(buf);
         self.io
-            .poll_io(Direction::Read, cx, len, |socket| K::read_vec(socket, buf))
+            .poll_read(cx, len, |socket, again| K::read_vec(socket, buf, again))
     }
 
     /// Reads until the buffer is full, and returns its length.
@@ -245,8 +245,8 @@ impl<K: Readable> ByteStream<K> {
         if len == 0 {
             return Poll::Ready(Ok(0));
         }
-        self.io.poll_io(Direction::Read, cx, len, |socket| {
-            K::read_vectored(socket, bufs)
+        self.io.poll_read(cx, len, |socket, again| {
+            K::read_vectored(socket, bufs, again)
         })
     }
 
@@ -279,7 +279,7 @@ impl<K: Readable> ByteStream<K> {
     /// ```
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.io.try_io(Interest::READABLE, || {
-            retry(|| K::read(self.socket(), buf).result())
+            retry(|| K::read(self.socket(), buf, true).result())
         })
     }
 
@@ -310,7 +310,7 @@ impl<K: Readable> ByteStream<K> {
     pub fn try_read_buf(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
         spare(buf);
         self.io.try_io(Interest::READABLE, || {
-            retry(|| K::read_vec(self.socket(), buf).result())
+            retry(|| K::read_vec(self.socket(), buf, true).result())
         })
     }
 
@@ -321,7 +321,7 @@ impl<K: Readable> ByteStream<K> {
     /// Same as [`try_read`](ByteStream::try_read).
     pub fn try_read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         self.io.try_io(Interest::READABLE, || {
-            retry(|| K::read_vectored(self.socket(), bufs).result())
+            retry(|| K::read_vectored(self.socket(), bufs, true).result())
         })
     }
 }

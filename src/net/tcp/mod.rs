@@ -40,21 +40,21 @@ impl sealed::Reads for Tcp {
     type Answer = RawAnswer;
 
     #[inline]
-    fn read(socket: &Socket, buf: &mut [u8]) -> RawAnswer {
+    fn read(socket: &Socket, buf: &mut [u8], _again: bool) -> RawAnswer {
         socket.recv_once(buf)
     }
 
     #[inline]
-    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>]) -> RawAnswer {
+    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>], _again: bool) -> RawAnswer {
         socket.recv_uninit_once(buf)
     }
 
     #[inline]
-    fn read_vec(socket: &Socket, buf: &mut Vec<u8>) -> RawAnswer {
+    fn read_vec(socket: &Socket, buf: &mut Vec<u8>, _again: bool) -> RawAnswer {
         socket.recv_vec_once(buf)
     }
 
-    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>]) -> RawAnswer {
+    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>], _again: bool) -> RawAnswer {
         socket.recv_vectored_once(bufs)
     }
 }

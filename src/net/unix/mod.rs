@@ -42,22 +42,22 @@ impl sealed::Reads for Unix {
     type Answer = UnixAnswer;
 
     #[inline]
-    fn read(socket: &Socket, buf: &mut [u8]) -> UnixAnswer {
-        socket.recv_unix_once(buf)
+    fn read(socket: &Socket, buf: &mut [u8], again: bool) -> UnixAnswer {
+        socket.recv_unix_once(buf, again)
     }
 
     #[inline]
-    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>]) -> UnixAnswer {
-        socket.recv_unix_uninit_once(buf)
+    fn read_uninit(socket: &Socket, buf: &mut [MaybeUninit<u8>], again: bool) -> UnixAnswer {
+        socket.recv_unix_uninit_once(buf, again)
     }
 
     #[inline]
-    fn read_vec(socket: &Socket, buf: &mut Vec<u8>) -> UnixAnswer {
-        socket.recv_unix_vec_once(buf)
+    fn read_vec(socket: &Socket, buf: &mut Vec<u8>, again: bool) -> UnixAnswer {
+        socket.recv_unix_vec_once(buf, again)
     }
 
-    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>]) -> UnixAnswer {
-        socket.recv_unix_vectored_once(bufs)
+    fn read_vectored(socket: &Socket, bufs: &mut [IoSliceMut<'_>], again: bool) -> UnixAnswer {
+        socket.recv_unix_vectored_once(bufs, again)
     }
 }
 

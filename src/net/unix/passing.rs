@@ -178,7 +178,9 @@ impl UnixStream {
             return Poll::Ready(Ok(0));
         }
         let len = buf.len().min(MAX_BYTES);
-        self.poll_read_by(cx, len, |socket| socket.recv_with_fds(buf, fds))
+        self.poll_read_by(cx, len, |socket, again| {
+            socket.recv_with_fds(buf, fds, again)
+        })
     }
 
     /// Same as [`recv_with_fds`](UnixStream::recv_with_fds), but without waiting.
@@ -192,7 +194,7 @@ impl UnixStream {
             return Ok(0);
         }
         self.try_io(Interest::READABLE, || {
-            self.socket().recv_with_fds(buf, fds).result()
+            self.socket().recv_with_fds(buf, fds, true).result()
         })
     }
 }

@@ -9,6 +9,7 @@ use super::super::io_state::{ANY_INTEREST, IoState};
 use super::super::wake_list::WakeList;
 use super::super::{Watch, deregistered};
 use super::Driver;
+use crate::backend::Trigger;
 use crate::budget;
 use crate::interest::{Interest, Ready};
 use crate::sys::syscall::Answer;
@@ -314,8 +315,9 @@ impl Driver {
     /// Makes a read or write of at most `len` bytes if the direction is ready, and clears the bit
     /// if the result proves that nothing is left. All `poll_` functions of streams end here.
     ///
-    /// `call` is a function of `sys`, which runs no foreign code. The reactor stays borrowed during
-    /// the call, so no event is merged meanwhile, and the round need not be compared.
+    /// `call` is a function of `sys`, which runs no foreign code. It is passed whether the trigger
+    /// is level, so that the mechanism reports again what a read leaves. The reactor stays borrowed
+    /// during the call, so no event is merged meanwhile, and the round need not be compared.
     // Each result has a return of its own, because a common variable would cost each of them
     // instructions.
     #[inline]
@@ -325,7 +327,7 @@ impl Driver {
         direction: Direction,
         cx: &Context<'_>,
         len: usize,
-        mut call: impl FnMut() -> A,
+        mut call: impl FnMut(bool) -> A,
     ) -> Poll<io::Result<usize>> {
         let mut reactor = self.reactor.borrow_mut();
         let Some(entry) = reactor.table.get(token) else {
@@ -347,7 +349,8 @@ impl Driver {
             drop(reactor);
             return budget::used_up(cx);
         }
-        let answer = call();
+        let is_level = entry.trigger == Trigger::Level;
+        let answer = call(is_level);
         // Most writes end here, and most reads in the next branch: one comparison each.
         if direction == Direction::Write && answer.is_all(len) {
             return Poll::Ready(Ok(len));
@@ -355,6 +358,10 @@ impl Driver {
         if answer.is_short(len) {
             if entry.state.short_proves() {
                 entry.state.cached = entry.state.cached - bit;
+                if A::CHOOSES_TRIGGER && entry.state.tally.note_read(is_level) {
+                    let token = entry.token();
+                    reactor.watch_by_level(token);
+                }
             } else if entry.state.rearms_after_short() {
                 // If that fails the bit stays, and the next call finds that nothing is left and
                 // fails the same way.

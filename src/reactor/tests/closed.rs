@@ -179,7 +179,7 @@ fn cached_bits_follow_the_rules_after_every_short_sequence() {
 /// Makes a call that would block.
 fn blocked(rig: &Rig, token: Token, direction: Direction) {
     let cx = Context::from_waker(Waker::noop());
-    let polled = rig.driver.poll_io(token, direction, &cx, 10, || {
+    let polled = rig.driver.poll_io(token, direction, &cx, 10, |_| {
         io::Result::<usize>::Err(io::ErrorKind::WouldBlock.into())
     });
     assert!(polled.is_pending());

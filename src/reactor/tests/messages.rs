@@ -158,7 +158,9 @@ fn arm_for_urgent_data_makes_short_reads_prove_nothing() {
     rig.send(rig.arm(token, Direction::Priority, foreign(1)));
     rig.deliver(&[(token, Ready::READABLE)]);
     let cx = Context::from_waker(Waker::noop());
-    let read = rig.driver.poll_io(token, Direction::Read, &cx, 9, || Ok(3));
+    let read = rig
+        .driver
+        .poll_io(token, Direction::Read, &cx, 9, |_| Ok(3));
     assert!(matches!(read, Poll::Ready(Ok(3))), "{read:?}");
     assert!(
         rig.cached(token).is_readable(),

@@ -318,7 +318,7 @@ fn after_io(rig: &Rig, token: Token, direction: Direction, done: io::Result<usiz
     let mut results = vec![Err(io::ErrorKind::WouldBlock.into()), done];
     let waker = key(0);
     let cx = Context::from_waker(&waker);
-    let _ = rig.driver.poll_io(token, direction, &cx, 10, || {
+    let _ = rig.driver.poll_io(token, direction, &cx, 10, |_| {
         results.pop().expect("called once, or once more")
     });
     rig.cached(token)
@@ -498,7 +498,7 @@ fn poll_io_repeats_an_interrupted_call_in_the_next_poll() {
     let waker = key(0);
     let cx = Context::from_waker(&waker);
     let mut read = || {
-        let call = || results.pop().expect("called twice");
+        let call = |_| results.pop().expect("called twice");
         rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
     };
     assert!(read().is_pending());
@@ -522,7 +522,7 @@ fn budget_is_spent_by_success_and_not_by_waiting() {
     let cx = Context::from_waker(&waker);
     let read = |answer: io::Result<usize>| {
         let mut answer = Some(answer);
-        let call = || answer.take().expect("called once");
+        let call = |_| answer.take().expect("called once");
         rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
     };
     let refused = |kind: io::ErrorKind| Err(kind.into());
@@ -683,7 +683,7 @@ fn poll_io_returns_its_bytes_if_rearm_fails() {
     let cx = Context::from_waker(&waker);
     let read = |done: io::Result<usize>| {
         let mut result = Some(done);
-        let call = || result.take().expect("called once");
+        let call = |_| result.take().expect("called once");
         rig.driver.poll_io(token, Direction::Read, &cx, 10, call)
     };
     let short = read(Ok(3));

@@ -68,7 +68,7 @@ impl Reentrant {
                     let _ = driver.clear(prey.token, seen.round, Ready::READABLE);
                 }
                 let _ = driver.poll_ready(prey.token, Direction::Read, &cx);
-                let call = || Err(io::ErrorKind::WouldBlock.into());
+                let call = |_| Err(io::ErrorKind::WouldBlock.into());
                 let _ = driver.poll_io(prey.token, Direction::Write, &cx, 1, call);
                 let _ = driver.poll_timer(prey.timer, &mine);
                 driver.reset_timer(prey.timer, later());
@@ -139,7 +139,7 @@ fn waker_may_use_the_driver_when_the_budget_is_used_up() {
         rig.deliver(&[(prey.token, Ready::READABLE)]);
         let cx = Context::from_waker(waker);
         let before = budget::refill(0);
-        let call = || -> io::Result<usize> { panic!("nothing is left for this") };
+        let call = |_| -> io::Result<usize> { panic!("nothing is left for this") };
         let polled = rig
             .driver
             .poll_io(prey.token, Direction::Read, &cx, 10, call);

@@ -61,7 +61,7 @@ fn both_readers_of_one_stream_are_woken() {
     for number in [1, 2, 2, 1] {
         let waker = key(number);
         let cx = Context::from_waker(&waker);
-        let call = || -> io::Result<usize> { panic!("it is not ready") };
+        let call = |_| -> io::Result<usize> { panic!("it is not ready") };
         let polled = rig.driver.poll_io(token, Direction::Read, &cx, 10, call);
         assert!(polled.is_pending());
     }
