@@ -19,22 +19,29 @@ MARGIN = 1.10
 MARGIN_KIB = 4096
 
 
+def clients(server, *flags):
+    command = [f"{folder}/http-churn", "--addr", f"127.0.0.1:{server.addr[1]}", "--seconds", seconds, *flags]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
 def churn(server, run):
-    command = [f"{folder}/http-churn", "--addr", f"127.0.0.1:{server.addr[1]}", "--connections", connections, "--seconds", seconds]
-    clients = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    peak, most, end = 0, 0, time.monotonic() + seconds + 3 * PATIENCE
+    """Runs clients that treat their connections badly, and others, which must be served."""
+    both = [clients(server, "--connections", connections), clients(server, "--connections", 0, "--good", 10)]
+    peak, most, end = 0, 0, time.monotonic() + seconds + 4 * PATIENCE
     try:
-        while clients.poll() is None:
+        while any(process.poll() is None for process in both):
             peak = max(peak, server.memory())
             most = max(most, server.state()["connections"])
             check(time.monotonic() < end, "the clients do not end")
             time.sleep(0.2)
     finally:
-        clients.kill()
-    output = clients.stdout.read().strip()
-    check(clients.returncode == 0, f"the clients have failed: {output}")
+        for process in both:
+            process.kill()
+    for process in both:
+        output = process.stdout.read().strip()
+        check(process.returncode == 0, f"the clients have failed: {output}")
+        print(f"{backend}, {run} run: {output.splitlines()[-1]}", flush=True)
     state = server.wait_for(connections=0, tasks=0)
-    print(f"{backend}, {run} run: {output.splitlines()[-1]}", flush=True)
     limits = ", ".join(f"{name} {state[name]}" for name in ("header", "stall", "body"))
     now = server.memory()
     print(f"{backend}, {run} run: at most {most} at a time; {peak} KiB then, {now} KiB after; ended by limits so far: {limits}", flush=True)
