@@ -109,6 +109,7 @@ mod interest;
 pub mod io;
 pub mod net;
 mod panics;
+mod place;
 #[cfg(feature = "process")]
 pub mod process;
 mod reactor;

@@ -3,6 +3,7 @@
 
 use super::registered_fd::RegisteredFd;
 use super::{AsyncFdTryNewError, Interest};
+use crate::place::Place;
 use crate::reactor::registration::Registration;
 use std::fmt;
 use std::io;
@@ -112,6 +113,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///     Ok(())
     /// }
     /// ```
+    #[track_caller]
     pub fn new(inner: T) -> io::Result<AsyncFd<T>> {
         Ok(AsyncFd::try_new(inner)?)
     }
@@ -140,6 +142,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///     })
     /// }
     /// ```
+    #[track_caller]
     pub fn with_interest(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
         Ok(AsyncFd::try_with_interest(inner, interest)?)
     }
@@ -173,6 +176,7 @@ impl<T: AsFd> AsyncFd<T> {
     ///     })
     /// }
     /// ```
+    #[track_caller]
     pub fn try_new(inner: T) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
         AsyncFd::try_with_interest(inner, Interest::READABLE | Interest::WRITABLE)
     }
@@ -186,11 +190,12 @@ impl<T: AsFd> AsyncFd<T> {
     /// # Examples
     ///
     /// See [`try_new`](AsyncFd::try_new).
+    #[track_caller]
     pub fn try_with_interest(
         inner: T,
         interest: Interest,
     ) -> Result<AsyncFd<T>, AsyncFdTryNewError<T>> {
-        match RegisteredFd::new(inner.as_fd(), interest) {
+        match RegisteredFd::new(inner.as_fd(), interest, Place::here()) {
             Ok(registered) => Ok(AsyncFd { registered, inner }),
             Err(cause) => Err(AsyncFdTryNewError { inner, cause }),
         }

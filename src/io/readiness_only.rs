@@ -2,6 +2,7 @@
 
 use super::registered_fd::RegisteredFd;
 use super::{AsyncFd, Interest};
+use crate::place::Place;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -102,8 +103,9 @@ impl<T: AsFd> AsyncFd<ReadinessOnly<T>> {
     ///     })
     /// }
     /// ```
+    #[track_caller]
     pub fn readiness_only(value: T, interest: Interest) -> io::Result<AsyncFd<ReadinessOnly<T>>> {
-        let registered = RegisteredFd::readiness_only(value.as_fd(), interest)?;
+        let registered = RegisteredFd::readiness_only(value.as_fd(), interest, Place::here())?;
         Ok(AsyncFd::with_registered(registered, ReadinessOnly(value)))
     }
 }

@@ -5,6 +5,7 @@ use super::error;
 use super::{Interest, Ready};
 use crate::backend::is_always_ready;
 use crate::budget;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::direction::{Direction, Seen, visible_bits};
 use crate::reactor::registration::{
@@ -38,7 +39,11 @@ impl Drop for RegisteredFd {
 
 impl RegisteredFd {
     /// Registers an fd on which calls are made, so it must be in non-blocking mode.
-    pub(super) fn new(fd: BorrowedFd<'_>, interest: Interest) -> io::Result<RegisteredFd> {
+    pub(super) fn new(
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+        place: Place,
+    ) -> io::Result<RegisteredFd> {
         check_pollable(fd, interest)?;
         if !is_nonblocking(fd)? {
             // For a file that cannot be polled, O_NONBLOCK would change nothing, so report that
@@ -48,7 +53,7 @@ impl RegisteredFd {
                 false => error::blocking(),
             });
         }
-        RegisteredFd::register(fd, interest, false)
+        RegisteredFd::register(fd, interest, false, place)
     }
 
     /// Registers an fd in any mode. No call on it may return `WouldBlock`, which would clear the
@@ -60,18 +65,20 @@ impl RegisteredFd {
     pub(super) fn readiness_only(
         fd: BorrowedFd<'_>,
         interest: Interest,
+        place: Place,
     ) -> io::Result<RegisteredFd> {
         check_pollable(fd, interest)?;
         let confirms = !interest.is_priority() || file_kind(fd)? == FileKind::Socket;
-        RegisteredFd::register(fd, interest, confirms)
+        RegisteredFd::register(fd, interest, confirms, place)
     }
 
     fn register(
         fd: BorrowedFd<'_>,
         interest: Interest,
         confirms: bool,
+        place: Place,
     ) -> io::Result<RegisteredFd> {
-        let registration = match Registration::new(fd, Watch::Custom(interest)) {
+        let registration = match Registration::new(fd, Watch::Custom(interest), place) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported && is_always_ready(fd)? => {
                 return Err(error::not_pollable());
             }

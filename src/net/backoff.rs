@@ -5,6 +5,7 @@
 //!   would keep the loop busy, and a caller that waits for readiness would wait forever.
 //! - `connect` of a Unix socket on Linux, while the queue of the listener is full.
 
+use crate::place::Place;
 use crate::reactor::clock::Moment;
 use crate::reactor::timer::{Deadline, Timer};
 use std::task::{Context, Poll};
@@ -45,19 +46,20 @@ impl Backoff {
     }
 
     /// Waits until the current pause ends. During a pause it needs a runtime on this thread.
+    /// `place` is where the call was made that pauses.
     #[inline]
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, place: Place, cx: &Context<'_>) -> Poll<()> {
         match self.until {
             None => Poll::Ready(()),
-            Some(until) => self.poll_until(until, cx),
+            Some(until) => self.poll_until(until, place, cx),
         }
     }
 
     #[cold]
-    fn poll_until(&mut self, until: Moment, cx: &Context<'_>) -> Poll<()> {
+    fn poll_until(&mut self, until: Moment, place: Place, cx: &Context<'_>) -> Poll<()> {
         // A new timer for each poll: this poll may be on another runtime than the last one, which
         // may be gone.
-        let timer = self.timer.insert(Timer::new(Deadline::Ahead));
+        let timer = self.timer.insert(Timer::new(Deadline::Ahead, place));
         if Moment::now() >= until || timer.poll(until, cx).is_ready() {
             self.stop();
             return Poll::Ready(());

@@ -2,6 +2,7 @@
 
 use crate::budget;
 use crate::interest::{Interest, Ready};
+use crate::place::Place;
 use crate::reactor::Closing;
 use crate::reactor::Watch;
 use crate::reactor::direction::Direction;
@@ -36,9 +37,10 @@ pub(super) struct RegisteredSocket {
 const WRITES_UNTIL_UNWATCHED: u8 = 16;
 
 impl RegisteredSocket {
-    /// Registers a socket with this thread's runtime. On failure the socket is closed.
-    pub(super) fn new(socket: Socket, watch: Watch) -> io::Result<RegisteredSocket> {
-        let registration = Registration::new(socket.as_fd(), watch)?;
+    /// Registers a socket with this thread's runtime. On failure the socket is closed. `place` is
+    /// where the owner of the socket was created.
+    pub(super) fn new(socket: Socket, watch: Watch, place: Place) -> io::Result<RegisteredSocket> {
+        let registration = Registration::new(socket.as_fd(), watch, place)?;
         Ok(RegisteredSocket {
             socket,
             lent: AtomicBool::new(false),

@@ -5,6 +5,7 @@ use super::running::Running;
 use super::watch::Prepared;
 use crate::budget;
 use crate::net::pipe::{Receiver, Sender};
+use crate::place::Place;
 use crate::reactor::registration::check_runtime;
 use crate::signals::SignalKind;
 use crate::sys::process::{KILL, Process, leave, reap_left};
@@ -100,17 +101,18 @@ impl Child {
         mut child: std::process::Child,
         prepared: Prepared,
         kill_on_drop: bool,
+        place: Place,
     ) -> io::Result<Child> {
         let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let process = Process::started(child);
         let converted = || {
-            let stdin = ends.0.map(Sender::try_from).transpose()?;
-            let stdout = ends.1.map(Receiver::try_from).transpose()?;
-            let stderr = ends.2.map(Receiver::try_from).transpose()?;
-            Ok((stdin, stdout, stderr))
+            let stdin = ends.0.map(|end| Sender::of_child(end.into(), place));
+            let stdout = ends.1.map(|end| Receiver::of_child(end.into(), place));
+            let stderr = ends.2.map(|end| Receiver::of_child(end.into(), place));
+            Ok((stdin.transpose()?, stdout.transpose()?, stderr.transpose()?))
         };
         let made = match converted() {
-            Ok(ends) => Running::new(process, prepared).map(|running| (running, ends)),
+            Ok(ends) => Running::new(process, prepared, place).map(|running| (running, ends)),
             Err(error) => Err((process, error)),
         };
         match made {
@@ -161,13 +163,15 @@ impl Child {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_pid(pid: u32) -> io::Result<Child> {
+        let place = Place::here();
         check_runtime()?;
         let mut process = Process::adopted(pid)?;
         let state = match process.try_wait()? {
             Some(status) => State::Exited(status),
             None => {
-                let running = Running::new(process, Prepared::new(false)?);
+                let running = Running::new(process, Prepared::new(false, place)?, place);
                 State::Running(running.map_err(|(_process, error)| error)?)
             }
         };

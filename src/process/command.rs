@@ -2,6 +2,7 @@
 
 use super::Child;
 use super::watch::Prepared;
+use crate::place::Place;
 use crate::reactor::registration::check_runtime;
 use crate::sys::process::reap_left;
 use std::ffi::OsStr;
@@ -238,11 +239,13 @@ impl Command {
     /// # Examples
     ///
     /// See [`Child`].
+    #[track_caller]
     pub fn spawn(&mut self) -> io::Result<Child> {
+        let place = Place::here();
         check_runtime()?;
         reap_left();
-        let prepared = Prepared::new(self.by_sigchld)?;
-        Child::start(self.std.spawn()?, prepared, self.kill_on_drop)
+        let prepared = Prepared::new(self.by_sigchld, place)?;
+        Child::start(self.std.spawn()?, prepared, self.kill_on_drop, place)
     }
 
     /// Starts the process, and returns a future that waits until it has ended.
@@ -258,6 +261,7 @@ impl Command {
     ///
     /// Dropping the future drops the [`Child`]: the process goes on, unless
     /// [`kill_on_drop`](Command::kill_on_drop) is set.
+    #[track_caller]
     pub fn status(&mut self) -> impl Future<Output = io::Result<ExitStatus>> + use<> {
         let child = self.spawn();
         async move {
@@ -285,6 +289,7 @@ impl Command {
     /// # Examples
     ///
     /// See [the module](super).
+    #[track_caller]
     pub fn output(&mut self) -> impl Future<Output = io::Result<Output>> + use<> {
         self.std.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.spawn();

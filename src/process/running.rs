@@ -19,6 +19,7 @@
 //!   or another thread has taken the last descriptor, the process is killed and left to the list.
 
 use super::watch::{ExitWatch, Prepared};
+use crate::place::Place;
 use crate::signals::SignalKind;
 use crate::sys::process::{Process, leave, lost};
 use std::io;
@@ -39,8 +40,9 @@ impl Running {
     pub(super) fn new(
         process: Process,
         prepared: Prepared,
+        place: Place,
     ) -> Result<Running, (Process, io::Error)> {
-        match ExitWatch::new(process.id(), prepared) {
+        match ExitWatch::new(process.id(), prepared, place) {
             Ok(watch) => Ok(Running {
                 process: Some(process),
                 watch,

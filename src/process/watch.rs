@@ -1,6 +1,7 @@
 //! [`ExitWatch`] notices that a process may have ended: by a pidfd, or by SIGCHLD.
 
 use crate::interest::Interest;
+use crate::place::Place;
 use crate::reactor::direction::Direction;
 use crate::reactor::registration::Registration;
 use crate::reactor::{Closing, Watch};
@@ -31,9 +32,9 @@ impl Prepared {
     /// # Errors
     ///
     /// If no runtime runs on this thread, or if neither way works.
-    pub(super) fn new(by_sigchld: bool) -> io::Result<Prepared> {
+    pub(super) fn new(by_sigchld: bool, place: Place) -> io::Result<Prepared> {
         if !by_sigchld {
-            if let Ok(own) = Pidfd::new(std::process::id()) {
+            if let Ok(own) = Pidfd::new(std::process::id(), place) {
                 return Ok(Prepared::Pidfd(own));
             }
         }
@@ -74,12 +75,12 @@ impl ExitWatch {
     /// # Errors
     ///
     /// If neither way works.
-    pub(super) fn new(id: u32, prepared: Prepared) -> io::Result<ExitWatch> {
+    pub(super) fn new(id: u32, prepared: Prepared, place: Place) -> io::Result<ExitWatch> {
         let listener = match prepared {
             Prepared::Sigchld(listener) => listener,
             Prepared::Pidfd(own) => {
                 drop(own);
-                match Pidfd::new(id) {
+                match Pidfd::new(id, place) {
                     Ok(pidfd) => return Ok(ExitWatch::Pidfd(pidfd)),
                     Err(error) if is_no_process(&error) => return Ok(ExitWatch::Gone),
                     // Another thread has taken the last descriptor meanwhile.
@@ -153,9 +154,9 @@ impl ExitWatch {
 }
 
 impl Pidfd {
-    fn new(id: u32) -> io::Result<Pidfd> {
+    fn new(id: u32, place: Place) -> io::Result<Pidfd> {
         let fd = pidfd_open(id)?;
-        let registration = Registration::new(fd.as_fd(), Watch::Custom(Interest::READABLE))?;
+        let registration = Registration::new(fd.as_fd(), Watch::Custom(Interest::READABLE), place)?;
         Ok(Pidfd {
             fd: Some(fd),
             registration,

@@ -47,6 +47,7 @@ pub(crate) mod spin;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub(crate) mod timer;
+mod timer_places;
 mod trigger_choice;
 mod wake_list;
 pub(crate) mod waker_slot;

@@ -15,6 +15,7 @@ use super::{Closing, Watch};
 use crate::backend;
 use crate::budget;
 use crate::interest::{Interest, Ready};
+use crate::place::Place;
 use crate::sys::syscall::{Answer, failure};
 use crate::token::{RuntimeId, Token};
 use std::future::{Future, poll_fn};
@@ -59,16 +60,17 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Registers an fd with the runtime that this thread runs.
+    /// Registers an fd with the runtime that this thread runs. `place` is where in the source the
+    /// owner of the fd was created.
     ///
     /// # Errors
     ///
     /// If no runtime runs here, if the fd is already registered, or if the mechanism refuses it.
-    pub(crate) fn new(fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Registration> {
+    pub(crate) fn new(fd: BorrowedFd<'_>, watch: Watch, place: Place) -> io::Result<Registration> {
         CURRENT.with(|driver| {
             let driver = driver.ok_or_else(no_runtime)?;
             let token = driver
-                .register(fd, watch)
+                .register(fd, watch, place)
                 .map_err(|error| driver.explain(error))?;
             let is_pipe = matches!(watch, Watch::Pipe { .. });
             Ok(Registration {

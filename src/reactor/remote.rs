@@ -22,6 +22,7 @@ use super::clock::{Moment, Source, is_monotonic};
 use super::direction::{Direction, Seen, ending_bits};
 use crate::backend::{self, Releaser};
 use crate::interest::Interest;
+use crate::place::Place;
 use crate::registry::Registry;
 use crate::sync::{Arc, ForkLock};
 use crate::sys::syscall::failure;
@@ -65,10 +66,11 @@ pub(crate) enum Message {
         token: Token,
         closing: Option<Closing>,
     },
-    /// Wake `waker` when the timer fires. `deadline` is what its handle knows.
+    /// Wake `waker` when the timer fires. `deadline` and `place` are what its handle knows.
     Timer {
         key: TimerKey,
         deadline: Moment,
+        place: Place,
         waker: Waker,
     },
     /// Set another deadline for the timer.
@@ -389,10 +391,17 @@ pub(super) fn now(runtime: RuntimeId) -> Moment {
 ///
 /// If the runtime is gone, because the timer would never fire.
 #[cold]
-pub(super) fn poll_timer(runtime: RuntimeId, key: TimerKey, deadline: Moment, waker: &Waker) {
+pub(super) fn poll_timer(
+    runtime: RuntimeId,
+    key: TimerKey,
+    deadline: Moment,
+    place: Place,
+    waker: &Waker,
+) {
     let message = Message::Timer {
         key,
         deadline,
+        place,
         waker: waker.clone(),
     };
     assert!(

@@ -23,6 +23,7 @@ use crate::backend::{Backend, Capabilities, Events, Notifier, Notify, Trigger};
 use crate::budget;
 use crate::interest::{Interest, Ready};
 use crate::panics::Payload;
+use crate::place::Place;
 use crate::sync::Arc;
 use crate::sys::fake_waker::{KEYS, MIN_KEY, wake_key};
 use crate::token::{RuntimeId, Token};
@@ -268,6 +269,7 @@ impl Rig {
             precise_timers,
             timer_slack: slack,
             on_register: None,
+            tracks_places: false,
             keys: KeyWakers {
                 report_panic: |payload| REPORTED.with_borrow_mut(|panics| panics.push(payload)),
                 vtable: &KEYS,
@@ -288,7 +290,9 @@ impl Rig {
     }
 
     fn register(&self, watch: Watch) -> Token {
-        self.driver.register(self.here.as_fd(), watch).unwrap()
+        self.driver
+            .register(self.here.as_fd(), watch, Place::UNKNOWN)
+            .unwrap()
     }
 
     /// Returns a descriptor to close with a registration.

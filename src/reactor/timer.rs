@@ -18,6 +18,7 @@ use super::clock::{Moment, is_monotonic};
 use super::driver::{CURRENT, Driver};
 use super::registration::NO_RUNTIME;
 use super::remote::{self, Message};
+use crate::place::Place;
 use crate::timer::TimerKey;
 use crate::token::RuntimeId;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,13 +29,11 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Timer {
     /// The runtime that polled the timer first, and the timer's key there.
     home: Option<Home>,
-    /// Whether the runtime may have an entry under that key.
-    armed: bool,
+    entry: Entry,
     /// Whether the deadline is known to be ahead or to have passed.
     known: Deadline,
-    /// Whether a message about the timer may be on its way. Then the owner handles its messages
-    /// before it touches the timer, or the message would undo what is done now.
-    sent: bool,
+    /// Where in the source the timer was created.
+    place: Place,
 }
 
 /// The key of an entry of the wheel, which may have fired. Messages from other threads use this
@@ -43,6 +42,17 @@ pub(crate) struct Timer {
 struct Home {
     key: TimerKey,
     runtime: RuntimeId,
+}
+
+/// Whether the runtime of a timer has an entry for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Entry {
+    None,
+    /// It may have one under the timer's key.
+    Armed,
+    /// It may have one, and a message about it may be on its way. Then the owner handles its
+    /// messages before it touches the timer, or the message would undo what is done now.
+    Sent,
 }
 
 /// Whether a deadline is known to be ahead or to have passed.
@@ -58,14 +68,19 @@ pub(crate) enum Deadline {
 
 impl Timer {
     /// Makes a timer that is armed by its first poll, unless its deadline is known to have passed:
-    /// then it needs no entry in the wheel.
+    /// then it needs no entry in the wheel. `place` is where it was created.
     #[inline]
-    pub(crate) const fn new(known: Deadline) -> Timer {
+    pub(crate) fn new(known: Deadline, place: Place) -> Timer {
+        // So that its first poll notes the place, and other polls need not check for one.
+        let known = match known {
+            Deadline::Ahead if place.is_known() => Deadline::Given,
+            known => known,
+        };
         Timer {
             home: None,
-            armed: false,
+            entry: Entry::None,
             known,
-            sent: false,
+            place,
         }
     }
 
@@ -101,7 +116,7 @@ impl Timer {
     ) -> Poll<()> {
         match driver {
             Some(driver) if self.has_passed(driver, deadline) => self.pass(driver),
-            Some(driver) => self.arm(driver, deadline, waker),
+            Some(driver) => self.arm_noting(driver, deadline, waker),
             None if self.known == Deadline::Passed => Poll::Ready(()),
             None => panic!("{NO_RUNTIME}"),
         }
@@ -113,11 +128,21 @@ impl Timer {
             Some(key) => {
                 let runtime = driver.id();
                 self.home = Some(Home { key, runtime });
-                self.armed = true;
+                self.entry = Entry::Armed;
                 Poll::Pending
             }
             None => self.pass(driver),
         }
+    }
+
+    /// As `arm`, and notes where the timer was created.
+    #[cold]
+    fn arm_noting(&mut self, driver: &Driver, deadline: Moment, waker: &Waker) -> Poll<()> {
+        let polled = self.arm(driver, deadline, waker);
+        if let (Some(home), Poll::Pending) = (self.home, polled) {
+            driver.note_place(home.key, self.place);
+        }
+        polled
     }
 
     /// Ties a timer without a runtime to the runtime that runs here, if any. Arms nothing.
@@ -138,7 +163,7 @@ impl Timer {
     #[cold]
     fn pass(&mut self, driver: &Driver) -> Poll<()> {
         self.tie_to(driver);
-        (self.armed, self.known) = (false, Deadline::Passed);
+        (self.entry, self.known) = (Entry::None, Deadline::Passed);
         Poll::Ready(())
     }
 
@@ -182,16 +207,19 @@ impl Timer {
     ) -> Poll<()> {
         self.catch_up(driver);
         if self.has_passed(driver, deadline) {
-            if self.armed {
+            if self.entry != Entry::None {
                 driver.cancel_timer(key);
             }
             return self.pass(driver);
         }
-        if self.armed && driver.poll_timer(key, waker).is_pending() {
+        if self.entry != Entry::None && driver.poll_timer(key, waker).is_pending() {
             return Poll::Pending;
         }
         // It has fired. If it was reset to later after that, it is armed again; otherwise it is
         // done.
+        if self.place.is_known() {
+            return self.arm_noting(driver, deadline, waker);
+        }
         self.arm(driver, deadline, waker)
     }
 
@@ -201,8 +229,8 @@ impl Timer {
             self.known = Deadline::Passed;
             return Poll::Ready(());
         }
-        (self.armed, self.sent) = (true, true);
-        remote::poll_timer(home.runtime, home.key, deadline, waker);
+        self.entry = Entry::Sent;
+        remote::poll_timer(home.runtime, home.key, deadline, self.place, waker);
         Poll::Pending
     }
 
@@ -219,8 +247,8 @@ impl Timer {
     /// thread.
     #[inline]
     fn catch_up(&mut self, driver: &Driver) {
-        if self.sent {
-            self.sent = false;
+        if self.entry == Entry::Sent {
+            self.entry = Entry::Armed;
             driver.handle_messages();
         }
     }
@@ -232,14 +260,14 @@ impl Timer {
     #[inline]
     pub(crate) fn reset(&mut self, deadline: Moment, known: Deadline) {
         self.known = known;
-        let Some(home) = self.home.filter(|_| self.armed) else {
+        let Some(home) = self.home.filter(|_| self.entry != Entry::None) else {
             return;
         };
         CURRENT.with_named(home.runtime.number(), |driver| match driver {
             Some(driver) => {
                 self.catch_up(driver);
                 if !driver.reset_timer(home.key, deadline) {
-                    self.armed = false;
+                    self.entry = Entry::None;
                 }
             }
             None => self.reset_remote(home, deadline),
@@ -248,7 +276,7 @@ impl Timer {
 
     #[cold]
     fn reset_remote(&mut self, Home { key, runtime }: Home, deadline: Moment) {
-        self.sent = true;
+        self.entry = Entry::Sent;
         // If the runtime is gone, the next poll notices.
         drop(remote::send(runtime, Message::Reset { key, deadline }));
     }
@@ -264,18 +292,18 @@ fn remote_key() -> TimerKey {
 impl Drop for Timer {
     #[inline]
     fn drop(&mut self) {
-        if self.armed {
+        if self.entry != Entry::None {
             if let Some(Home { key, runtime }) = self.home {
-                disarm(key, runtime, self.sent);
+                disarm(key, runtime, self.entry);
             }
         }
     }
 }
 
-/// Cancels a timer. `sent`: messages about it may be on their way.
-fn disarm(key: TimerKey, runtime: RuntimeId, sent: bool) {
+/// Cancels a timer.
+fn disarm(key: TimerKey, runtime: RuntimeId, entry: Entry) {
     CURRENT.with_named(runtime.number(), |driver| match driver {
-        Some(driver) if !sent => driver.cancel_timer(key),
+        Some(driver) if entry != Entry::Sent => driver.cancel_timer(key),
         // Messages may be on their way, even if this is the owner's thread. The cancellation must
         // come behind them, or they would arm a timer that no handle has.
         _ => cancel_remote(key, runtime),

@@ -3,11 +3,12 @@
 use super::batch::Pace;
 use super::context::CURRENT;
 use super::local::Local;
-use super::origins::Registrant;
+use super::origins::{Origin, Registrant};
 use super::shared::Shared;
 use super::{Builder, Runtime};
 use crate::backend::Backend;
 use crate::blocking;
+use crate::place::Place;
 use crate::reactor::clock::Clock;
 use crate::reactor::driver::{Driver, Parts};
 use crate::reactor::parker::Parker;
@@ -59,6 +60,7 @@ impl Runtime {
             timer_slack: builder.settings.timer_slack(),
             keys: key_wakers(),
             on_register: origins.is_some().then_some(note_registration),
+            tracks_places: origins.is_some(),
         })?;
         let local = Rc::new(Local {
             shared,
@@ -118,9 +120,10 @@ fn key_wakers() -> KeyWakers {
     }
 }
 
-/// Notes that the current task of the current runtime has registered an fd.
+/// Notes that the current task of the current runtime has registered an fd, whose owner was created
+/// at `place`.
 #[cold]
-fn note_registration(token: Token) {
+fn note_registration(token: Token, place: Place) {
     CURRENT.with(|local| {
         let Some((local, origins)) = local.and_then(|local| Some((local, local.origins.as_ref()?)))
         else {
@@ -128,6 +131,8 @@ fn note_registration(token: Token) {
         };
         let current = local.tasks.describe_current();
         let registrant = current.map(|(id, description)| Registrant { id, description });
-        origins.borrow_mut().set(token, registrant);
+        origins
+            .borrow_mut()
+            .set(token, Origin { registrant, place });
     });
 }

@@ -12,6 +12,7 @@ use super::HeardSignals;
 use crate::budget;
 use crate::interest::Interest;
 use crate::panics::catch;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::direction::{Direction, visible_bits};
 use crate::reactor::registration::Registration;
@@ -45,7 +46,7 @@ impl Hub {
     fn new() -> io::Result<Arc<Hub>> {
         let heard = HeardSignals::new()?;
         let watch = Watch::Custom(Interest::READABLE);
-        let registration = Registration::new(heard.wake_fd().as_fd(), watch)?;
+        let registration = Registration::new(heard.wake_fd().as_fd(), watch, Place::UNKNOWN)?;
         let hub = Arc::new(Hub {
             registration,
             heard,

@@ -2,6 +2,7 @@
 
 use super::sleep::{Sleep, sleep_until};
 use crate::budget;
+use crate::place::Place;
 use crate::reactor::clock;
 use futures_core::{FusedStream, Stream};
 use std::pin::Pin;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[track_caller]
 pub fn interval(period: Duration) -> Interval {
-    Interval::new(Sleep::passed(clock::now()), period)
+    Interval::new(Sleep::passed(clock::now(), Place::here()), period)
 }
 
 /// Returns an [`Interval`] that ticks every `period`. The first tick is due at `start`.

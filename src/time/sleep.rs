@@ -1,9 +1,11 @@
 //! [`Sleep`]: a future that waits until an instant.
 
 use crate::budget;
+use crate::place::{Place, is_tracked};
 use crate::reactor::clock::{self, Moment};
 use crate::reactor::timer::{Deadline, Timer};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -29,15 +31,20 @@ use std::time::{Duration, Instant};
 /// });
 /// ```
 #[inline]
+#[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    Sleep {
-        deadline: Moment::after(duration),
-        timer: Timer::new(if duration.is_zero() {
-            Deadline::Passed
-        } else {
-            Deadline::Ahead
-        }),
+    if is_tracked() {
+        return sleep_of(duration, Location::caller());
     }
+    Sleep::after(duration, Place::UNKNOWN)
+}
+
+/// As [`sleep`], while places are tracked. A function of its own, because a place that is known
+/// or not would cost a sleep 8 of 225 instructions.
+#[cold]
+#[inline(never)]
+fn sleep_of(duration: Duration, location: &'static Location<'static>) -> Sleep {
+    Sleep::after(duration, Place::of(location))
 }
 
 /// Waits until `deadline`. A deadline in the past is ready at once.
@@ -56,10 +63,11 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// });
 /// ```
 #[inline]
+#[track_caller]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep {
         deadline: Moment::of(deadline),
-        timer: Timer::new(Deadline::Given),
+        timer: Timer::new(Deadline::Given, Place::here()),
     }
 }
 
@@ -107,12 +115,26 @@ pub struct Sleep {
 const _: () = assert!(size_of::<Sleep>() <= 24);
 
 impl Sleep {
+    /// As [`sleep`], with the place where it was created.
+    #[inline]
+    pub(super) fn after(duration: Duration, place: Place) -> Sleep {
+        let known = if duration.is_zero() {
+            Deadline::Passed
+        } else {
+            Deadline::Ahead
+        };
+        Sleep {
+            deadline: Moment::after(duration),
+            timer: Timer::new(known, place),
+        }
+    }
+
     /// Returns a sleep until an instant that the caller knows to be past.
     #[inline]
-    pub(super) fn passed(deadline: Instant) -> Sleep {
+    pub(super) fn passed(deadline: Instant, place: Place) -> Sleep {
         Sleep {
             deadline: Moment::of(deadline),
-            timer: Timer::new(Deadline::Passed),
+            timer: Timer::new(Deadline::Passed, place),
         }
     }
 

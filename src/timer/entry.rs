@@ -42,7 +42,7 @@ impl TimerKey {
 
     /// Returns the place in the slab.
     #[inline]
-    pub(super) const fn index(self) -> u32 {
+    pub(crate) const fn index(self) -> u32 {
         self.index
     }
 

@@ -9,7 +9,7 @@ use super::{assert_none, read, root};
 /// The layers, lowest first. A module may import the modules below it, and none beside it.
 const LAYERS: &[&[&str]] = &[
     &["interest", "token", "panics"],
-    &["sys", "sync", "registry", "budget"],
+    &["sys", "sync", "registry", "budget", "place"],
     &["timer", "backend", "conformance"],
     &["task", "reactor"],
     &["blocking", "signals"],
@@ -27,6 +27,8 @@ const NEIGHBORS: &[(&str, &str)] = &[
     // The table of runtimes has locks, and memory that is never freed.
     ("registry", "sync"),
     ("registry", "sys"),
+    // The table of places has memory that is never freed.
+    ("place", "sys"),
     // The lock that the child of a fork can take needs unsafe code.
     ("sync", "sys"),
     // The cases judge the trait.

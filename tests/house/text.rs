@@ -60,14 +60,23 @@ fn async_functions_document_their_cancel_safety() {
         let code = without_text(&source);
         let (lines, code): (Vec<&str>, Vec<&str>) =
             (source.lines().collect(), code.lines().collect());
+        let ends_an_item = |line: &&&str| line.trim_end().ends_with(['{', '}', ';']);
         for (at, line) in code.iter().enumerate() {
             let line = line.trim_start();
-            if !line.starts_with("pub async fn") && !line.starts_with("pub async unsafe fn") {
+            // An async function, or a plain one that returns a future because it notes its caller.
+            let returns_future = || {
+                let mut rest = code[at..].iter();
+                let end = rest.position(|line| ends_an_item(&line)).unwrap_or(0);
+                code[at..=at + end].concat().contains("-> impl Future")
+            };
+            let is_async = line.starts_with("pub async fn")
+                || line.starts_with("pub async unsafe fn")
+                || line.starts_with("pub fn") && returns_future();
+            if !is_async {
                 continue;
             }
             found += 1;
             // Documentation and attributes reach up to the end of the item before this one.
-            let ends_an_item = |line: &&str| line.trim_end().ends_with(['{', '}', ';']);
             let above = code[..at]
                 .iter()
                 .rev()

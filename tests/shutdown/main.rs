@@ -11,6 +11,7 @@ mod jobs;
 mod panics;
 #[cfg(feature = "test-util")]
 mod paused;
+mod places;
 mod reports;
 mod spawns;
 

@@ -70,21 +70,23 @@ fn report_names_tasks_descriptors_and_timers() {
         let text = report.to_string();
         let lines: Vec<&str> = text.lines().collect();
         let (fd, place) = (listener.fd(), task.spawned_at().unwrap());
+        let created = listener.created_at().unwrap();
         assert_eq!(
             lines[..3],
             [
                 "the time was over: 1 task, 1 descriptor, 1 timer were left",
                 &format!("  task {id} \"server\", spawned at {place}"),
                 &format!(
-                    "  descriptor {fd}, registered by task {id} \"server\", spawned at {place}, awaited by task {id}"
+                    "  descriptor {fd}, created at {created}, registered by task {id} \"server\", spawned at {place}, awaited by task {id}"
                 ),
             ]
         );
         assert!(lines[3].starts_with("  timer due in 35"), "{text}");
-        assert!(
-            lines[3].ends_with(&format!(", awaited by task {id}")),
-            "{text}"
+        let ending = format!(
+            ", created at {}, awaited by task {id}",
+            timer.created_at().unwrap()
         );
+        assert!(lines[3].ends_with(&ending), "{text}");
         assert_eq!(lines.len(), 4);
         let debug = format!("{report:?}");
         for part in [

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each binary uses a part of it")]
 
 pub(crate) mod counting;
+mod directory;
 mod foreign;
 mod gate;
 pub(crate) mod loops;
@@ -10,6 +11,7 @@ pub(crate) mod recording;
 mod refusing;
 mod watchdog;
 
+pub(crate) use directory::Directory;
 pub(crate) use foreign::wait;
 pub(crate) use gate::{Gate, occupy};
 pub(crate) use loops::{Loops, on_every_loop, on_every_trigger};

@@ -116,7 +116,7 @@ fn abstract_names_need_no_file() {
 fn peer_with_the_longest_path_is_accepted() {
     on_every_backend(|runtime| {
         let directory = Directory::new();
-        let mut long = directory.0.clone().into_os_string().into_encoded_bytes();
+        let mut long = directory.path().as_os_str().to_owned().into_encoded_bytes();
         long.push(b'/');
         long.resize(108, b'p');
         let client = bound_to(&long);

@@ -4,6 +4,7 @@ use super::Listener;
 use crate::net::ByteStream;
 use crate::net::backoff::Backoff;
 use crate::net::kind::{Duplex, Tcp};
+use crate::place::Place;
 use futures_core::Stream;
 use std::io;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 pub struct Incoming<'a, K: Duplex = Tcp> {
     listener: &'a Listener<K>,
     backoff: Backoff,
+    place: Place,
 }
 
 /// Same as [`Incoming`], but owns the listener. Returned by [`Listener::into_incoming`].
@@ -32,6 +34,7 @@ pub struct Incoming<'a, K: Duplex = Tcp> {
 pub struct IntoIncoming<K: Duplex = Tcp> {
     listener: Listener<K>,
     backoff: Backoff,
+    place: Place,
 }
 
 impl<K: Duplex> Listener<K> {
@@ -61,10 +64,12 @@ impl<K: Duplex> Listener<K> {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn incoming(&self) -> Incoming<'_, K> {
         Incoming {
             listener: self,
             backoff: Backoff::default(),
+            place: Place::here(),
         }
     }
 
@@ -101,10 +106,12 @@ impl<K: Duplex> Listener<K> {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn into_incoming(self) -> IntoIncoming<K> {
         IntoIncoming {
             listener: self,
             backoff: Backoff::default(),
+            place: Place::here(),
         }
     }
 }
@@ -125,8 +132,8 @@ impl<K: Duplex> Stream for Incoming<'_, K> {
     type Item = io::Result<ByteStream<K>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Incoming { listener, backoff } = &mut *self;
-        poll_stream(listener, backoff, cx)
+        let this = &mut *self;
+        poll_stream(this.listener, &mut this.backoff, this.place, cx)
     }
 }
 
@@ -134,16 +141,17 @@ impl<K: Duplex> Stream for IntoIncoming<K> {
     type Item = io::Result<ByteStream<K>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let IntoIncoming { listener, backoff } = &mut *self;
-        poll_stream(listener, backoff, cx)
+        let this = &mut *self;
+        poll_stream(&this.listener, &mut this.backoff, this.place, cx)
     }
 }
 
 fn poll_stream<K: Duplex>(
     listener: &Listener<K>,
     backoff: &mut Backoff,
+    place: Place,
     cx: &mut Context<'_>,
 ) -> Poll<Option<io::Result<ByteStream<K>>>> {
-    let polled = listener.poll_accept_with(backoff, cx);
+    let polled = listener.poll_accept_with(backoff, place, cx);
     polled.map(|accepted| Some(accepted.map(|(stream, _addr)| stream)))
 }

@@ -8,9 +8,10 @@ use crate::net::ByteStream;
 use crate::net::backoff::Backoff;
 use crate::net::kind::{Duplex, Tcp};
 use crate::panics;
+use crate::place::Place;
 use crate::sync::{Arc, ForkLock};
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -301,18 +302,23 @@ impl<K: Duplex> LimitedListener<K> {
     /// # Examples
     ///
     /// See [`LimitedListener`].
-    pub async fn accept(&self) -> io::Result<(ByteStream<K>, K::Addr, Permit)> {
-        let id = Id {
-            gate: &self.gate,
-            id: self.gate.new_id(),
-        };
-        let mut backoff = Backoff::default();
-        poll_fn(|cx| {
-            let trial = ready!(Gate::poll_try(&self.gate, id.id, cx));
-            let (stream, addr) = ready!(self.listener.poll_accept_with(&mut backoff, cx))?;
-            Poll::Ready(Ok((stream, addr, trial.into_permit())))
-        })
-        .await
+    #[track_caller]
+    pub fn accept(&self) -> impl Future<Output = io::Result<(ByteStream<K>, K::Addr, Permit)>> {
+        let place = Place::here();
+        async move {
+            let id = Id {
+                gate: &self.gate,
+                id: self.gate.new_id(),
+            };
+            let mut backoff = Backoff::default();
+            poll_fn(|cx| {
+                let trial = ready!(Gate::poll_try(&self.gate, id.id, cx));
+                let accepted = self.listener.poll_accept_with(&mut backoff, place, cx);
+                let (stream, addr) = ready!(accepted)?;
+                Poll::Ready(Ok((stream, addr, trial.into_permit())))
+            })
+            .await
+        }
     }
 
     /// Polls for a connection, for futures written by hand. Otherwise the same as
@@ -324,6 +330,7 @@ impl<K: Duplex> LimitedListener<K> {
     ///
     /// Same as [`Listener::accept`].
     #[allow(clippy::type_complexity, reason = "what `accept` returns")]
+    #[track_caller]
     pub fn poll_accept(
         &self,
         cx: &mut Context<'_>,

@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::kind::Duplex;
 use super::registered_socket::RegisteredSocket;
 use crate::interest::Interest;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::direction::Direction;
 use crate::reactor::registration::check_runtime;
@@ -20,7 +21,7 @@ use crate::sync::ForkLock;
 use crate::sys::socket::{self, Socket};
 use shortage::Shortage;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -57,9 +58,9 @@ impl<K: Duplex> RefUnwindSafe for Listener<K> {}
 
 impl<K: Duplex> Listener<K> {
     /// Registers the socket with this thread's runtime. On failure it is closed.
-    pub(super) fn register(socket: Socket, watch: Watch) -> io::Result<Listener<K>> {
+    pub(super) fn register(socket: Socket, watch: Watch, place: Place) -> io::Result<Listener<K>> {
         Ok(Listener {
-            io: RegisteredSocket::new(socket, watch)?,
+            io: RegisteredSocket::new(socket, watch, place)?,
             backoff: ForkLock::new(Backoff::default()),
             shortage: Shortage::new(),
             kind: PhantomData,
@@ -104,9 +105,10 @@ impl<K: Duplex> Listener<K> {
     ///     }
     /// }
     /// ```
-    pub async fn accept(&self) -> io::Result<(ByteStream<K>, K::Addr)> {
-        let mut backoff = Backoff::default();
-        poll_fn(|cx| self.poll_accept_with(&mut backoff, cx)).await
+    #[track_caller]
+    pub fn accept(&self) -> impl Future<Output = io::Result<(ByteStream<K>, K::Addr)>> {
+        let (place, mut backoff) = (Place::here(), Backoff::default());
+        poll_fn(move |cx| self.poll_accept_with(&mut backoff, place, cx))
     }
 
     /// Polls for a connection, for futures written by hand.
@@ -121,7 +123,7 @@ impl<K: Duplex> Listener<K> {
     ///
     /// ```
     /// # use reveille::net::{TcpListener, TcpStream};
-    /// use std::future::poll_fn;
+    /// use std::future::{Future, poll_fn};
     /// # fn main() -> std::io::Result<()> {
     /// # reveille::block_on(async {
     /// # let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -132,10 +134,12 @@ impl<K: Duplex> Listener<K> {
     /// # })
     /// # }
     /// ```
+    #[track_caller]
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(ByteStream<K>, K::Addr)>> {
+        let place = Place::here();
         // Taken out and not locked, because polling may clone a waker, which is foreign code.
         let mut backoff = std::mem::take(&mut *self.backoff.lock());
-        let polled = self.poll_accept_with(&mut backoff, cx);
+        let polled = self.poll_accept_with(&mut backoff, place, cx);
         let replaced = std::mem::replace(&mut *self.backoff.lock(), backoff);
         // A poll on another thread may have stored its pause. Its timer holds a waker, so it is
         // dropped without the lock.
@@ -146,17 +150,18 @@ impl<K: Duplex> Listener<K> {
     pub(super) fn poll_accept_with(
         &self,
         backoff: &mut Backoff,
+        place: Place,
         cx: &Context<'_>,
     ) -> Poll<io::Result<(ByteStream<K>, K::Addr)>> {
         // Checked first: without a runtime, a connection that was accepted would be lost.
         check_runtime()?;
         loop {
-            ready!(backoff.poll(cx));
+            ready!(backoff.poll(place, cx));
             let accept = |listener: &Socket| self.shortage.accept::<K>(listener);
             match ready!(self.io.poll_call(Direction::Read, cx, accept)) {
                 Ok((socket, addr)) => {
                     backoff.reset();
-                    let stream = ByteStream::register(socket, K::watch());
+                    let stream = ByteStream::register(socket, K::watch(), place);
                     return Poll::Ready(stream.map(|stream| (stream, addr)));
                 }
                 Err(error) if socket::is_exhausted(&error) => backoff.begin(),
@@ -179,12 +184,16 @@ impl<K: Duplex> Listener<K> {
     /// # Examples
     ///
     /// See [`TcpListener::from_std`](super::TcpListener::from_std).
+    #[track_caller]
     pub fn try_accept(&self) -> io::Result<(ByteStream<K>, K::Addr)> {
         check_runtime()?;
         let (socket, addr) = self
             .io
             .try_io(Interest::READABLE, || K::accept(self.socket()))?;
-        Ok((ByteStream::register(socket, K::watch())?, addr))
+        Ok((
+            ByteStream::register(socket, K::watch(), Place::here())?,
+            addr,
+        ))
     }
 
     /// Returns the address that the socket listens on.

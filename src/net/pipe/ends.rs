@@ -3,6 +3,7 @@
 use crate::interest::Interest;
 use crate::net::ByteStream;
 use crate::net::kind::{Kind, PipeReceiver, PipeSender};
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::sys::fd::{FileKind, file_kind, set_nonblocking};
 use crate::sys::pipe::{OpenMode, set_blocking};
@@ -107,6 +108,7 @@ impl Receiver {
     /// # Errors
     ///
     /// Same as [`from_owned_fd`](Receiver::from_owned_fd).
+    #[track_caller]
     pub fn from_file(file: File) -> io::Result<Receiver> {
         Receiver::from_owned_fd(file.into())
     }
@@ -138,6 +140,7 @@ impl Receiver {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_owned_fd(fd: OwnedFd) -> io::Result<Receiver> {
         check_pipe(fd.as_fd())?;
         check_reads(fd.as_fd())?;
@@ -149,6 +152,7 @@ impl Receiver {
     /// # Errors
     ///
     /// Same as [`from_owned_fd_unchecked`](Receiver::from_owned_fd_unchecked).
+    #[track_caller]
     pub fn from_file_unchecked(file: File) -> io::Result<Receiver> {
         Receiver::from_owned_fd_unchecked(file.into())
     }
@@ -160,17 +164,27 @@ impl Receiver {
     ///
     /// Returns `InvalidInput` if the descriptor is in blocking mode. Returns an error if no runtime
     /// runs on this thread, or if it cannot be registered. The descriptor is closed on every error.
+    #[track_caller]
     pub fn from_owned_fd_unchecked(fd: OwnedFd) -> io::Result<Receiver> {
         check_mode(fd.as_fd())?;
-        adopt(fd, false, false)
+        adopt(fd, false, false, Place::here())
+    }
+
+    /// Converts the pipe of a child that std has started. `place` is where it was started or
+    /// converted.
+    pub(crate) fn of_child(fd: OwnedFd, place: Place) -> io::Result<Receiver> {
+        let fd = nonblocking_pipe(fd)?;
+        check_reads(fd.as_fd())?;
+        adopt(fd, false, false, place)
     }
 
     /// Registers an end that this crate has opened.
+    #[track_caller]
     pub(super) fn of_own(fd: OwnedFd, unchecked: bool) -> io::Result<Receiver> {
         if !unchecked {
             check_pipe(fd.as_fd())?;
         }
-        adopt(fd, false, true)
+        adopt(fd, false, true, Place::here())
     }
 
     /// Ends the registration, switches to blocking mode, and returns the descriptor. Most child
@@ -222,6 +236,7 @@ impl Sender {
     /// # Errors
     ///
     /// Same as [`from_owned_fd`](Sender::from_owned_fd).
+    #[track_caller]
     pub fn from_file(file: File) -> io::Result<Sender> {
         Sender::from_owned_fd(file.into())
     }
@@ -240,6 +255,7 @@ impl Sender {
     /// # Examples
     ///
     /// See [`Receiver::from_owned_fd`].
+    #[track_caller]
     pub fn from_owned_fd(fd: OwnedFd) -> io::Result<Sender> {
         check_pipe(fd.as_fd())?;
         check_writes(fd.as_fd())?;
@@ -251,6 +267,7 @@ impl Sender {
     /// # Errors
     ///
     /// Same as [`from_owned_fd_unchecked`](Sender::from_owned_fd_unchecked).
+    #[track_caller]
     pub fn from_file_unchecked(file: File) -> io::Result<Sender> {
         Sender::from_owned_fd_unchecked(file.into())
     }
@@ -262,17 +279,27 @@ impl Sender {
     ///
     /// Returns `InvalidInput` if the descriptor is in blocking mode. Returns an error if no runtime
     /// runs on this thread, or if it cannot be registered. The descriptor is closed on every error.
+    #[track_caller]
     pub fn from_owned_fd_unchecked(fd: OwnedFd) -> io::Result<Sender> {
         check_mode(fd.as_fd())?;
-        adopt(fd, true, false)
+        adopt(fd, true, false, Place::here())
+    }
+
+    /// Converts the pipe of a child that std has started. `place` is where it was started or
+    /// converted.
+    pub(crate) fn of_child(fd: OwnedFd, place: Place) -> io::Result<Sender> {
+        let fd = nonblocking_pipe(fd)?;
+        check_writes(fd.as_fd())?;
+        adopt(fd, true, false, place)
     }
 
     /// Registers an end that this crate has opened.
+    #[track_caller]
     pub(super) fn of_own(fd: OwnedFd, unchecked: bool) -> io::Result<Sender> {
         if !unchecked {
             check_pipe(fd.as_fd())?;
         }
-        adopt(fd, true, true)
+        adopt(fd, true, true, Place::here())
     }
 
     /// Waits until there is no receiver any more. Then nothing that is written will be read, so a
@@ -345,8 +372,9 @@ impl Sender {
 impl TryFrom<ChildStdin> for Sender {
     type Error = io::Error;
 
+    #[track_caller]
     fn try_from(stdin: ChildStdin) -> io::Result<Sender> {
-        Sender::from_owned_fd(nonblocking_pipe(stdin.into())?)
+        Sender::of_child(stdin.into(), Place::here())
     }
 }
 
@@ -354,8 +382,9 @@ impl TryFrom<ChildStdin> for Sender {
 impl TryFrom<ChildStdout> for Receiver {
     type Error = io::Error;
 
+    #[track_caller]
     fn try_from(stdout: ChildStdout) -> io::Result<Receiver> {
-        Receiver::from_owned_fd(nonblocking_pipe(stdout.into())?)
+        Receiver::of_child(stdout.into(), Place::here())
     }
 }
 
@@ -363,8 +392,9 @@ impl TryFrom<ChildStdout> for Receiver {
 impl TryFrom<ChildStderr> for Receiver {
     type Error = io::Error;
 
+    #[track_caller]
     fn try_from(stderr: ChildStderr) -> io::Result<Receiver> {
-        Receiver::from_owned_fd(nonblocking_pipe(stderr.into())?)
+        Receiver::of_child(stderr.into(), Place::here())
     }
 }
 
@@ -395,8 +425,13 @@ fn nonblocking_pipe(fd: OwnedFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn adopt<K: Kind>(fd: OwnedFd, writes: bool, owned: bool) -> io::Result<ByteStream<K>> {
-    ByteStream::register(Socket::pipe_end(fd), Watch::Pipe { writes, owned })
+fn adopt<K: Kind>(
+    fd: OwnedFd,
+    writes: bool,
+    owned: bool,
+    place: Place,
+) -> io::Result<ByteStream<K>> {
+    ByteStream::register(Socket::pipe_end(fd), Watch::Pipe { writes, owned }, place)
 }
 
 fn blocking_fd<K: Kind>(end: ByteStream<K>) -> io::Result<OwnedFd> {

@@ -37,6 +37,7 @@ pub use open_options::OpenOptions;
 
 use super::kind::{Kind, PipeReceiver, PipeSender, Readable, Writable, sealed};
 use super::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::pipe::pipe as new_pipe;
@@ -74,14 +75,16 @@ use std::mem::MaybeUninit;
 /// })
 /// # }
 /// ```
+#[track_caller]
 pub fn pipe() -> io::Result<(Sender, Receiver)> {
+    let place = Place::here();
     check_runtime()?;
     let (reader, writer) = new_pipe()?;
     // Only the registration right after the call that made the pipe can tell whether the process
     // has forked since.
     let watch = |writes, owned| Watch::Pipe { writes, owned };
-    let sender = Sender::register(Socket::pipe_end(writer), watch(true, true))?;
-    let receiver = Receiver::register(Socket::pipe_end(reader), watch(false, false))?;
+    let sender = Sender::register(Socket::pipe_end(writer), watch(true, true), place)?;
+    let receiver = Receiver::register(Socket::pipe_end(reader), watch(false, false), place)?;
     Ok((sender, receiver))
 }
 

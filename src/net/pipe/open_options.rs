@@ -95,6 +95,7 @@ impl OpenOptions {
     /// # Examples
     ///
     /// See [`Receiver`].
+    #[track_caller]
     pub fn open_receiver(&self, path: impl AsRef<Path>) -> io::Result<Receiver> {
         let file = self.open(path.as_ref(), true, self.read_write)?;
         Receiver::of_own(file.into(), self.unchecked)
@@ -110,6 +111,7 @@ impl OpenOptions {
     /// # Examples
     ///
     /// See [`Receiver`].
+    #[track_caller]
     pub fn open_sender(&self, path: impl AsRef<Path>) -> io::Result<Sender> {
         let file = self.open(path.as_ref(), self.read_write, true)?;
         Sender::of_own(file.into(), self.unchecked)

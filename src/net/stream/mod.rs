@@ -11,6 +11,7 @@ pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 
 use super::kind::{Duplex, Kind, Writable};
 use super::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::sys::socket::Socket;
 use std::fmt;
@@ -84,8 +85,12 @@ impl<K: Kind> ByteStream<K> {
     }
 
     /// Registers the socket or pipe with this thread's runtime. On failure it is closed.
-    pub(super) fn register(socket: Socket, watch: Watch) -> io::Result<ByteStream<K>> {
-        RegisteredSocket::new(socket, watch).map(ByteStream::new)
+    pub(super) fn register(
+        socket: Socket,
+        watch: Watch,
+        place: Place,
+    ) -> io::Result<ByteStream<K>> {
+        RegisteredSocket::new(socket, watch, place).map(ByteStream::new)
     }
 
     #[inline]

@@ -4,6 +4,7 @@ use super::Tcp;
 use crate::net::ByteStream;
 use crate::net::lookup::{Addrs, no_address};
 use crate::net::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::clock::Moment;
 use crate::reactor::direction::Direction;
@@ -20,13 +21,13 @@ use std::vec;
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to the address that accepts first.
-pub(super) async fn connect_any(addrs: Addrs) -> io::Result<ByteStream<Tcp>> {
+pub(super) async fn connect_any(addrs: Addrs, place: Place) -> io::Result<ByteStream<Tcp>> {
     match addrs {
         Addrs::One(None) => Err(no_address()),
-        Addrs::One(Some(addr)) => connect(Socket::tcp(addr)?, addr, true).await,
+        Addrs::One(Some(addr)) => connect(Socket::tcp(addr)?, addr, true, place).await,
         Addrs::Many(addrs) => {
             // In a box, because the future of one attempt, which is the usual one, is small.
-            let mut race = Box::new(Race::new(interleave(addrs.collect())));
+            let mut race = Box::new(Race::new(interleave(addrs.collect()), place));
             poll_fn(move |cx| race.poll(cx)).await
         }
     }
@@ -37,8 +38,9 @@ pub(super) async fn connect(
     socket: Socket,
     addr: SocketAddr,
     owned: bool,
+    place: Place,
 ) -> io::Result<ByteStream<Tcp>> {
-    let mut attempt = Some(Attempt::begin(socket, addr, owned)?);
+    let mut attempt = Some(Attempt::begin(socket, addr, owned, place)?);
     poll_fn(|cx| poll_attempt(&mut attempt, cx)).await
 }
 
@@ -61,9 +63,9 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn begin(socket: Socket, addr: SocketAddr, owned: bool) -> io::Result<Attempt> {
+    fn begin(socket: Socket, addr: SocketAddr, owned: bool, place: Place) -> io::Result<Attempt> {
         let connected = socket.connect(addr)?;
-        let io = RegisteredSocket::new(socket, Watch::Tcp { connected, owned })?;
+        let io = RegisteredSocket::new(socket, Watch::Tcp { connected, owned }, place)?;
         Ok(Attempt {
             io,
             is_connected: connected,
@@ -97,16 +99,19 @@ struct Race {
     /// When the next attempt begins even if none fails.
     next: Moment,
     timer: Timer,
+    /// Where the connection was asked for.
+    place: Place,
 }
 
 impl Race {
-    fn new(addrs: Vec<SocketAddr>) -> Race {
+    fn new(addrs: Vec<SocketAddr>, place: Place) -> Race {
         Race {
             rest: addrs.into_iter(),
             attempts: Vec::new(),
             error: None,
             next: Moment::now(),
-            timer: Timer::new(Deadline::Ahead),
+            timer: Timer::new(Deadline::Ahead, place),
+            place,
         }
     }
 
@@ -140,18 +145,18 @@ impl Race {
     /// Begins an attempt. If that fails at once, the next poll of the loop begins another.
     fn begin_next(&mut self) {
         let Some(addr) = self.rest.next() else { return };
-        match Socket::tcp(addr).and_then(|socket| Attempt::begin(socket, addr, true)) {
+        match Socket::tcp(addr).and_then(|socket| Attempt::begin(socket, addr, true, self.place)) {
             Ok(attempt) => self.attempts.push(Some(attempt)),
             Err(error) => {
                 self.error = Some(error);
                 // Others may still run: do not wait for them.
                 self.next = Moment::now();
-                self.timer = Timer::new(Deadline::Passed);
+                self.timer = Timer::new(Deadline::Passed, self.place);
                 return;
             }
         }
         self.next = Moment::after(ATTEMPT_DELAY);
-        self.timer = Timer::new(Deadline::Ahead);
+        self.timer = Timer::new(Deadline::Ahead, self.place);
     }
 
     fn poll_delay(&mut self, cx: &Context<'_>) -> Poll<()> {

@@ -4,8 +4,10 @@ use super::Tcp;
 use crate::net::check_nonblocking;
 use crate::net::listener::{BACKLOG, Listener};
 use crate::net::lookup::{ToSocketAddrs, no_address, resolve};
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::sys::socket::Socket;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -61,23 +63,27 @@ impl TcpListener {
     /// })
     /// # }
     /// ```
-    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        let mut last = None;
-        for addr in resolve(&addr).await? {
-            match TcpListener::bind_one(addr) {
-                Ok(listener) => return Ok(listener),
-                Err(error) => last = Some(error),
+    #[track_caller]
+    pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpListener>> {
+        let place = Place::here();
+        async move {
+            let mut last = None;
+            for addr in resolve(&addr).await? {
+                match TcpListener::bind_one(addr, place) {
+                    Ok(listener) => return Ok(listener),
+                    Err(error) => last = Some(error),
+                }
             }
+            Err(last.unwrap_or_else(no_address))
         }
-        Err(last.unwrap_or_else(no_address))
     }
 
-    fn bind_one(addr: SocketAddr) -> io::Result<TcpListener> {
+    fn bind_one(addr: SocketAddr, place: Place) -> io::Result<TcpListener> {
         let socket = Socket::tcp(addr)?;
         socket.set_reuse_addr(true)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)?;
-        TcpListener::register(socket, Watch::Listener { owned: true })
+        TcpListener::register(socket, Watch::Listener { owned: true }, place)
     }
 
     /// Returns the number of routers that a packet of an accepted connection may pass (`IP_TTL`).
@@ -138,10 +144,11 @@ impl TcpListener {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         check_nonblocking(listener.as_fd())?;
         let socket = Socket::adopt(listener.into())?;
-        TcpListener::register(socket, Watch::Listener { owned: false })
+        TcpListener::register(socket, Watch::Listener { owned: false }, Place::here())
     }
 
     /// Converts one of several clones of a listener, so that a connection does not wake all of
@@ -189,10 +196,11 @@ impl TcpListener {
     /// # Ok(())
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std_exclusive(listener: std::net::TcpListener) -> io::Result<TcpListener> {
         check_nonblocking(listener.as_fd())?;
         let socket = Socket::adopt(listener.into())?;
-        TcpListener::register(socket, Watch::ExclusiveListener)
+        TcpListener::register(socket, Watch::ExclusiveListener, Place::here())
     }
 
     /// Converts into a listener of the standard library. It stays in non-blocking mode.

@@ -4,11 +4,13 @@ use super::{TcpListener, TcpStream, connect};
 use crate::net::Listener;
 use crate::net::check_nonblocking;
 use crate::net::new_socket::NewSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
 use crate::sys::socket_options::Keepalive;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -128,10 +130,14 @@ impl TcpSocket {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future closes the socket.
-    pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
-        check_runtime()?;
-        let (socket, owned) = self.socket.into_parts();
-        connect::connect(socket, addr, owned).await
+    #[track_caller]
+    pub fn connect(self, addr: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> {
+        let place = Place::here();
+        async move {
+            check_runtime()?;
+            let (socket, owned) = self.socket.into_parts();
+            connect::connect(socket, addr, owned, place).await
+        }
     }
 
     /// Listens for connections. At most `backlog` of them wait to be accepted, and not more than
@@ -141,11 +147,12 @@ impl TcpSocket {
     ///
     /// Returns the errors of `listen(2)`. Returns an error if no runtime runs on this thread. The
     /// socket is closed on every error.
+    #[track_caller]
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         check_runtime()?;
         let (socket, owned) = self.socket.into_parts();
         socket.listen(backlog)?;
-        Listener::register(socket, Watch::Listener { owned })
+        Listener::register(socket, Watch::Listener { owned }, Place::here())
     }
 
     /// Returns the address of the socket: unspecified before it is bound.

@@ -5,9 +5,11 @@ use crate::net::ByteStream;
 use crate::net::check_nonblocking;
 use crate::net::lookup::{ToSocketAddrs, resolve};
 use crate::net::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
+use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -71,9 +73,13 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
-    pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
-        check_runtime()?;
-        connect::connect_any(resolve(&addr).await?).await
+    #[track_caller]
+    pub fn connect(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<TcpStream>> {
+        let place = Place::here();
+        async move {
+            check_runtime()?;
+            connect::connect_any(resolve(&addr).await?, place).await
+        }
     }
 
     /// Converts a stream of the standard library, which must be in non-blocking mode.
@@ -101,6 +107,7 @@ impl TcpStream {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<TcpStream> {
         check_nonblocking(stream.as_fd())?;
         let socket = Socket::adopt(stream.into())?;
@@ -112,7 +119,7 @@ impl TcpStream {
             connected: false,
             owned: false,
         };
-        let io = RegisteredSocket::new(socket, watch)?;
+        let io = RegisteredSocket::new(socket, watch, Place::here())?;
         if !tcp {
             io.registration().distrust_short();
         }

@@ -3,10 +3,12 @@
 use crate::net::check_nonblocking;
 use crate::net::lookup::{ToSocketAddrs, no_address, resolve};
 use crate::net::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -99,27 +101,31 @@ impl UdpSocket {
     /// # Examples
     ///
     /// See [`UdpSocket`].
-    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<UdpSocket> {
-        check_runtime()?;
-        let mut last = None;
-        for addr in resolve(&addr).await? {
-            match UdpSocket::bind_one(addr) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Some(error),
+    #[track_caller]
+    pub fn bind(addr: impl ToSocketAddrs) -> impl Future<Output = io::Result<UdpSocket>> {
+        let place = Place::here();
+        async move {
+            check_runtime()?;
+            let mut last = None;
+            for addr in resolve(&addr).await? {
+                match UdpSocket::bind_one(addr, place) {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) => last = Some(error),
+                }
             }
+            Err(last.unwrap_or_else(no_address))
         }
-        Err(last.unwrap_or_else(no_address))
     }
 
-    fn bind_one(addr: SocketAddr) -> io::Result<UdpSocket> {
+    fn bind_one(addr: SocketAddr, place: Place) -> io::Result<UdpSocket> {
         let socket = Socket::udp(addr)?;
         socket.bind(addr)?;
-        UdpSocket::register(socket, true)
+        UdpSocket::register(socket, true, place)
     }
 
-    fn register(socket: Socket, owned: bool) -> io::Result<UdpSocket> {
+    fn register(socket: Socket, owned: bool, place: Place) -> io::Result<UdpSocket> {
         Ok(UdpSocket {
-            io: RegisteredSocket::new(socket, Watch::Datagram { owned })?,
+            io: RegisteredSocket::new(socket, Watch::Datagram { owned }, place)?,
             kept_error: AtomicI32::new(0),
         })
     }
@@ -219,9 +225,10 @@ impl UdpSocket {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
         check_nonblocking(socket.as_fd())?;
-        UdpSocket::register(Socket::adopt(socket.into())?, false)
+        UdpSocket::register(Socket::adopt(socket.into())?, false, Place::here())
     }
 
     /// Converts into a socket of the standard library. It stays in non-blocking mode.

@@ -3,6 +3,7 @@
 use super::Unix;
 use crate::net::check_nonblocking;
 use crate::net::listener::{BACKLOG, Listener};
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
@@ -65,6 +66,7 @@ impl UnixListener {
     /// # Examples
     ///
     /// See [`UnixListener`].
+    #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(&SocketAddr::from_pathname(path)?)
     }
@@ -98,13 +100,14 @@ impl UnixListener {
     /// # #[cfg(not(target_os = "linux"))]
     /// # fn main() {}
     /// ```
+    #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<UnixListener> {
         // Checked first, because a socket file would be left behind.
         check_runtime()?;
         let socket = Socket::unix()?;
         socket.bind_unix(addr)?;
         socket.listen(BACKLOG)?;
-        UnixListener::register(socket, Watch::Listener { owned: true })
+        UnixListener::register(socket, Watch::Listener { owned: true }, Place::here())
     }
 
     /// Converts a listener of the standard library, which must be in non-blocking mode.
@@ -134,10 +137,11 @@ impl UnixListener {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
         check_nonblocking(listener.as_fd())?;
         let socket = Socket::adopt(listener.into())?;
-        UnixListener::register(socket, Watch::Listener { owned: false })
+        UnixListener::register(socket, Watch::Listener { owned: false }, Place::here())
     }
 
     /// Converts one of several clones of a listener, so that a connection does not wake all of
@@ -150,12 +154,13 @@ impl UnixListener {
     /// Returns `Unsupported` if the runtime's backend cannot do this. Only epoll can
     /// (`EPOLLEXCLUSIVE`). Otherwise the same as [`from_std`](UnixListener::from_std). The clone is
     /// closed on every error; the other clones are not affected.
+    #[track_caller]
     pub fn from_std_exclusive(
         listener: std::os::unix::net::UnixListener,
     ) -> io::Result<UnixListener> {
         check_nonblocking(listener.as_fd())?;
         let socket = Socket::adopt(listener.into())?;
-        UnixListener::register(socket, Watch::ExclusiveListener)
+        UnixListener::register(socket, Watch::ExclusiveListener, Place::here())
     }
 
     /// Converts into a listener of the standard library. It stays in non-blocking mode.

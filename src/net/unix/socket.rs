@@ -4,11 +4,13 @@ use super::stream::connect;
 use super::{UnixDatagram, UnixListener, UnixStream};
 use crate::net::Listener;
 use crate::net::new_socket::NewSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
 use crate::sys::syscall::failure;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::SocketAddr;
@@ -102,9 +104,13 @@ impl UnixSocket {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future closes the socket.
-    pub async fn connect(self, path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        let addr = SocketAddr::from_pathname(path)?;
-        self.connect_addr(&addr).await
+    #[track_caller]
+    pub fn connect(self, path: impl AsRef<Path>) -> impl Future<Output = io::Result<UnixStream>> {
+        let place = Place::here();
+        async move {
+            let addr = SocketAddr::from_pathname(path)?;
+            self.connect_at(&addr, place).await
+        }
     }
 
     /// Connects a stream to an address: a path, or, on Linux and Android, an abstract name.
@@ -116,11 +122,16 @@ impl UnixSocket {
     /// # Cancel safety
     ///
     /// Cancel safe: dropping the future closes the socket.
-    pub async fn connect_addr(self, addr: &SocketAddr) -> io::Result<UnixStream> {
+    #[track_caller]
+    pub fn connect_addr(self, addr: &SocketAddr) -> impl Future<Output = io::Result<UnixStream>> {
+        self.connect_at(addr, Place::here())
+    }
+
+    async fn connect_at(self, addr: &SocketAddr, place: Place) -> io::Result<UnixStream> {
         self.check_stream()?;
         check_runtime()?;
         let (socket, owned) = self.socket.into_parts();
-        connect(socket, addr, owned).await
+        connect(socket, addr, owned, place).await
     }
 
     /// Listens for connections. At most `backlog` of them wait to be accepted, and not more than
@@ -130,12 +141,13 @@ impl UnixSocket {
     ///
     /// Returns the errors of `listen(2)`. Returns an error if no runtime runs on this thread, and
     /// `InvalidInput` if the socket is for datagrams. The socket is closed on every error.
+    #[track_caller]
     pub fn listen(self, backlog: u32) -> io::Result<UnixListener> {
         self.check_stream()?;
         check_runtime()?;
         let (socket, owned) = self.socket.into_parts();
         socket.listen(backlog)?;
-        Listener::register(socket, Watch::Listener { owned })
+        Listener::register(socket, Watch::Listener { owned }, Place::here())
     }
 
     /// Uses the socket for datagrams.
@@ -159,6 +171,7 @@ impl UnixSocket {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn datagram(self) -> io::Result<UnixDatagram> {
         if !self.is_datagram {
             return Err(failure(
@@ -167,7 +180,7 @@ impl UnixSocket {
             ));
         }
         let (socket, owned) = self.socket.into_parts();
-        UnixDatagram::register(socket, owned)
+        UnixDatagram::register(socket, owned, Place::here())
     }
 
     fn check_stream(&self) -> io::Result<()> {

@@ -6,10 +6,11 @@ use crate::net::ByteStream;
 use crate::net::backoff::Backoff;
 use crate::net::check_nonblocking;
 use crate::net::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::socket::Socket;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::SocketAddr;
@@ -88,9 +89,13 @@ impl UnixStream {
     /// })
     /// # }
     /// ```
-    pub async fn connect(path: impl AsRef<Path>) -> io::Result<UnixStream> {
-        let addr = SocketAddr::from_pathname(path)?;
-        UnixStream::connect_addr(&addr).await
+    #[track_caller]
+    pub fn connect(path: impl AsRef<Path>) -> impl Future<Output = io::Result<UnixStream>> {
+        let place = Place::here();
+        async move {
+            let addr = SocketAddr::from_pathname(path)?;
+            connect_new(&addr, place).await
+        }
     }
 
     /// Connects to an address: a path, or, on Linux and Android, an abstract name. Otherwise the
@@ -107,9 +112,9 @@ impl UnixStream {
     /// # Examples
     ///
     /// See [`UnixListener::bind_addr`](crate::net::UnixListener::bind_addr).
-    pub async fn connect_addr(addr: &SocketAddr) -> io::Result<UnixStream> {
-        check_runtime()?;
-        connect(Socket::unix()?, addr, true).await
+    #[track_caller]
+    pub fn connect_addr(addr: &SocketAddr) -> impl Future<Output = io::Result<UnixStream>> {
+        connect_new(addr, Place::here())
     }
 
     /// Makes two streams that are connected with each other. Neither has an address.
@@ -122,14 +127,16 @@ impl UnixStream {
     /// # Examples
     ///
     /// See [`UnixStream`].
+    #[track_caller]
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
+        let place = Place::here();
         check_runtime()?;
         let (one, other) = Socket::unix_pair()?;
         let watch = Watch::Unix { owned: true };
-        let one = UnixStream::register(one, watch)?;
+        let one = UnixStream::register(one, watch, place)?;
         // Only the registration right after the call that made the socket can tell whether the
         // process has forked since.
-        Ok((one, UnixStream::register(other, watch.shared())?))
+        Ok((one, UnixStream::register(other, watch.shared(), place)?))
     }
 
     /// Converts a stream of the standard library, which must be in non-blocking mode.
@@ -156,12 +163,13 @@ impl UnixStream {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(stream: std::os::unix::net::UnixStream) -> io::Result<UnixStream> {
         check_nonblocking(stream.as_fd())?;
         let socket = Socket::adopt(stream.into())?;
         // The fd may be any kind of socket, such as one that keeps packets apart.
         let is_stream = socket.is_unix_stream();
-        let io = RegisteredSocket::new(socket, Watch::Unix { owned: false })?;
+        let io = RegisteredSocket::new(socket, Watch::Unix { owned: false }, Place::here())?;
         if !is_stream {
             io.registration().distrust_short();
         }
@@ -192,22 +200,29 @@ impl UnixStream {
     }
 }
 
-/// Connects a socket. `owned`: no other descriptor of it exists.
+/// Connects a new socket.
+async fn connect_new(addr: &SocketAddr, place: Place) -> io::Result<UnixStream> {
+    check_runtime()?;
+    connect(Socket::unix()?, addr, true, place).await
+}
+
+/// Connects a socket. `owned`: no other descriptor of it exists. `place`: where that was asked for.
 pub(super) async fn connect(
     socket: Socket,
     addr: &SocketAddr,
     owned: bool,
+    place: Place,
 ) -> io::Result<ByteStream<Unix>> {
     let (mut backoff, mut paused) = (Backoff::default(), false);
     let connected = poll_fn(|cx| {
-        let polled = poll_connect(&socket, addr, &mut backoff, cx);
+        let polled = poll_connect(&socket, addr, &mut backoff, place, cx);
         paused |= polled.is_pending();
         polled
     });
     let connected = connected.await?;
     // During a pause the process may have forked, so that a child has a copy of the socket.
     let owned = owned && !paused;
-    let io = RegisteredSocket::new(socket, Watch::Unix { owned })?;
+    let io = RegisteredSocket::new(socket, Watch::Unix { owned }, place)?;
     if !connected {
         let mut ready = io.ready(Interest::WRITABLE);
         poll_fn(|cx| ready.poll(cx)).await?;
@@ -223,10 +238,11 @@ fn poll_connect(
     socket: &Socket,
     addr: &SocketAddr,
     backoff: &mut Backoff,
+    place: Place,
     cx: &Context<'_>,
 ) -> Poll<io::Result<bool>> {
     loop {
-        ready!(backoff.poll(cx));
+        ready!(backoff.poll(place, cx));
         match socket.connect_unix(addr) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 backoff.begin_up_to(LONGEST_PAUSE);

@@ -4,8 +4,10 @@
 
 use super::super::clock::Moment;
 use super::Driver;
+use crate::place::Place;
 use crate::timer::TimerKey;
 use crate::token::Token;
+use std::cell::RefCell;
 use std::os::fd::RawFd;
 
 /// A registered fd.
@@ -25,6 +27,8 @@ pub(crate) struct ArmedTimer {
     pub(crate) deadline: Moment,
     /// The packed key of the task that waits for it. `None` for other wakers.
     pub(crate) waiting: Option<usize>,
+    /// Where it was created, if that is tracked.
+    pub(crate) place: Place,
 }
 
 impl Driver {
@@ -47,10 +51,13 @@ impl Driver {
     /// Returns all timers that have not fired. It visits every place of the table.
     pub(crate) fn armed_timers(&self) -> Vec<ArmedTimer> {
         let timers = self.timers.borrow();
+        let places = self.timer_places.as_ref().map(RefCell::borrow);
+        let place = |key| places.as_ref().and_then(|places| places.get(key));
         let armed = timers.iter().map(|(key, tick, slot)| ArmedTimer {
             key,
             deadline: self.clock.moment_at(tick).unwrap_or(Moment::NEVER),
             waiting: self.wakers.as_key(*slot),
+            place: place(key).unwrap_or(Place::UNKNOWN),
         });
         armed.collect()
     }

@@ -57,8 +57,9 @@ impl Driver {
             Message::Timer {
                 key,
                 deadline,
+                place,
                 waker,
-            } => self.wait_timer(key, deadline, waker),
+            } => self.wait_timer(key, deadline, place, waker),
             Message::WakeAfter { pause, waker, .. } => self.wake_after(pause, waker),
             Message::Reset { key, deadline } => {
                 self.reset_timer(key, deadline);

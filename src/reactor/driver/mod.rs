@@ -33,9 +33,11 @@ use super::parker::Parker;
 use super::remote::{Message, REMOTES, Remote};
 use super::replaced_timers::ReplacedTimers;
 use super::slack::{Slack, first_wait};
+use super::timer_places::TimerPlaces;
 use super::wake_list::WakeList;
 use super::waker_slot::{KeyWakers, WakerSlot, Wakers};
 use crate::backend::Backend;
+use crate::place::Place;
 use crate::sync::Arc;
 use crate::sys::scoped::{Published, scoped};
 use crate::timer::Timers;
@@ -64,8 +66,11 @@ pub(crate) struct Parts {
     pub(crate) precise_timers: bool,
     pub(crate) timer_slack: Option<Duration>,
     pub(crate) keys: KeyWakers,
-    /// Called with each new registration, inside the runtime.
-    pub(crate) on_register: Option<fn(Token)>,
+    /// Called with each new registration and the place where its owner was created, inside the
+    /// runtime.
+    pub(crate) on_register: Option<fn(Token, Place)>,
+    /// Whether the places are noted where timers and owners of registrations are created.
+    pub(crate) tracks_places: bool,
 }
 
 /// A reactor and timers, owned by one thread.
@@ -89,7 +94,9 @@ pub(crate) struct Driver {
     /// Messages that were taken from `remote` and not handled yet.
     messages: RefCell<VecDeque<Message>>,
     /// Called with each new registration, if the runtime keeps a record of them.
-    on_register: Option<fn(Token)>,
+    on_register: Option<fn(Token, Place)>,
+    /// Where the timers were created, if that is tracked.
+    timer_places: Option<RefCell<TimerPlaces>>,
     /// Whether a host has the mechanism's descriptor and makes turns while it is readable.
     hosted: Cell<bool>,
 }
@@ -132,6 +139,9 @@ impl Driver {
             remote,
             messages: RefCell::default(),
             on_register: parts.on_register,
+            timer_places: parts
+                .tracks_places
+                .then(|| RefCell::new(TimerPlaces::new())),
             hosted: Cell::new(false),
         })
     }
@@ -337,6 +347,11 @@ impl Driver {
     /// Gives back memory that is kept for new timers and registrations.
     pub(crate) fn shrink(&self) {
         self.timers.borrow_mut().shrink();
+        if let Some(places) = &self.timer_places {
+            let timers = self.timers.borrow();
+            let is_armed = |key| timers.deadline(key).is_some();
+            places.borrow_mut().shrink(is_armed);
+        }
         self.reactor.borrow_mut().table.shrink();
         self.wakers.shrink();
         self.messages.borrow_mut().shrink_to_fit();

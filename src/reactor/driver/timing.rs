@@ -5,6 +5,7 @@
 use super::super::clock::Moment;
 use super::super::waker_slot::WakerSlot;
 use super::Driver;
+use crate::place::Place;
 use crate::timer::TimerKey;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -29,6 +30,14 @@ impl Driver {
                 .borrow_mut()
                 .insert(self.clock.tick_after_start(deadline), slot),
         )
+    }
+
+    /// Notes where an armed timer was created, if this runtime tracks that.
+    #[cold]
+    pub(crate) fn note_place(&self, key: TimerKey, place: Place) {
+        if let Some(places) = &self.timer_places {
+            places.borrow_mut().set(key, place);
+        }
     }
 
     /// Returns whether a deadline has passed. Reads the clock only if the deadline is less than
@@ -81,7 +90,7 @@ impl Driver {
 
     /// Stores the waker of another thread that waits for a timer. If the timer fired before a reset
     /// by that thread arrived, arms a replacement.
-    pub(super) fn wait_timer(&self, key: TimerKey, deadline: Moment, waker: Waker) {
+    pub(super) fn wait_timer(&self, key: TimerKey, deadline: Moment, place: Place, waker: Waker) {
         let live = self.replaced_timers.get(key).unwrap_or(key);
         let armed = self.timers.borrow_mut().get_mut(live).is_some();
         if !armed && self.clock.now() >= deadline {
@@ -93,6 +102,7 @@ impl Driver {
         } else {
             let tick = self.deadline_tick(deadline);
             let replacement = self.timers.borrow_mut().insert(tick, fresh);
+            self.note_place(replacement, place);
             self.replaced_timers.set(key, replacement);
         }
     }

@@ -12,6 +12,7 @@ use super::Driver;
 use crate::backend::Trigger;
 use crate::budget;
 use crate::interest::{Interest, Ready};
+use crate::place::Place;
 use crate::sys::syscall::Answer;
 use crate::token::Token;
 use std::io;
@@ -20,8 +21,14 @@ use std::task::{Context, Poll, Waker};
 
 impl Driver {
     /// Registers an fd. If the mechanism has its number already, another thread may have sent the
-    /// deregistration, so the messages are handled and the fd is registered again.
-    pub(crate) fn register(&self, fd: BorrowedFd<'_>, watch: Watch) -> io::Result<Token> {
+    /// deregistration, so the messages are handled and the fd is registered again. `place` is where
+    /// the owner of the fd was created.
+    pub(crate) fn register(
+        &self,
+        fd: BorrowedFd<'_>,
+        watch: Watch,
+        place: Place,
+    ) -> io::Result<Token> {
         let first = self.reactor.borrow_mut().register(fd, watch);
         let result = match first {
             Err(error) if is_known(&error) => {
@@ -33,7 +40,7 @@ impl Driver {
             result => result,
         };
         if let (Some(note), Ok(token)) = (self.on_register, &result) {
-            note(*token);
+            note(*token, place);
         }
         result
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
+use crate::place::Place;
 use std::task::Wake;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ fn timer(key: TimerKey, at: Duration, waker: &Waker) -> Message {
     Message::Timer {
         key,
         deadline: Moment::ZERO.plus(at),
+        place: Place::UNKNOWN,
         waker: waker.clone(),
     }
 }
@@ -166,6 +168,7 @@ mod sequential {
                     key,
                     deadline,
                     waker,
+                    ..
                 } => held[usize::from(key == super::key(1))] = (Some(waker), deadline),
                 Message::Reset { key, deadline } => {
                     held[usize::from(key == super::key(1))].1 = deadline;

@@ -2,6 +2,7 @@
 //! reported, and does not come out of the drop.
 
 use super::*;
+use crate::place::Place;
 use crate::sys::fake_waker::{Use, foreign, hooked, key, woken};
 
 /// Returns a foreign waker that panics at that use.
@@ -34,6 +35,7 @@ fn cancel_timer_reports_a_panic_in_the_drop_of_a_replacements_waker() {
     rig.send(Message::Timer {
         key: timer,
         deadline: later(),
+        place: Place::UNKNOWN,
         waker: panics_at(Use::Drop, "replacement"),
     });
     assert_eq!(rig.driver.counts(), (0, 1));

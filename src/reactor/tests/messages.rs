@@ -1,6 +1,7 @@
 //! Tests of messages of remote threads: late, twice, for what is gone, after the end.
 
 use super::*;
+use crate::place::Place;
 use crate::sys::fake_waker::{Use, foreign, hooked, key, woken};
 use crate::sys::fork;
 use std::io::{Read, Write};
@@ -379,6 +380,7 @@ fn timer_messages_arm_reset_and_cancel() {
     rig.send(Message::Timer {
         key: waiting,
         deadline,
+        place: Place::UNKNOWN,
         waker,
     });
     assert_eq!(rig.driver.foreign_wakers(), 1, "one waker a timer");
@@ -393,6 +395,7 @@ fn timer_messages_arm_reset_and_cancel() {
     rig.send(Message::Timer {
         key: waiting,
         deadline: now(),
+        place: Place::UNKNOWN,
         waker,
     });
     assert_eq!(woken(), [3], "the new deadline has come too");
@@ -414,6 +417,7 @@ fn reset_of_a_fired_timer_makes_one_timer() {
         rig.send(Message::Timer {
             key,
             deadline,
+            place: Place::UNKNOWN,
             waker,
         });
     }
@@ -429,6 +433,7 @@ fn reset_of_a_fired_timer_makes_one_timer() {
     rig.send(Message::Timer {
         key,
         deadline,
+        place: Place::UNKNOWN,
         waker,
     });
     rig.send(Message::Cancel { key });

@@ -1,6 +1,7 @@
 //! Tests of cached bits: what sets and clears them, and which calls the backend gets for that.
 
 use super::*;
+use crate::place::Place;
 use crate::sys::fake_waker::{key, woken};
 use crate::sys::fork;
 
@@ -661,12 +662,19 @@ fn failed_register_leaves_nothing_behind() {
     let rig = Rig::new(edge());
     let refuse = |kind| rig.script.borrow_mut().add_fails.push_back(kind);
     refuse(io::ErrorKind::Unsupported);
-    assert!(rig.driver.register(rig.here.as_fd(), CUSTOM).is_err());
+    assert!(
+        rig.driver
+            .register(rig.here.as_fd(), CUSTOM, Place::UNKNOWN)
+            .is_err()
+    );
     assert_eq!(rig.driver.counts().0, 0);
     // Twice: it is tried again after the messages of other threads were handled.
     refuse(io::ErrorKind::AlreadyExists);
     refuse(io::ErrorKind::AlreadyExists);
-    let twice = rig.driver.register(rig.here.as_fd(), CUSTOM).unwrap_err();
+    let twice = rig
+        .driver
+        .register(rig.here.as_fd(), CUSTOM, Place::UNKNOWN)
+        .unwrap_err();
     assert_eq!(twice.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(rig.driver.counts().0, 0);
     assert_eq!(rig.calls().len(), 3);

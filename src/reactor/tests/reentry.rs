@@ -2,6 +2,7 @@
 //! be borrowed then.
 
 use super::*;
+use crate::place::Place;
 use crate::sys::fake_waker::{Use, foreign, hooked, key, woken};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -46,7 +47,9 @@ impl Reentrant {
         CURRENT.with(|driver| {
             let driver = driver.unwrap();
             let (here, _there) = UnixStream::pair().unwrap();
-            let other = driver.register(here.as_fd(), CUSTOM).unwrap();
+            let other = driver
+                .register(here.as_fd(), CUSTOM, Place::UNKNOWN)
+                .unwrap();
             let mine = foreign(77);
             let cx = Context::from_waker(&mine);
             for direction in Direction::ALL {
@@ -190,6 +193,7 @@ fn waker_may_use_the_driver_while_a_message_is_handled() {
                 rig.send(Message::Timer {
                     key: timer,
                     deadline,
+                    place: Place::UNKNOWN,
                     waker,
                 });
             }

@@ -2,6 +2,7 @@
 //! nothing stays behind.
 
 use super::*;
+use crate::place::Place;
 use crate::sys::fake_waker::{foreign, key, woken};
 
 /// In the order of `Direction::ALL`.
@@ -203,7 +204,7 @@ fn dropped_wait_leaves_nothing_behind() {
     use std::pin::pin;
     let rig = Rig::new(edge());
     CURRENT.enter(&rig.driver, || {
-        let registration = Registration::new(rig.here.as_fd(), CUSTOM).unwrap();
+        let registration = Registration::new(rig.here.as_fd(), CUSTOM, Place::UNKNOWN).unwrap();
         for interest in [Interest::READABLE, Interest::READABLE | Interest::ERROR] {
             let waker = foreign(1);
             {

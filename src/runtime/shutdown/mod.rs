@@ -40,7 +40,9 @@
 //! the tasks on nothing unwinds, as in the drop of a runtime.
 //!
 //! *Costs.* A program that does not call it pays nothing in the loop. A pool keeps a list of the
-//! closures that run. With spawn locations tracked, each registration of an fd notes its task.
+//! closures that run. With spawn locations tracked, each registration of an fd notes its task and
+//! place, and each timer its place. While no runtime tracks them, a new timer costs 5 of 230
+//! instructions more, to find that out.
 
 #![forbid(unsafe_code)]
 

@@ -3,10 +3,11 @@
 #![forbid(unsafe_code)]
 
 use crate::blocking::JobState;
+use crate::place::Place;
 use crate::reactor::clock::Moment;
 use crate::reactor::driver::Driver;
 use crate::runtime::local::Local;
-use crate::runtime::origins::Registrant;
+use crate::runtime::origins::{Origin, Registrant};
 use crate::task::{Id, TaskInfo};
 use crate::timer::TimerKey;
 use crate::token::Token;
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 /// and so has the `Debug` text. With spawn locations, the `Display` text looks like this:
 ///
 /// ```text
-/// the time was over: 1 task, 1 descriptor were left
+/// the time was over: 1 task, 1 descriptor, 1 timer were left
 ///   task 3 "server", spawned at src/main.rs:8:13
-///   descriptor 7, registered by task 3 "server", spawned at src/main.rs:8:13, awaited by task 3
+///   descriptor 7, created at src/main.rs:9:36, registered by task 3, spawned at src/main.rs:8:13
+///   timer due in 1.5s, created at src/main.rs:10:17, awaited by task 3
 /// ```
 ///
 /// | | what is known of each |
@@ -37,7 +39,8 @@ use std::time::{Duration, Instant};
 /// | timer | its deadline, the task that waited for it, whether it outlives the tasks |
 ///
 /// [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) adds where each task
-/// and job was spawned, and which task has registered each descriptor.
+/// and job was spawned, where each descriptor and timer was created, and which task has registered
+/// each descriptor.
 ///
 /// A descriptor or timer *outlives the tasks* if its value does not belong to a task: it is in a
 /// variable of the program, on another thread, or was forgotten. If all tasks have ended,
@@ -58,6 +61,7 @@ use std::time::{Duration, Instant};
 /// let report = runtime.shutdown(Duration::from_millis(20));
 /// let (task, listener) = (&report.tasks()[0], &report.descriptors()[0]);
 /// assert_eq!(task.spawned_at().map(|place| place.file()), Some(file!()));
+/// assert_eq!(listener.created_at().map(|place| place.file()), Some(file!()));
 /// assert_eq!(listener.task_id(), Some(task.id()));
 /// assert_eq!(listener.waiting_tasks(), [task.id()]);
 /// assert!(!listener.outlives_tasks());
@@ -91,7 +95,7 @@ impl ShutdownReport {
             DescriptorInfo {
                 token: registered.token,
                 fd: registered.fd,
-                registrant: origins
+                origin: origins
                     .as_ref()
                     .and_then(|origins| origins.get(registered.token).cloned()),
                 waiting,
@@ -108,6 +112,7 @@ impl ShutdownReport {
                 deadline: timer.deadline,
                 left: timer.deadline.since(now),
                 waiting: timer.waiting.and_then(|key| local.tasks.id_of(key)),
+                place: timer.place,
                 outlives_tasks: false,
             });
         ShutdownReport {
@@ -247,7 +252,7 @@ impl JobInfo {
 pub struct DescriptorInfo {
     token: Token,
     fd: RawFd,
-    registrant: Option<Registrant>,
+    origin: Option<Origin>,
     waiting: Vec<Id>,
     outlives_tasks: bool,
 }
@@ -272,25 +277,41 @@ impl DescriptorInfo {
         self.outlives_tasks
     }
 
+    /// Returns where in the source it was created: the call of `connect`, `accept`, `bind`,
+    /// `from_std`, [`AsyncFd::new`](crate::io::AsyncFd::new) and so on. For an item of
+    /// [`incoming`](crate::net::TcpListener::incoming) that is the call of `incoming`, and for the
+    /// pidfd and the pipes of a child the call that has started it.
+    ///
+    /// `None` if [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) was off,
+    /// and for the descriptor that all listeners of signals share.
+    #[must_use]
+    pub fn created_at(&self) -> Option<&'static Location<'static>> {
+        self.origin.as_ref()?.place.location()
+    }
+
     /// Returns the id of the task that has registered it, which may have ended.
     ///
     /// `None` if that was code outside of tasks, or if
     /// [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) was off.
     #[must_use]
     pub fn task_id(&self) -> Option<Id> {
-        Some(self.registrant.as_ref()?.id)
+        Some(self.registrant()?.id)
     }
 
     /// Returns the name of the task that has registered it, if that has a name.
     #[must_use]
     pub fn task_name(&self) -> Option<&str> {
-        self.registrant.as_ref()?.description.name.as_deref()
+        self.registrant()?.description.name.as_deref()
     }
 
     /// Returns where in the source the task that has registered it was spawned.
     #[must_use]
     pub fn task_spawned_at(&self) -> Option<&'static Location<'static>> {
-        self.registrant.as_ref()?.description.origin
+        self.registrant()?.description.origin
+    }
+
+    fn registrant(&self) -> Option<&Registrant> {
+        self.origin.as_ref()?.registrant.as_ref()
     }
 }
 
@@ -302,6 +323,7 @@ pub struct TimerInfo {
     /// The time from the report to the deadline.
     left: Duration,
     waiting: Option<Id>,
+    place: Place,
     outlives_tasks: bool,
 }
 
@@ -312,6 +334,19 @@ impl TimerInfo {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         (self.deadline != Moment::NEVER).then(|| self.deadline.instant())
+    }
+
+    /// Returns where in the source it was created: the call of [`sleep`](crate::time::sleep()),
+    /// [`timeout`](crate::time::timeout()), [`interval`](crate::time::interval()) and so on. A timer
+    /// within another operation has the place of that operation, such as `connect` between two
+    /// attempts and `accept` in a pause.
+    ///
+    /// `None` if [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) was off,
+    /// or if the timer was created while no runtime existed that had it on. `None` as well for a
+    /// timer of this crate that belongs to no call.
+    #[must_use]
+    pub fn created_at(&self) -> Option<&'static Location<'static>> {
+        self.place.location()
     }
 
     /// Returns the task that waited for it. `None` if that was no task of the runtime.
@@ -375,7 +410,8 @@ impl fmt::Display for ShutdownReport {
         })?;
         list(f, &self.descriptors, "descriptors", |descriptor, f| {
             write!(f, "descriptor {}", descriptor.fd)?;
-            if let Some(Registrant { id, description }) = &descriptor.registrant {
+            created(f, descriptor.created_at())?;
+            if let Some(Registrant { id, description }) = descriptor.registrant() {
                 f.write_str(", registered by task ")?;
                 named(f, *id, description.name.as_deref(), description.origin)?;
             }
@@ -386,6 +422,7 @@ impl fmt::Display for ShutdownReport {
                 Moment::NEVER => f.write_str("timer that never fires")?,
                 _ => write!(f, "timer due in {:?}", timer.left)?,
             }
+            created(f, timer.created_at())?;
             awaited(f, timer.waiting.as_slice(), timer.outlives_tasks)
         })
     }
@@ -421,6 +458,14 @@ fn named(
     }
     match place {
         Some(place) => write!(f, ", spawned at {place}"),
+        None => Ok(()),
+    }
+}
+
+/// Writes where a descriptor or timer was created.
+fn created(f: &mut fmt::Formatter<'_>, place: Option<&Location<'_>>) -> fmt::Result {
+    match place {
+        Some(place) => write!(f, ", created at {place}"),
         None => Ok(()),
     }
 }
@@ -469,6 +514,7 @@ impl fmt::Debug for DescriptorInfo {
             .field("fd", &self.fd)
             .field("waiting_tasks", &self.waiting)
             .field("outlives_tasks", &self.outlives_tasks)
+            .field("created_at", &self.created_at())
             .field("task_id", &self.task_id())
             .field("task_name", &self.task_name())
             .field("task_spawned_at", &self.task_spawned_at())
@@ -480,6 +526,7 @@ impl fmt::Debug for TimerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimerInfo")
             .field("deadline", &self.deadline())
+            .field("created_at", &self.created_at())
             .field("waiting_task", &self.waiting)
             .field("outlives_tasks", &self.outlives_tasks)
             .finish()

@@ -3,6 +3,7 @@
 use super::full_peer::FullPeer;
 use crate::net::check_nonblocking;
 use crate::net::registered_socket::RegisteredSocket;
+use crate::place::Place;
 use crate::reactor::Watch;
 use crate::reactor::registration::check_runtime;
 use crate::sys::addr::RawAddr;
@@ -105,6 +106,7 @@ impl UnixDatagram {
     /// # })
     /// # }
     /// ```
+    #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(&SocketAddr::from_pathname(path)?)
     }
@@ -118,12 +120,13 @@ impl UnixDatagram {
     /// # Examples
     ///
     /// See [`connect_addr`](UnixDatagram::connect_addr).
+    #[track_caller]
     pub fn bind_addr(addr: &SocketAddr) -> io::Result<UnixDatagram> {
         // Before the file is created.
         check_runtime()?;
         let socket = Socket::unix_datagram()?;
         socket.bind_unix(addr)?;
-        UnixDatagram::register(socket, true)
+        UnixDatagram::register(socket, true, Place::here())
     }
 
     /// Makes a socket without a name. Its datagrams cannot be answered.
@@ -135,8 +138,9 @@ impl UnixDatagram {
     /// # Examples
     ///
     /// See [`bind`](UnixDatagram::bind).
+    #[track_caller]
     pub fn unbound() -> io::Result<UnixDatagram> {
-        UnixDatagram::register(Socket::unix_datagram()?, true)
+        UnixDatagram::register(Socket::unix_datagram()?, true, Place::here())
     }
 
     /// Makes two sockets without names, each connected to the other one.
@@ -148,19 +152,25 @@ impl UnixDatagram {
     /// # Examples
     ///
     /// See [`UnixDatagram`].
+    #[track_caller]
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let place = Place::here();
         let (one, two) = Socket::unix_datagram_pair()?;
         Ok((
-            UnixDatagram::register(one, true)?,
+            UnixDatagram::register(one, true, place)?,
             // Only the registration right after the call that made the sockets can tell whether
             // the process has forked since.
-            UnixDatagram::register(two, false)?,
+            UnixDatagram::register(two, false, place)?,
         ))
     }
 
-    pub(in crate::net::unix) fn register(socket: Socket, owned: bool) -> io::Result<UnixDatagram> {
+    pub(in crate::net::unix) fn register(
+        socket: Socket,
+        owned: bool,
+        place: Place,
+    ) -> io::Result<UnixDatagram> {
         Ok(UnixDatagram {
-            io: RegisteredSocket::new(socket, Watch::Datagram { owned })?,
+            io: RegisteredSocket::new(socket, Watch::Datagram { owned }, place)?,
             full_peer: FullPeer::new(),
             reads_ended: AtomicBool::new(false),
         })
@@ -321,9 +331,10 @@ impl UnixDatagram {
     /// })
     /// # }
     /// ```
+    #[track_caller]
     pub fn from_std(socket: std::os::unix::net::UnixDatagram) -> io::Result<UnixDatagram> {
         check_nonblocking(socket.as_fd())?;
-        UnixDatagram::register(Socket::adopt(socket.into())?, false)
+        UnixDatagram::register(Socket::adopt(socket.into())?, false, Place::here())
     }
 
     /// Converts into a socket of the standard library. It stays in non-blocking mode.
