@@ -18,12 +18,11 @@
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use reveille::Handle;
-use reveille::io::Interest;
-use reveille::net::UdpSocket;
+use reveille::io::{AsyncFd, Interest, Ready};
 use reveille::time::{Sleep, now, sleep_until};
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -54,10 +53,10 @@ impl Runtime for ReveilleRuntime {
         drop(self.0.spawn(future));
     }
 
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         // It makes the socket nonblocking, switches GRO on, and finds out what the kernel can do.
         let state = UdpSocketState::new((&socket).into())?;
-        let socket = UdpSocket::from_std(socket)?;
+        let socket = AsyncFd::new(socket)?;
         Ok(Arc::new(Socket { socket, state }))
     }
 
@@ -80,10 +79,15 @@ impl AsyncTimer for Timer {
     }
 }
 
+const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// A socket and what `quinn-udp` knows about it.
+///
+/// It is an `AsyncFd` and not a `UdpSocket` of reveille, because a wait for that asks the kernel
+/// once more, which quinn would pay before each call.
 #[derive(Debug)]
 struct Socket {
-    socket: UdpSocket,
+    socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
 }
 
@@ -94,7 +98,7 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         // An error other than `WouldBlock` is logged and counts as a datagram that was lost.
-        let send = || self.state.send((&self.socket).into(), transmit);
+        let send = |socket: &UdpSocket| self.state.send(socket.into(), transmit);
         self.socket.try_io(Interest::WRITABLE, send)
     }
 
@@ -105,17 +109,24 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.socket.poll_recv_ready(cx))?;
-            let recv = || self.state.recv((&self.socket).into(), buffers, meta);
-            match self.socket.try_io(Interest::READABLE, recv) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                received => return Poll::Ready(received),
+            let mut guard = ready!(self.socket.poll_read_ready(cx))?;
+            let socket = self.socket.get_ref();
+            match self.state.recv(socket.into(), buffers, meta) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                received => {
+                    // Linux fills all buffers if there is enough to receive, so nothing is left
+                    // now, and the next call would only find that out.
+                    if LINUX && received.as_ref().is_ok_and(|n| *n < buffers.len()) {
+                        guard.clear_ready_matching(Ready::READABLE);
+                    }
+                    return Poll::Ready(received);
+                }
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.get_ref().local_addr()
     }
 
     fn max_transmit_segments(&self) -> usize {
@@ -138,6 +149,6 @@ struct Poller(Arc<Socket>);
 
 impl UdpPoller for Poller {
     fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.socket.poll_send_ready(cx)
+        self.0.socket.poll_write_ready(cx).map_ok(drop)
     }
 }
