@@ -108,7 +108,7 @@ SERVERS = [
     Echo("get-1m", "HTTP GET of 1 MiB, 4 connections", 4, 0, 1, 600, 4096, kind="http",
          path="/big", count=(100, 400), warm=20, reference="tokio", instructions=True, group="http"),
     Echo("quic-32", "QUIC, streams of 32 bytes there and back, 4 connections with 16 at once", 4, 32,
-         16, 6_000, 4096, kind="quic", count=(2000, 6000), metrics=PER_STREAM, reference="tokio",
+         16, 40_000, 4096, kind="quic", count=(2000, 6000), metrics=PER_STREAM, reference="tokio",
          instructions=True, group="http"),
     Echo("quic-128m", "QUIC, 128 MiB there and back on one stream", 1, 0, 1, 128, 4096,
          kind="quic-bulk", count=(8, 24), warm=16, metrics=PER_MIB_SERVED, reference="tokio",
