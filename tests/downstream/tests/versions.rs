@@ -27,6 +27,18 @@ fn rows() -> Vec<Vec<String>> {
     table.map(cells).collect()
 }
 
+/// A link to each section of the page.
+fn recipes() -> Vec<String> {
+    let page = read(package().join("../../docs/works-with.md"));
+    let heads = page.lines().filter_map(|line| line.strip_prefix("## "));
+    let link = |head: &str| {
+        let anchor = head.to_lowercase().replace(' ', "-");
+        let anchor = anchor.replace(|c: char| !c.is_alphanumeric() && c != '-', "");
+        format!("[{head}](#{anchor})")
+    };
+    heads.map(link).collect()
+}
+
 fn cargo(arguments: &[&str]) -> String {
     let mut cargo = Command::new(env!("CARGO"));
     let output = cargo.args(arguments).current_dir(package()).output();
@@ -71,11 +83,26 @@ fn versions_in_the_table_are_those_of_the_lock_file() {
     let (metadata, mut faults) = (metadata(), Vec::new());
     let rows = rows();
     assert!(rows.len() > 15, "{} rows", rows.len());
+    let recipes = recipes();
+    let manifest = read(package().join("../../Cargo.toml"));
+    let (_, features) = manifest.split_once("\n[features]\n").unwrap();
+    let features = features.lines().take_while(|line| !line.starts_with('['));
+    let features = features.filter_map(|line| line.split_once(" = "));
+    let features: Vec<_> = features.map(|(name, _)| name).chain(["none"]).collect();
     for row in &rows {
-        let [name, version, _feature, glue, oldest, _] = &row[..] else {
+        let [name, version, feature, glue, oldest, recipe, traps] = &row[..] else {
             panic!("{row:?} has {} cells", row.len());
         };
         let name = name.trim_matches('`');
+        if !features.contains(&feature.trim_matches('`')) {
+            faults.push(format!("{name}: this crate has no feature {feature}"));
+        }
+        if !recipes.contains(recipe) {
+            faults.push(format!("{name}: there is no section {recipe}"));
+        }
+        if traps.is_empty() {
+            faults.push(format!("{name}: its traps are not named"));
+        }
         let Some(rust) = rust(&metadata, name, version) else {
             faults.push(format!("{name} {version} is not in the lock file"));
             continue;
