@@ -90,12 +90,11 @@ end_axum() {
     fi
     until_true opens $((${#clients[@]})) || failed "$what: not all clients are connected"
     until_true has_lines "$dir/ticks" 3 || failed "$what sends no ticks"
-    get "$url/sleep/3000" > "$dir/slow1" &
+    get "$url/sleep/5000" > "$dir/slow1" &
     clients+=($!)
-    get --http2-prior-knowledge "$url/sleep/3000" > "$dir/slow2" &
+    get --http2-prior-knowledge "$url/sleep/5000" > "$dir/slow2" &
     clients+=($!)
-    # The server reads both within this time. If not, they are refused or answered, and the checks below say so.
-    sleep 1.5
+    until_true opens $((${#clients[@]})) || failed "$what: not all requests are under way"
     kill -TERM $pid
     wait $pid
     status=$?
@@ -110,7 +109,8 @@ end_axum() {
         wait $wrk
         out=$(cat "$dir/wrk")
         matches "$what answers wrk" "$out" '[1-9][0-9]* requests in'
-        matches "$what has lost no request of wrk" "$out" 'Socket errors: connect [0-9]+, read 0, write [0-9]+, timeout 0'
+        # After the end it cannot connect or write any more. Those are no requests.
+        if [[ $out =~ (read|timeout)\ [1-9] ]]; then failed "$what has lost requests of wrk: $out"; fi
     fi
     if [ "$(wc -l < "$dir/axum")" != 3 ]; then failed "$what has printed: $(cat "$dir/axum")"; fi
     pids=()
@@ -184,7 +184,7 @@ make_root() {
     for i in {0..9}; do echo "$i" > "$dir/root/$i.txt"; done
     for i in a.html a.css a.js a.json a.png a.jpg a.svg a.wasm a.pdf a.woff2 a.mp4 a.xml a.unknown; do echo x > "$dir/root/$i"; done
     # Bytes that differ everywhere, for a part that is sent twice or left out would not show in a file of zeros.
-    openssl enc -aes-128-ctr -K 0 -iv 0 -nosalt -in /dev/zero 2> /dev/null | head -c "$bytes" > "$dir/root/big.bin"
+    seq 1000000000 | head -c "$bytes" > "$dir/root/big.bin"
     head -c $((64 << 20)) /dev/zero > "$dir/shrink.bin"
 }
 
@@ -263,11 +263,15 @@ check_files() {
         matches "$what answers wrk" "$(timeout 60 wrk -t 1 -c 50 -d 1 --timeout 20 "$url/2.txt" 2>&1)" '[1-9][0-9]* requests in'
     fi
     if [ "$(wc -l < "$dir/files")" != 1 ]; then failed "$what has printed: $(cat "$dir/files")"; fi
-    for name in raw shrinks slow; do compare "$what client $name" "$(client $name)" ok; done
-    cat "$dir/client"
-    compare "$what says that a file shrinks" "$(tail -n +2 "$dir/files")" "files: a file has become shorter while it was sent"
+    if [ -n "$has_python" ]; then
+        for name in raw shrinks slow; do compare "$what client $name" "$(client $name)" ok; done
+        cat "$dir/client"
+        compare "$what says that a file shrinks" "$(tail -n +2 "$dir/files")" "files: a file has become shorter while it was sent"
+    fi
     kill $pid
     wait $pid 2> /dev/null
+    pids=()
+    if [ -z "$has_python" ]; then return; fi
     limit=40
     serve files --root "$dir/root" || return
     limit=
@@ -293,18 +297,19 @@ check_compat() {
     kill $pid
     wait $pid 2> /dev/null
     pids=()
-    contains "$what says that there is no server" "$(timeout 120 "$target/debug/compat" --backend "$backend" --url "$url/" 2>&1)" "error sending request"
+    contains "$what says that there is no server" "$(timeout 120 "$target/debug/compat" --backend "$backend" --url http://127.0.0.1:1/ 2>&1)" "error sending request"
 }
 
 # --- all of them ----------------------------------------------------------------------------------
 
 has_wrk=$(command -v wrk)
 has_h2load=$(command -v h2load)
+has_python=$(command -v python3)
 python=
 for name in python3 /usr/bin/python3; do
     if "$name" -c 'import websockets' 2> /dev/null; then python=$name; break; fi
 done
-for name in "wrk:$has_wrk" "h2load:$has_h2load" "websockets:$python"; do
+for name in "wrk:$has_wrk" "h2load:$has_h2load" "python3:$has_python" "websockets:$python"; do
     if [ -z "${name#*:}" ]; then echo "not checked: what needs ${name%:*}"; fi
 done
 cargo build --locked --manifest-path tests/downstream/Cargo.toml --workspace --all-targets || exit 1

@@ -55,7 +55,7 @@ GET  /count/N         N server-sent events, then the end
 GET  /ticks           an event every 0.1 s, until the client goes away
 GET  /websocket       sends each message back
 GET  /sleep/MS        answers after MS milliseconds
-GET  /open            how many streams of events and WebSockets are open";
+GET  /open            how many of the last four are under way";
 
 fn main() -> ExitCode {
     let mut arguments = support::Arguments::new(USAGE);

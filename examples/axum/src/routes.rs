@@ -72,7 +72,8 @@ async fn note(State(app): State<App>, Path(id): Path<usize>) -> Result<Json<Note
     note.cloned().map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-async fn slow(Path(milliseconds): Path<u64>) -> &'static str {
+async fn slow(State(app): State<App>, Path(milliseconds): Path<u64>) -> &'static str {
+    let _counted = app.count_open();
     sleep(Duration::from_millis(milliseconds)).await;
     "good morning\n"
 }
@@ -111,7 +112,7 @@ async fn ticks(State(app): State<App>) -> Sse<impl Stream<Item = Result<Event, I
 // --- how many are open ---------------------------------------------------------------------------
 
 impl App {
-    /// Counts a stream of events or a WebSocket, until the value is dropped.
+    /// Counts a slow request, a stream of events or a WebSocket, until the value is dropped.
     pub(crate) fn count_open(&self) -> Counted {
         self.open.fetch_add(1, Relaxed);
         Counted(self.open.clone())
