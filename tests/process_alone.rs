@@ -6,20 +6,17 @@
 
 mod support;
 
-use reveille::backend::{
-    Backend, BackendKind, Capabilities, Events, Interest, Notifier, Releaser, Token, Trigger,
-};
+use reveille::backend::BackendKind;
 use reveille::process::{Child, Command};
 use reveille::signal::{SignalKind, signal};
 use reveille::time::{Duration, sleep};
-use reveille::{Builder, Runtime, spawn};
-use std::cell::Cell;
+use reveille::{Runtime, spawn};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
-use std::rc::Rc;
 use support::on_every_backend;
+use support::recording::{Record, recorded};
 
 #[test]
 fn children_of_a_process() {
@@ -223,115 +220,23 @@ fn child_of_a_fork_leaves_the_children_of_its_parent_alone(runtime: &Runtime, by
     });
 }
 
-/// Which files a backend refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Refused {
-    Nothing,
-    Pidfds,
-    All,
-}
-
-/// A backend of this host that refuses some files.
-#[derive(Debug)]
-struct Choosy {
-    inner: Box<dyn Backend>,
-    refused: Rc<Cell<Refused>>,
-    refusals: Rc<Cell<u32>>,
-}
-
 fn is_pidfd(fd: RawFd) -> bool {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"));
     info.is_ok_and(|info| info.contains("Pid:"))
 }
 
-impl Backend for Choosy {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn add(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        token: Token,
-        interest: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()> {
-        let is_refused = match self.refused.get() {
-            Refused::Nothing => false,
-            Refused::Pidfds => is_pidfd(fd.as_raw_fd()),
-            Refused::All => true,
-        };
-        if is_refused {
-            self.refusals.set(self.refusals.get() + 1);
-            return Err(io::Error::from_raw_os_error(libc::EPERM));
-        }
-        self.inner.add(fd, token, interest, trigger)
-    }
-
-    fn modify(
-        &mut self,
-        fd: RawFd,
-        token: Token,
-        interest: Interest,
-        trigger: Trigger,
-    ) -> io::Result<()> {
-        self.inner.modify(fd, token, interest, trigger)
-    }
-
-    fn rearm(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
-        self.inner.rearm(fd, token, interest)
-    }
-
-    fn remove(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
-        self.inner.remove(fd, token)
-    }
-
-    fn forget(&mut self, fd: RawFd, token: Token) -> io::Result<()> {
-        self.inner.forget(fd, token)
-    }
-
-    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        self.inner.wait(events, timeout)
-    }
-
-    fn notifier(&self) -> Notifier {
-        self.inner.notifier()
-    }
-
-    fn releaser(&self) -> Option<Releaser> {
-        self.inner.releaser()
-    }
-
-    fn as_fd(&self) -> io::Result<BorrowedFd<'_>> {
-        self.inner.as_fd()
-    }
-}
-
-/// Runs a test on each mechanism with a wrapper that refuses files.
-fn on_choosy(test: impl Fn(&Runtime, &Cell<Refused>, &Cell<u32>)) {
+/// Runs a test on each mechanism with a wrapper that can refuse files.
+fn on_refusing(test: impl Fn(&Runtime, &Record)) {
     for kind in BackendKind::ALL {
-        let Ok(inner) = kind.open(64) else {
-            continue;
-        };
-        let refused = Rc::new(Cell::new(Refused::Nothing));
-        let refusals = Rc::new(Cell::new(0));
-        let backend = Choosy {
-            inner,
-            refused: refused.clone(),
-            refusals: refusals.clone(),
-        };
-        let runtime = Builder::new().with_backend(backend).build().unwrap();
-        support::guarded(kind.name(), || test(&runtime, &refused, &refusals));
+        if let Some((runtime, record)) = recorded(kind) {
+            support::guarded(kind.name(), || test(&runtime, &record));
+        }
     }
 }
 
 fn mechanism_that_refuses_pidfds_has_children() {
-    on_choosy(|runtime, refused, refusals| {
-        refused.set(Refused::Pidfds);
+    on_refusing(|runtime, record| {
+        record.refuse(is_pidfd);
         runtime.block_on(async {
             let mut child = cat(false);
             assert_eq!(child.try_wait().unwrap(), None);
@@ -342,14 +247,14 @@ fn mechanism_that_refuses_pidfds_has_children() {
             }
         });
         if cfg!(target_os = "linux") {
-            println!("{} pidfds were refused", refusals.get());
+            println!("{} pidfds were refused", record.take_refusals());
         }
     });
 }
 
 fn mechanism_that_refuses_everything_leaves_no_child() {
-    on_choosy(|runtime, refused, refusals| {
-        refused.set(Refused::All);
+    on_refusing(|runtime, record| {
+        record.refuse(|_| true);
         runtime.block_on(async {
             for pipes in [Stdio::null, Stdio::piped] {
                 for by_sigchld in [false, true] {
@@ -357,7 +262,7 @@ fn mechanism_that_refuses_everything_leaves_no_child() {
                     let command = command.arg("1000").stdin(pipes()).stdout(pipes());
                     let error = command.spawn().unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-                    assert_ne!(refusals.take(), 0);
+                    assert_ne!(record.take_refusals(), 0);
                 }
             }
             // They were killed. Another one is not needed to reap them, but a start tries.

@@ -19,7 +19,6 @@ const FOREIGN: &[&str] = &[
     "hyper",
     "hyper_util",
     "libc",
-    "process",
     "quinn",
     "redis",
     "smol",
@@ -51,7 +50,7 @@ const FOREIGN_TYPES: &[&str] = &[
 ];
 
 /// Paths in `std` whose module has a namesake here.
-const FOREIGN_PATHS: &[&str] = &["io::Error", "io::Result"];
+const FOREIGN_PATHS: &[&str] = &["io::Error", "io::Result", "process::exit"];
 
 /// Long names of other projects.
 const FOREIGN_NAMES: &[&str] = &[

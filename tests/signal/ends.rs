@@ -1,8 +1,8 @@
 //! The ends of listeners and runtimes, in any order.
 
 use super::{
-    USR1, USR2, alone, another_like, has_signal, on_every_backend, open_descriptors, raise, rounds,
-    support,
+    USR1, USR2, alone, another_like, has_signal, on_every_backend, open_descriptors, raise,
+    support::{self, rounds},
 };
 use reveille::Builder;
 use reveille::backend::BackendKind;

@@ -22,6 +22,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use support::is_thread_sanitizer;
 
 /// Makes this test the only one that runs.
 fn alone() -> MutexGuard<'static, ()> {
@@ -63,20 +64,11 @@ fn raise(kind: SignalKind) {
     assert_eq!(unsafe { libc::raise(kind.as_raw_value()) }, 0);
 }
 
-/// Whether ThreadSanitizer runs. It puts a handler off until its thread makes a call that it knows,
-/// and the thread of the test harness, to which the kernel gives most signals, makes none.
-fn is_tsan() -> bool {
-    std::env::var_os("TSAN_OPTIONS").is_some()
-}
-
-/// Returns how often to do something: less often under ThreadSanitizer, which is slow.
-fn rounds(count: u32) -> u32 {
-    if is_tsan() { count / 10 } else { count }
-}
-
 /// Sends a signal to this process. Its handler runs on any thread, perhaps later.
 fn kill(kind: SignalKind) {
-    if is_tsan() {
+    // ThreadSanitizer puts a handler off until its thread makes a call that it knows, and the
+    // thread of the test harness, to which the kernel gives most signals, makes none.
+    if is_thread_sanitizer() {
         return raise(kind);
     }
     // SAFETY: the calls take no pointer.

@@ -1,6 +1,7 @@
 //! Many signals from threads and processes at once. A signal that is lost makes a test hang.
 
-use super::{USR1, USR2, has_signal, is_tsan, kill, on_every_backend, raise, rounds};
+use super::support::{is_thread_sanitizer, rounds};
+use super::{USR1, USR2, has_signal, kill, on_every_backend, raise};
 use reveille::signal::{SignalKind, signal, signals};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use std::thread;
 /// The sender sends the next signal when the listener has reported the last one.
 #[test]
 fn each_signal_to_the_process_is_reported_once() {
-    let last = rounds(100);
+    let last = rounds(100) as u32;
     on_every_backend(|runtime| {
         let mut listener = runtime.enter(|| signal(USR1)).unwrap();
         let (report, reports) = channel();
@@ -41,7 +42,7 @@ fn each_signal_to_the_process_is_reported_once() {
 #[test]
 fn storm_of_threads_loses_no_last_signal() {
     const THREADS: usize = 3;
-    let last = rounds(30);
+    let last = rounds(30) as u32;
     on_every_backend(|runtime| {
         let mut both = runtime.enter(|| signals(&[USR1, USR2])).unwrap();
         let sent = &[const { AtomicU32::new(0) }; THREADS];
@@ -116,7 +117,7 @@ fn sender(script: &str) -> Child {
 
 #[test]
 fn each_signal_of_another_process_is_reported() {
-    if is_tsan() {
+    if is_thread_sanitizer() {
         return println!("skipped: ThreadSanitizer puts such signals off");
     }
     on_every_backend(|runtime| {
@@ -140,7 +141,7 @@ fn each_signal_of_another_process_is_reported() {
 #[test]
 fn storm_of_another_process_loses_no_last_signal() {
     const BURSTS: usize = 20;
-    if is_tsan() {
+    if is_thread_sanitizer() {
         return println!("skipped: ThreadSanitizer puts such signals off");
     }
     on_every_backend(|runtime| {

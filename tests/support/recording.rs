@@ -1,4 +1,4 @@
-//! A backend that records the calls it receives and the events it reports.
+//! A backend that records the calls it receives and the events it reports, and can refuse fds.
 
 use reveille::backend::{
     Backend, BackendKind, Capabilities, Events, Interest, Notifier, Releaser, Token, Trigger,
@@ -18,28 +18,56 @@ pub(crate) enum Call {
     Forget(RawFd),
 }
 
-/// What a [`Recording`] has seen, shared with the test.
+/// What a [`Recording`] has seen and what it refuses, shared with the test.
 #[derive(Clone, Default, Debug)]
-pub(crate) struct Record(Rc<RefCell<(Vec<Call>, usize, usize)>>);
+pub(crate) struct Record(Rc<RefCell<Seen>>);
+
+#[derive(Default, Debug)]
+struct Seen {
+    calls: Vec<Call>,
+    events: usize,
+    waits: usize,
+    refuse: Option<fn(RawFd) -> bool>,
+    refusals: usize,
+}
 
 impl Record {
     /// Returns the calls since the last call of this.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        std::mem::take(&mut self.0.borrow_mut().0)
+        std::mem::take(&mut self.0.borrow_mut().calls)
     }
 
     /// Returns the number of events since the last call of this.
     pub(crate) fn events(&self) -> usize {
-        std::mem::take(&mut self.0.borrow_mut().1)
+        std::mem::take(&mut self.0.borrow_mut().events)
     }
 
     /// Returns the number of waits since the last call of this.
     pub(crate) fn waits(&self) -> usize {
-        std::mem::take(&mut self.0.borrow_mut().2)
+        std::mem::take(&mut self.0.borrow_mut().waits)
+    }
+
+    /// From now on refuses to add fds for which `refuse` returns true, with EPERM.
+    pub(crate) fn refuse(&self, refuse: fn(RawFd) -> bool) {
+        self.0.borrow_mut().refuse = Some(refuse);
+    }
+
+    /// Returns the number of refusals since the last call of this.
+    pub(crate) fn take_refusals(&self) -> usize {
+        std::mem::take(&mut self.0.borrow_mut().refusals)
+    }
+
+    fn check(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let mut seen = self.0.borrow_mut();
+        if seen.refuse.is_some_and(|refuse| refuse(fd.as_raw_fd())) {
+            seen.refusals += 1;
+            return Err(io::Error::from_raw_os_error(libc::EPERM));
+        }
+        Ok(())
     }
 
     fn push(&self, call: Call) {
-        self.0.borrow_mut().0.push(call);
+        self.0.borrow_mut().calls.push(call);
     }
 }
 
@@ -53,6 +81,13 @@ pub(crate) struct Recording {
 /// Returns a runtime on a backend of that kind and its record, or `None` if this host does not have
 /// the backend.
 pub(crate) fn recorded(kind: BackendKind) -> Option<(Runtime, Record)> {
+    let (recording, record) = recording(kind)?;
+    let runtime = Builder::new().with_backend(recording).build().unwrap();
+    Some((runtime, record))
+}
+
+/// As [`recorded`], without a runtime.
+pub(crate) fn recording(kind: BackendKind) -> Option<(Recording, Record)> {
     let inner = match kind.open(64) {
         Ok(inner) => inner,
         Err(error) => {
@@ -66,8 +101,7 @@ pub(crate) fn recorded(kind: BackendKind) -> Option<(Runtime, Record)> {
         inner,
         record: record.clone(),
     };
-    let runtime = Builder::new().with_backend(recording).build().unwrap();
-    Some((runtime, record))
+    Some((recording, record))
 }
 
 impl Backend for Recording {
@@ -86,11 +120,13 @@ impl Backend for Recording {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
+        self.record.check(fd)?;
         self.record.push(Call::Add(fd.as_raw_fd()));
         self.inner.add(fd, token, interest, trigger)
     }
 
     fn add_exclusive(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        self.record.check(fd)?;
         self.record.push(Call::Add(fd.as_raw_fd()));
         self.inner.add_exclusive(fd, token)
     }
@@ -120,9 +156,9 @@ impl Backend for Recording {
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        self.record.0.borrow_mut().2 += 1;
+        self.record.0.borrow_mut().waits += 1;
         let waited = self.inner.wait(events, timeout);
-        self.record.0.borrow_mut().1 += events.as_slice().len();
+        self.record.0.borrow_mut().events += events.as_slice().len();
         waited
     }
 
