@@ -255,7 +255,7 @@ impl<D: 'static> EventLoop<D> {
 
     /// Removes an fd from the loop and returns it.
     ///
-    /// Its timeout is canceled. Its handler is dropped, at the end of the turn if the loop is
+    /// Its timeout is cancelled. Its handler is dropped, at the end of the turn if the loop is
     /// running.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ impl<T> fmt::Debug for Key<T> {
 /// Names a timer set by [`EventLoop::set_timer`](super::EventLoop::set_timer), which has an
 /// example.
 ///
-/// A plain number: copy it freely. Once the timer has fired or was canceled, the key is invalid.
+/// A plain number: copy it freely. Once the timer has fired or was cancelled, the key is invalid.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct TimerKey {
     pub(super) id: u64,

@@ -151,6 +151,7 @@ use crate::reactor::registrations::Registrations;
 use crate::reactor::slack::Slack;
 use crate::settings::Settings;
 use crate::timer::Timers;
+use crate::token::Token;
 use attached::{Attached, Due};
 use batch::Batch;
 use handle::Shared;
@@ -232,10 +233,7 @@ impl<D: 'static> EventLoop<D> {
 
     /// Returns how many fds are attached.
     pub fn len(&self) -> usize {
-        let all = self.table.len();
-        #[cfg(feature = "signal")]
-        let all = all - self.signals.attached();
-        all
+        self.attached()
     }
 
     /// Returns true if no fd is attached.
@@ -359,7 +357,8 @@ impl<D: 'static> EventLoop<D> {
     /// # Errors
     ///
     /// `Unsupported` if the mechanism cannot do this, or the error of opening the kernel object.
-    /// The loop is unusable then.
+    /// The loop is unusable then. The same if the mechanism refuses the descriptor by which the
+    /// loop hears signals (feature `signal`), because no handler would report that.
     ///
     /// # Examples
     ///
@@ -391,18 +390,41 @@ impl<D: 'static> EventLoop<D> {
         }
         // Inside a handler of a message, the messages that were drained are not in `channels`.
         self.discard_messages = self.running;
-        for (token, _refusal) in lost {
-            self.report_lost(token);
+        let mut signals = Ok(());
+        for (token, refusal) in lost {
+            // The descriptor for signals has no handler of the user.
+            if self.hears_signals_by(token) {
+                signals = Err(refusal);
+            } else {
+                self.report_lost(token);
+            }
         }
         if !self.running {
             self.suspend();
         }
         panics.resume();
-        Ok(())
+        signals
+    }
+
+    /// Returns whether a token is that of the descriptor for signals.
+    fn hears_signals_by(&self, token: Token) -> bool {
+        #[cfg(feature = "signal")]
+        let own = self.signals.token();
+        #[cfg(not(feature = "signal"))]
+        let own = None;
+        own == Some(token)
     }
 }
 
 impl<D> EventLoop<D> {
+    /// Returns how many fds the user has attached.
+    fn attached(&self) -> usize {
+        let all = self.table.len();
+        #[cfg(feature = "signal")]
+        let all = all - self.signals.attached();
+        all
+    }
+
     fn from_settings(data: D, mut settings: Settings) -> io::Result<EventLoop<D>> {
         let backend = settings.open()?;
         let parker = Parker::new(backend.notifier(), settings.spin_before_park);
@@ -469,7 +491,7 @@ impl<D> fmt::Debug for EventLoop<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop")
             .field("backend", &self.table.backend().name())
-            .field("fds", &self.table.len())
+            .field("fds", &self.attached())
             .field("timers", &self.timers.len())
             .finish_non_exhaustive()
     }

@@ -50,6 +50,11 @@ impl<D> SignalHandlers<D> {
         usize::from(self.heard.is_some())
     }
 
+    /// Returns the token of the descriptor for signals.
+    pub(super) fn token(&self) -> Option<Token> {
+        self.heard.as_ref().map(|(_, token)| *token)
+    }
+
     /// Makes the descriptor the child's own after a fork, before it is watched again.
     pub(super) fn after_fork(&self) -> io::Result<()> {
         match &self.heard {

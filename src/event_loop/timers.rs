@@ -154,7 +154,7 @@ impl<D: 'static> EventLoop<D> {
     ///
     /// # Examples
     ///
-    /// A timer that fires three times, and one that is canceled:
+    /// A timer that fires three times, and one that is cancelled:
     ///
     /// ```
     /// use reveille::event_loop::{EventLoop, TimerKey};
@@ -173,8 +173,8 @@ impl<D: 'static> EventLoop<D> {
     ///
     /// # fn main() -> std::io::Result<()> {
     /// let mut event_loop = EventLoop::new(0)?;
-    /// let canceled = event_loop.set_timer(PERIOD, |_, _| unreachable!());
-    /// assert!(event_loop.cancel_timer(canceled));
+    /// let cancelled = event_loop.set_timer(PERIOD, |_, _| unreachable!());
+    /// assert!(event_loop.cancel_timer(cancelled));
     /// event_loop.set_timer(PERIOD, tick);
     /// event_loop.run()?;
     /// assert_eq!(*event_loop.data(), 3);
@@ -241,7 +241,7 @@ impl<D: 'static> EventLoop<D> {
     }
 
     /// Sets the deadline of a timer to `after` from now. Returns false if the timer has fired or
-    /// was canceled.
+    /// was cancelled.
     ///
     /// Called in the timer's own handler, it arms the timer again.
     /// [`set_timer`](EventLoop::set_timer) has an example.
@@ -266,7 +266,7 @@ impl<D: 'static> EventLoop<D> {
         true
     }
 
-    /// Cancels a timer and drops its handler. Returns false if the timer has fired or was canceled
+    /// Cancels a timer and drops its handler. Returns false if the timer has fired or was cancelled
     /// before. [`set_timer`](EventLoop::set_timer) has an example.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
         let Some(user_timer) = find_timer(&mut self.user_timers, self.id, key) else {

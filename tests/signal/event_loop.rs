@@ -1,8 +1,10 @@
 //! Handlers of a callback loop.
 
 use super::{USR1, USR2, kill, on_every_loop, raise, support};
-use reveille::event_loop::{EventLoop, SignalKey};
+use reveille::backend::BackendKind;
+use reveille::event_loop::{Builder, EventLoop, SignalKey};
 use reveille::signal::SignalKind;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use support::Loops;
 use support::loops::{assert_quiet, assert_rests, run_until};
+use support::recording::recording;
 
 /// The calls of a loop's handlers: a name, the kind, the count.
 type Calls = Vec<(&'static str, SignalKind, u32)>;
@@ -202,4 +205,40 @@ fn signal_to_the_process_ends_the_wait() {
             assert_eq!(calls(&mut event_loop, 1), [("", USR2, 1)]);
         }
     });
+}
+
+#[test]
+fn debug_text_counts_the_fds_of_the_user() {
+    on_every_loop(|loops| {
+        let mut event_loop = loops.make(Calls::new());
+        add(&mut event_loop, "one", USR1);
+        assert!(event_loop.is_empty());
+        let text = format!("{event_loop:?}");
+        assert!(text.contains("fds: 0"), "{text}");
+    });
+}
+
+/// No handler of the user would learn of it. (Here in the process itself: that needs no fork.)
+#[test]
+fn after_fork_fails_if_signals_cannot_be_heard_any_longer() {
+    for kind in BackendKind::ALL {
+        let Some((recording, record)) = recording(kind) else {
+            continue;
+        };
+        let builder = Builder::new().with_backend(recording);
+        let mut event_loop: EventLoop<Calls> = builder.build(Calls::new()).unwrap();
+        add(&mut event_loop, "one", USR1);
+        match event_loop.after_fork() {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported, "{kind}: {error}");
+                continue;
+            }
+        }
+        raise(USR1);
+        assert_eq!(calls(&mut event_loop, 1).len(), 1);
+        record.refuse(|_| true);
+        let refused = event_loop.after_fork().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "{kind}");
+    }
 }
