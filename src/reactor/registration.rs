@@ -491,7 +491,7 @@ impl Registration {
     }
 
     /// Begins a pause, unless the current one has not ended and will wake this task. No timer of a
-    /// pause is canceled, so otherwise every other wake of the task would add one that lasts.
+    /// pause is cancelled, so otherwise every other wake of the task would add one that lasts.
     fn begin_pause(&self, pauses: &mut Pauses, cx: &Context<'_>) -> io::Result<()> {
         let (now, waker) = (remote::now(self.runtime), cx.waker());
         // The timer holds the waker, so no other one has this address.

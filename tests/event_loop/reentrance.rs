@@ -243,7 +243,7 @@ fn handlers_are_dropped_with_their_fd_timer_or_loop() {
         let held = counted();
         let timer = event_loop.set_timer(HOUR, move |_, _| held.stays());
         event_loop.cancel_timer(timer);
-        assert_eq!(dropped.get(), 3, "canceled");
+        assert_eq!(dropped.get(), 3, "cancelled");
         let held = counted();
         event_loop.set_timer(Duration::ZERO, move |_, _| held.stays());
         run_until_idle(&mut event_loop);

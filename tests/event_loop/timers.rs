@@ -104,7 +104,7 @@ fn canceled_timer_does_not_cut_off_the_timers_behind_it() {
                     if fired.len() == 1 {
                         let other = *timers.iter().find(|other| **other != timer).unwrap();
                         assert!(event_loop.cancel_timer(other));
-                        assert!(!event_loop.cancel_timer(other), "it was canceled before");
+                        assert!(!event_loop.cancel_timer(other), "it was cancelled before");
                     }
                 },
             );
@@ -115,7 +115,7 @@ fn canceled_timer_does_not_cut_off_the_timers_behind_it() {
         assert_eq!(
             event_loop.data().1.len(),
             4,
-            "one was canceled, and no other was lost"
+            "one was cancelled, and no other was lost"
         );
         assert_eq!(event_loop.next_deadline(), None);
     });
@@ -222,7 +222,7 @@ fn timer_that_cancels_itself_is_removed() {
             *event_loop.data_mut() += 1;
             assert!(event_loop.reset_timer(timer, MS));
             assert!(event_loop.cancel_timer(timer), "it was armed again");
-            assert!(!event_loop.reset_timer(timer, MS), "it was canceled");
+            assert!(!event_loop.reset_timer(timer, MS), "it was cancelled");
         });
         run_until(&mut event_loop, |fired| *fired == 1);
         assert_quiet(&mut event_loop);

@@ -1,5 +1,5 @@
 //! Child processes: they are started, adopted, waited for, signaled, killed and dropped, inside the
-//! runtime, outside of it and on other threads; waits are canceled; tasks that own children are
+//! runtime, outside of it and on other threads; waits are cancelled; tasks that own children are
 //! aborted and panic; the runtime is dropped before its children. Both ways to notice an end are
 //! used at the same time.
 //!
@@ -157,7 +157,7 @@ impl World {
             1 => self.runtime().enter(|| drop(kept)),
             2 => thread::spawn(move || drop(kept)).join().unwrap(),
             3 => {
-                // The wait is canceled, inside or outside of the runtime.
+                // The wait is cancelled, inside or outside of the runtime.
                 let poll = |kept: &mut Kept| poll_once(kept.child.wait());
                 let polled = match self.dice.one_in(2) {
                     true => self.runtime().enter(|| poll(&mut kept)),

@@ -3,7 +3,7 @@
 //! dropped while closures wait in the queue and run.
 //!
 //! Checked: a closure runs at most once; a handle returns the output of its own closure; one that
-//! was canceled has not run; no more threads than allowed run closures; every closure was dropped.
+//! was cancelled has not run; no more threads than allowed run closures; every closure was dropped.
 
 use super::harness::{Dice, fuzz, is_planned, panic_as_planned};
 use reveille::backend::BackendKind;

@@ -63,7 +63,7 @@ fn kill_on_drop_ends_the_process() {
         let pid = id(&child);
         runtime.enter(|| drop(child));
         turn_until_reaped(runtime, pid);
-        // A future that is canceled drops its child.
+        // A future that is cancelled drops its child.
         let status = runtime.enter(|| command.status());
         let waited = runtime.block_on(timeout(Duration::from_millis(1), status));
         assert!(waited.is_err());

@@ -166,7 +166,7 @@ impl Entry {
         }
     }
 
-    /// Marks the request whose `user_data` is `target` as canceled. It ends with `ECANCELED` when
+    /// Marks the request whose `user_data` is `target` as cancelled. It ends with `ECANCELED` when
     /// its task work runs, however many wake-ups come.
     pub(super) fn cancel(target: u64, user_data: u64) -> Entry {
         Entry {

@@ -166,7 +166,7 @@ impl Uring {
         }
     }
 
-    /// Handles a request that has failed or was canceled.
+    /// Handles a request that has failed or was cancelled.
     #[cold]
     fn fail(&mut self, fd: RawFd, code: i32, events: &mut Events) {
         let both = Ready::READABLE | Ready::WRITABLE;

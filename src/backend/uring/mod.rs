@@ -24,7 +24,7 @@
 //!   them, and what they report may be over. A thread that sleeps in another call is woken for it:
 //!   poll(2) goes on by itself, `epoll_wait` ends with `EINTR`. A request whose task work has not
 //!   run yet cannot be removed: the result is `EALREADY`, and it may go on. While another thread
-//!   writes without a pause, every try may meet such a wake-up. It can be canceled, however.
+//!   writes without a pause, every try may meet such a wake-up. It can be cancelled, however.
 //! - With `DEFER_TASKRUN` none of this happens, but a host that sleeps on the rings' fd is not
 //!   woken, and at most 20 completions are made per call (`IO_LOCAL_TW_DEFAULT_MAX`, from Linux
 //!   6.13 on).
@@ -46,7 +46,7 @@
 //! number that was closed without `remove` may be given to another file: `add` compares the two,
 //! and ends the old request (`../identity.rs`). If the kernel is short of memory (`EAGAIN`,
 //! `EBUSY`, `ENOMEM`), the call or request is repeated after a pause of a millisecond. A request
-//! that another thread or process canceled is renewed. An unknown failure is reported as an error,
+//! that another thread or process cancelled is renewed. An unknown failure is reported as an error,
 //! and the request is renewed as well.
 //!
 //! **Known limitation.** A wait may return early without an event in two cases: if the peer of a

@@ -16,7 +16,7 @@ const MAX_ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes the request that ends another one. A removal has done so when it completes, but is refused
-/// while wake-ups come: then the request is canceled.
+/// while wake-ups come: then the request is cancelled.
 fn end_request(user_data: u64, attempts: usize) -> Entry {
     if attempts == 0 {
         Entry::poll_remove(user_data, user_data | REMOVAL)
@@ -181,7 +181,7 @@ impl Uring {
         let flushed = self.flush();
         self.ring.retain(&mut |completion| {
             let is_answer = completion.user_data & REMOVAL != 0 && completion.user_data < WAKE_HOST;
-            // A request that was marked as canceled has ended when it is no longer found.
+            // A request that was marked as cancelled has ended when it is no longer found.
             let is_marked = attempt > 0 && completion.result == 0;
             if is_answer && (is_marked || completion.result == -libc::EALREADY) {
                 left.push(completion.user_data & !REMOVAL);
