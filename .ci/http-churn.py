@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 from http_server import PATIENCE, Failure, Server, check
 
 # The C library keeps what it likes of freed memory: how much depends on what lies at its end at the moment, and differs by some
-# percent from run to run. A leak of 100 bytes for each connection would be far more.
+# percent from run to run. A leak of 100 bytes for each connection would be more in a run of two minutes.
 MARGIN = 1.10
 MARGIN_KIB = 4096
 
