@@ -8,5 +8,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/.." || exit 2
 target=${CARGO_TARGET_DIR:-$PWD/tests/downstream/target}/release
 ulimit -n "$(ulimit -Hn)"
-cargo build --release --locked --manifest-path examples/http/Cargo.toml || exit 1
+# With https, as in http.sh, so that one build serves both.
+cargo build --release --locked --manifest-path tests/downstream/Cargo.toml -p example-http -p example-https || exit 1
 exec python3 "$here/http-churn.py" "$target" "${1:-10000}" "${2:-120}" "${3:-epoll}"
