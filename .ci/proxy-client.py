@@ -465,7 +465,10 @@ class Sender(threading.Thread):
     def __exit__(self, kind, _error, _trace):
         if kind is not None:
             # So that the thread ends.
-            self.wire.socket.shutdown(socket.SHUT_RDWR)
+            try:
+                self.wire.socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass            # it has ended
         self.join()
 
 
