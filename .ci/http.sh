@@ -119,7 +119,8 @@ wrk_loses_nothing() {
 }
 
 # h2load_loses_nothing PROGRAM BACKEND SCHEME
-# Its connections end with a GOAWAY; each request before it has a response. Then nothing more can be sent, and h2load ends.
+# Its connections end with a GOAWAY; each request that the server has read has a response. Then nothing more can be sent, and
+# h2load ends. Requests that it has made but not sent when the GOAWAY comes count as started, so that count says nothing.
 h2load_loses_nothing() {
     local served client
     start "$1" "$2" --grace 60 || return
@@ -129,7 +130,7 @@ h2load_loses_nothing() {
     finish "$2 $1 under h2load"
     wait $client
     served=$(sed -n "s/.* requests=\([0-9]*\) .*/\1/p" "$dir/server" | tail -n 1)
-    if [ "${served:-0}" -gt 0 ] && grep -q ", $served started, $served done, $served succeeded, .* 0 timeout" "$dir/client"; then
+    if [ "${served:-0}" -gt 0 ] && grep -q " done, $served succeeded, .* 0 timeout" "$dir/client"; then
         echo "ok      $2 $1: h2load has lost none of its requests"
     else
         echo "FAILED  $2 $1: the server has answered $served requests, h2load says:"; grep -v -e '^Process Request' -e '^progress' "$dir/client"; rc=1
