@@ -19,11 +19,22 @@ import time
 
 PATIENCE = 60.0             # seconds; longer than any step takes on a slow machine
 MIB = 1 << 20
-BODY = 256 * MIB            # of the checks of back-pressure
-# The kernel's buffers of four sockets, which grow up to 6 MiB each, and those of hyper.
-IN_FLIGHT = 48 * MIB
 PATTERN = os.urandom(MIB)   # of which the bodies consist
 MEMORY = 8 * MIB            # by which a proxy that streams may grow
+
+
+def most(buffer):
+    """The most bytes to which the kernel lets the buffer of a socket grow."""
+    try:
+        with open(f"/proc/sys/net/ipv4/tcp_{buffer}") as file:
+            return int(file.read().split()[2])
+    except OSError:
+        return 6 * MIB
+
+
+# What a proxy may take of a body that is not read: the kernel's buffers of both its connections, and those of hyper.
+IN_FLIGHT = 2 * (most("rmem") + most("wmem")) + 16 * MIB
+BODY = max(256 * MIB, 2 * IN_FLIGHT)
 
 
 class Failed(Exception):
