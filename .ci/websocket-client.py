@@ -333,7 +333,11 @@ async def burst(start):
                 await fast.send(text)
 
         told = [f"fast: {text}" for text in texts]
+        begun = time.monotonic()
         await asyncio.gather(speak(), lines(fast, *told), lines(other, *told))
+        # 10 at once, then one in 50 ms.
+        took = time.monotonic() - begun
+        expect(took > 1.4, f"40 messages in {took:.2f} s")
         await fast.close()
         await other.close()
 
