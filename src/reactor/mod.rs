@@ -134,7 +134,7 @@ impl Watch {
     }
 
     /// Returns the assumed readiness: a connected socket, a datagram socket and a writing end of a
-    /// pipe are writable and not readable.
+    /// pipe are writable. Only an accepted TCP connection is readable as well.
     fn readiness(self) -> Ready {
         match self {
             Watch::Tcp {

@@ -48,15 +48,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 ///
 /// # Before the first read
 ///
-/// A new stream counts as writable, if it can be written at all, and not as readable. The first
-/// [`read`](ByteStream::read) waits until the loop has polled the kernel, even if data is already
-/// there. [`try_read`](ByteStream::try_read) finds the data at once.
+/// An accepted TCP connection counts as readable and writable: most clients send their request at
+/// once, so its first read is tried without a wait. The kernel watches it from the first wait on.
+/// If the kernel refuses, for example because too many descriptors are watched, the call that waits
+/// returns the error, not `accept`. (On a thread that does not run the stream's runtime, the call
+/// returns no error, and is tried again every 32 ms.)
 ///
-/// An accepted TCP connection is different: most clients send their request at once, so its first
-/// read is tried without a wait. The kernel watches it from the first wait on. If the kernel
-/// refuses, for example because too many descriptors are watched, the call that waits returns the
-/// error, not `accept`. (On a thread that does not run the stream's runtime, the call returns no
-/// error, and is tried again every 32 ms.)
+/// Any other new stream counts as writable, if it can be written at all, and not as readable. The
+/// first [`read`](ByteStream::read) waits until the loop has polled the kernel, even if data is
+/// already there. [`try_read`](ByteStream::try_read) finds the data at once.
 ///
 /// # Short reads
 ///

@@ -339,7 +339,8 @@ impl TimerInfo {
     /// Returns where in the source it was created: the call of [`sleep`](crate::time::sleep()),
     /// [`timeout`](crate::time::timeout()), [`interval`](crate::time::interval()) and so on. A timer
     /// within another operation has the place of that operation, such as `connect` between two
-    /// attempts and `accept` in a pause.
+    /// attempts and `accept` in a pause. A timer that hyper has made by a `HyperTimer` has a line
+    /// of this crate.
     ///
     /// `None` if [`Builder::track_spawn_locations`](crate::Builder::track_spawn_locations) was off,
     /// or if the timer was created while no runtime existed that had it on. `None` as well for a
