@@ -63,7 +63,7 @@ serve() {
     return 1
 }
 
-get() { curl -sS --max-time 120 "$@" 2>&1; }
+get() { curl -sS --max-time 600 "$@" 2>&1; }
 
 status() { get -o /dev/null -w '%{response_code}' "$@"; }
 
@@ -133,7 +133,7 @@ check_axum() {
         compare "$what sends a long stream" "$("${client[@]}" "$url/count/20000" | grep -c '^data: ')" 20000
 
         # A client that goes away in the middle.
-        curl -sSN "--$version" --max-time 120 "$url/ticks" > "$dir/ticks" 2>&1 &
+        curl -sSN "--$version" --max-time 600 "$url/ticks" > "$dir/ticks" 2>&1 &
         client=$!
         until_true has_lines "$dir/ticks" 7 || failed "$what sends no ticks"
         until_true opens 1 || failed "$what counts a stream: $(get "$url/open")"
@@ -254,7 +254,8 @@ check_files() {
     [ -d "$dir/root" ] || make_root
     cp "$dir/shrink.bin" "$dir/root/shrink.bin"
     serve files --root "$dir/root" || return
-    compare "$what sends $bytes bytes" "$(get "$url/big.bin" | cmp - "$dir/root/big.bin" 2>&1)" ""
+    curl -sS --max-time 600 "$url/big.bin" 2> "$dir/curl" | cmp - "$dir/root/big.bin" > "$dir/cmp" 2>&1
+    compare "$what sends $bytes bytes" "$(cat "$dir/curl" "$dir/cmp")" ""
     check_types
     check_paths
     check_ranges
