@@ -374,7 +374,7 @@ step_libkqueue() {
     return $rc
 }
 
-# Programs of other crates on reveille, on every backend of this host.
+# Programs of other crates on reveille, each on one backend, drawn from the hash of the commit.
 step_downstream() {
     need cc gcc
     local manifest=tests/downstream/Cargo.toml rc=0
