@@ -357,8 +357,8 @@ impl<D: 'static> EventLoop<D> {
     /// # Errors
     ///
     /// `Unsupported` if the mechanism cannot do this, or the error of opening the kernel object.
-    /// The loop is unusable then. The same if the mechanism refuses the descriptor by which the
-    /// loop hears signals (feature `signal`), because no handler would report that.
+    /// The loop is unusable then. It is also unusable after the error of a mechanism that refuses
+    /// the loop's own descriptor for signals (feature `signal`), which has no handler to report it.
     ///
     /// # Examples
     ///

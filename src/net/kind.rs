@@ -86,8 +86,8 @@ pub(super) mod sealed {
         fn describe(socket: &Socket, out: &mut DebugStruct<'_, '_>);
     }
 
-    /// The calls that read. Interrupted calls return the error. `again` says that the mechanism
-    /// reports again what a call leaves, so that the result need not tell.
+    /// The calls that read. Interrupted calls return the error. If `again` is true,
+    /// the mechanism reports again what a call leaves, so the result need not show it.
     pub(in crate::net) trait Reads {
         /// The result, which says whether a short read proves that nothing is left. (On some
         /// mechanisms, and once a stream relies on no short read, it proves nothing anyway.)

@@ -10,10 +10,10 @@
 //! | edge, from the beginning | short reads | level after [`READS`], or [`READS_AGAIN`] if it had a level trigger before; not while WRITABLE is watched, nor if short reads of this stream prove nothing (`IoState::short_proves`) |
 //! | level | reports since the last short read | edge at the [`REPORTS`]th, or as soon as WRITABLE is watched |
 //!
-//! So a stream with few reads makes no more calls than under an edge trigger alone, unread bytes
-//! end at most [`REPORTS`] waits, and so do an end of the stream or urgent data that stays. A
-//! stream that goes to and fro, because its task is often late, makes two calls and gets a few
-//! reports for so many reads that these do not count.
+//! So a stream with few reads makes no more calls than under an edge trigger alone. Unread bytes,
+//! an end of the stream and urgent data that stays end at most [`REPORTS`] waits. If a task is
+//! often late, its stream changes triggers again and again. Each change there and back costs two
+//! calls and a few reports for [`READS_AGAIN`] reads, which is too little to matter.
 //!
 //! Only `Capabilities::cheap_level` mechanisms do this: epoll checks each reported fd once more in
 //! the next wait, and forgets it if it was read.
@@ -31,7 +31,7 @@ pub(super) const READS: u8 = 16;
 pub(super) const READS_AGAIN: u8 = 240;
 
 /// At which report without a read a stream is watched with an edge trigger again. More than one,
-/// because a batch of polls may end before the task was polled that reads.
+/// because a batch of polls may end before the task that reads was polled.
 pub(super) const REPORTS: u8 = 3;
 
 /// The count of one registration. Its trigger decides what is counted.
@@ -39,10 +39,10 @@ pub(super) const REPORTS: u8 = 3;
 pub(super) struct Tally(u8);
 
 impl Tally {
-    /// That of a new registration.
+    /// The count of a new registration.
     pub(super) const FIRST: Tally = Tally(READS_AGAIN - READS);
 
-    /// That after a change.
+    /// The count after a change of the trigger.
     pub(super) const NONE: Tally = Tally(0);
 
     /// Counts a short read that proves something. Returns true once, when the level trigger is due.
@@ -52,7 +52,7 @@ impl Tally {
             self.0 = 0;
             return false;
         }
-        // It stays there if the trigger does not change.
+        // The count stays at its end if the trigger does not change.
         if self.0 < READS_AGAIN {
             self.0 += 1;
             return self.0 == READS_AGAIN;

@@ -71,7 +71,7 @@ impl Socket {
     }
 
     /// Reads bytes, and appends the descriptors that came with them. If some were lost, it closes
-    /// the others and fails; the bytes are lost then. `again` as in `unix_socket.rs`.
+    /// the others and fails; the bytes are lost then. `again`: see `unix_socket.rs`.
     pub(crate) fn recv_with_fds(
         &self,
         buf: &mut [u8],

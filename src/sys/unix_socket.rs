@@ -10,8 +10,8 @@
 //! credentials of their writer, if the socket asks for credentials and reads stop at those of
 //! another writer. If the flag is not set, a short read has emptied the queue. (Urgent data ends
 //! reads too; events report it.) `recvmsg` costs less than `recv` and a second call that finds
-//! nothing. It costs more than `recv` alone: so where the caller says that the mechanism reports
-//! again what a read leaves (`again`), a read is a `recv`, and its result tells nothing.
+//! nothing, but more than `recv` alone. If the mechanism reports again what a read leaves, the
+//! caller passes `again`: then a read is a `recv`, and a short result proves nothing.
 //!
 //! Other kernels drop descriptors without a flag, so there a short read proves nothing.
 
@@ -174,7 +174,7 @@ impl Socket {
     ///
     /// # Safety
     ///
-    /// As there.
+    /// As for `recv_unix_raw`.
     #[inline]
     unsafe fn recvmsg_unix_raw(&self, ptr: *mut u8, len: usize) -> UnixAnswer {
         let mut buf = libc::iovec {

@@ -72,8 +72,7 @@ pub(crate) async fn accept_until<T>(
     let router = router.layer(close);
     let spawn = |stream| {
         let connection = serve(stream, router.clone(), stop.stopping());
-        // An error is one of the client, which has reset its connection for example. It is not
-        // printed.
+        // The client causes errors here, such as a reset. They are not printed.
         reveille::spawn(async { connection.await.ok() });
     };
     let mut end = pin!(end);

@@ -35,7 +35,7 @@ pub(crate) async fn upgrade(
         .map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
     let upgrade = hyper::upgrade::on(&mut request);
     let (counted, stopping) = (app.count_open(), app.stop.stopping());
-    // An error is one of the client, as in `serving`.
+    // The client causes errors here, as in `serving`.
     reveille::spawn(async move { serve(upgrade, counted, stopping).await.ok() });
     Ok(response)
 }

@@ -82,7 +82,7 @@ fn run(
                 Ok((stream, _peer, permit)) => {
                     let connection = serve(stream, files.clone());
                     reveille::spawn(async move {
-                        // An error is one of the client, or of a file, which `body` prints.
+                        // The client causes errors here, or a file, whose error `body` prints.
                         connection.await.ok();
                         drop(permit);
                     });

@@ -17,23 +17,24 @@ pub(crate) const USAGE: &str = "\
   --grace SECONDS      for the connections after SIGTERM or Ctrl-C (default 30). A second signal
                        ends the server at once";
 
-/// Read from the command line once.
+/// The limits, which are read from the command line once.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     /// How many connections are open at a time.
     pub(crate) connections: usize,
-    /// From the first byte of a request's head to its last one. From the beginning of a connection
-    /// to its first byte, and for the handshake of TLS.
+    /// The time from the first byte of a request's head to its last one, from the beginning of a
+    /// connection to its first byte, and for the handshake of TLS.
     pub(crate) header: Duration,
-    /// Without a request.
+    /// How long a connection may be open without a request.
     pub(crate) idle: Duration,
-    /// Without progress of a response; the period in which a request's body must keep `rate`.
+    /// How long a client may take no byte of a response. Also the period in which a request's body
+    /// must keep `rate`.
     pub(crate) stall: Duration,
-    /// Bytes a second.
+    /// How many bytes a second of a request's body must come.
     pub(crate) rate: u64,
     /// `SO_SNDBUF` of the listener, which its connections inherit.
     pub(crate) send_buffer: u32,
-    /// Between the signal and the end.
+    /// The longest time between the signal and the end.
     pub(crate) grace: Duration,
 }
 

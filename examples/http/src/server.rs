@@ -46,7 +46,7 @@ pub(crate) struct Server {
     next: Cell<u64>,
     /// The wakers of the connections, by their numbers.
     wakers: RefCell<HashMap<u64, Waker>>,
-    /// That of the end of the server, which waits for the last connection.
+    /// The waker of the task that ends the server. It waits for the last connection.
     end: Cell<Option<Waker>>,
     /// Connections ended by each of [`Limit::ALL`].
     ended: [Cell<u64>; Limit::ALL.len()],
@@ -243,7 +243,7 @@ where
         match next(&listener, signals).await {
             Ok(Next::Connection(stream, peer, permit)) => spawn(stream, peer, Some(permit)),
             Ok(Next::Signal(kind)) if kind == SignalKind::user_defined1() => {
-                // The other one runs this function.
+                // Without the task that runs this function.
                 server.print(runtime.tasks().len() - 1);
             }
             Ok(Next::Signal(kind)) => break kind,
@@ -262,7 +262,7 @@ where
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Such as a lack of descriptors: those that are left are reset.
+                // For example no descriptor is free: the connections that are left are reset.
                 eprintln!("accept: {error}");
                 break;
             }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The server makes a certificate for the name `localhost` at its start, and `--certificate FILE`
-//! writes it to a file. A handshake has the time of the head of a request. It speaks TLS 1.3; the
-//! feature `tls12` of rustls would add 1.2. This file holds what TLS adds; the rest is in the
-//! folder of `http`.
+//! writes it to a file. The limit for the head of a request is that of a handshake too. The server
+//! speaks TLS 1.3; the feature `tls12` of rustls would add 1.2. This file holds what TLS adds; the
+//! rest is in the folder of `http`.
 
 #[path = "../../http/src/answers.rs"]
 mod answers;

@@ -33,7 +33,7 @@
 //!
 //! The listener is closed, idle connections end, requests that have begun are answered, for up to
 //! 10 s. A tunnel (an upgraded connection, a WebSocket for example) is cut: the proxy does not know
-//! how to say goodbye in its protocol.
+//! how its protocol ends a connection.
 
 mod forward;
 mod headers;
@@ -159,8 +159,8 @@ async fn accept_until_signal(
         let (proxy, alive) = (proxy.clone(), alive.clone());
         reveille::spawn(async move {
             let _held = (permit, &alive);
-            // A client that breaks its connection, or an upstream in the middle of a body, is an
-            // ordinary thing. A server would log it.
+            // Clients often break their connections, and upstreams theirs in the middle of a body.
+            // A server would log it.
             let _ = serve(stream, peer.ip(), &proxy, &alive).await;
         });
     };

@@ -1,8 +1,8 @@
 //! One WebSocket, from its first message to its close.
 //!
 //! The first message is the client's name; each later one is a line for the room. One future reads,
-//! one writes from the queue, and `select` polls both, so that a client that does not read can
-//! still be heard.
+//! one writes from the queue, and `select` polls both, so messages of a client that does not
+//! read still arrive.
 //!
 //! | the client | what it gets |
 //! |---|---|

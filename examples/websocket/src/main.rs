@@ -1,4 +1,4 @@
-//! A chat in a page of a browser: hyper serves the page and upgrades `/chat` to a WebSocket.
+//! A chat in a browser: hyper serves the page and upgrades `/chat` to a WebSocket.
 //!
 //! ```text
 //! cargo run --release --manifest-path examples/websocket/Cargo.toml

@@ -99,7 +99,7 @@ struct Race {
     /// When the next attempt begins even if none fails.
     next: Moment,
     timer: Timer,
-    /// Where the connection was asked for.
+    /// Where in the source the connection was requested.
     place: Place,
 }
 

@@ -206,7 +206,8 @@ async fn connect_new(addr: &SocketAddr, place: Place) -> io::Result<UnixStream> 
     connect(Socket::unix()?, addr, true, place).await
 }
 
-/// Connects a socket. `owned`: no other descriptor of it exists. `place`: where that was asked for.
+/// Connects a socket. `owned`: no other descriptor of it exists. `place`: where in the source the
+/// connection was requested.
 pub(super) async fn connect(
     socket: Socket,
     addr: &SocketAddr,
