@@ -63,6 +63,8 @@ serve() {
     return 1
 }
 
+# Not --json, which is not in curl before 7.82.
+json=(-H 'Content-Type: application/json' --data-raw)
 get() { curl -sS --max-time 600 "$@" 2>&1; }
 
 status() { get -o /dev/null -w '%{response_code}' "$@"; }
@@ -74,9 +76,9 @@ has_lines() { [ "$(wc -l < "$1")" -ge "$2" ]; }
 
 opens() { [ "$(get "$url/open")" = "{\"open\":$1}" ]; }
 
-# The end, by SIGTERM, while clients of every kind are at work.
+# end_axum [ATTEMPT]: the end, by SIGTERM, while clients of every kind are at work.
 end_axum() {
-    local out status what="$backend axum" clients=() wrk=
+    local out status what="$backend axum" clients=() wrk= attempt=${1:-1}
     if [ -n "$has_wrk" ]; then
         timeout 60 wrk -t 1 -c 20 -d 4 --timeout 20 "$url/notes" > "$dir/wrk" 2>&1 &
         wrk=$!
@@ -90,9 +92,9 @@ end_axum() {
     fi
     until_true opens $((${#clients[@]})) || failed "$what: not all clients are connected"
     until_true has_lines "$dir/ticks" 3 || failed "$what sends no ticks"
-    get "$url/sleep/5000" > "$dir/slow1" &
+    get "$url/sleep/15000" > "$dir/slow1" &
     clients+=($!)
-    get --http2-prior-knowledge "$url/sleep/5000" > "$dir/slow2" &
+    get --http2-prior-knowledge "$url/sleep/15000" > "$dir/slow2" &
     clients+=($!)
     until_true opens $((${#clients[@]})) || failed "$what: not all requests are under way"
     kill -TERM $pid
@@ -105,15 +107,23 @@ end_axum() {
     compare "$what answers a request by HTTP/2 before it ends" "$(cat "$dir/slow2")" "good morning"
     matches "$what ends a stream of events" "$(tail -n 5 "$dir/ticks")" '^event: tick|id: [0-9]+'
     if [ -n "$python" ]; then compare "$what closes a WebSocket" "$(cat "$dir/websocket")" "1001 the server ends"; fi
+    if [ "$(wc -l < "$dir/axum")" != 3 ]; then failed "$what has printed: $(cat "$dir/axum")"; fi
+    pids=()
     if [ -n "$wrk" ]; then
         wait $wrk
         out=$(cat "$dir/wrk")
         matches "$what answers wrk" "$out" '[1-9][0-9]* requests in'
         # After the end it cannot connect or write any more. Those are no requests.
-        if [[ $out =~ (read|timeout)\ [1-9] ]]; then failed "$what has lost requests of wrk: $out"; fi
+        if [[ $out =~ (read|timeout)\ [1-9] ]]; then
+            # The server leaves a connection a second for its next request. A latency of seconds says that wrk was held up.
+            if [[ $out =~ Latency\ +[^\ ]+\ +[^\ ]+\ +[0-9.]+s && $attempt -lt 5 ]]; then
+                echo "again: wrk was held up"
+                serve axum --grace 60 && end_axum $((attempt + 1))
+                return
+            fi
+            failed "$what has lost requests of wrk: $out"
+        fi
     fi
-    if [ "$(wc -l < "$dir/axum")" != 3 ]; then failed "$what has printed: $(cat "$dir/axum")"; fi
-    pids=()
 }
 
 check_axum() {
@@ -122,10 +132,10 @@ check_axum() {
     compare "$what has no notes" "$(get "$url/notes")" '[]'
     for version in http1.1 http2-prior-knowledge; do
         client=(get "--$version")
-        matches "$what adds a note by $version" "$("${client[@]}" --json '{"text": "good \"night\""}' "$url/notes")" \
+        matches "$what adds a note by $version" "$("${client[@]}" "${json[@]}" '{"text": "good \"night\""}' "$url/notes")" \
             '^\{"id":[12],"text":"good \\"night\\""\}$'
-        compare "$what refuses what is no JSON" "$(status "--$version" --json '{"text":' "$url/notes")" 400
-        compare "$what refuses another JSON" "$(status "--$version" --json '{"words": []}' "$url/notes")" 422
+        compare "$what refuses what is no JSON" "$(status "--$version" "${json[@]}" '{"text":' "$url/notes")" 400
+        compare "$what refuses another JSON" "$(status "--$version" "${json[@]}" '{"words": []}' "$url/notes")" 422
         compare "$what returns a note" "$("${client[@]}" "$url/notes/1")" '{"id":1,"text":"good \"night\""}'
         compare "$what knows no note 7" "$(status "--$version" "$url/notes/7")" 404
         compare "$what refuses a path" "$(status "--$version" "$url/notes/x")" 400
@@ -249,6 +259,10 @@ check_conditions() {
     compare "$what refuses a POST" "$(status -d x "$url/1.txt")" 405
 }
 
+answers_wrk() {
+    timeout 60 wrk -t 1 -c 50 -d 1 --timeout 20 "$url/2.txt" > "$dir/wrk" 2>&1 && grep -q '[1-9][0-9]* requests in' "$dir/wrk"
+}
+
 check_files() {
     local what="$backend files" name
     [ -d "$dir/root" ] || make_root
@@ -261,7 +275,8 @@ check_files() {
     check_ranges
     check_conditions
     if [ -n "$has_wrk" ]; then
-        matches "$what answers wrk" "$(timeout 60 wrk -t 1 -c 50 -d 1 --timeout 20 "$url/2.txt" 2>&1)" '[1-9][0-9]* requests in'
+        # Within a second a server that is held up may answer none.
+        if until_true answers_wrk; then echo "ok      $what answers wrk"; else failed "$what does not answer wrk: $(cat "$dir/wrk")"; fi
     fi
     if [ "$(wc -l < "$dir/files")" != 1 ]; then failed "$what has printed: $(cat "$dir/files")"; fi
     if [ -n "$has_python" ]; then
