@@ -2,7 +2,7 @@
 """http-churn.py FOLDER CONNECTIONS SECONDS BACKEND
 
 Runs the example `http` and twice its clients `http-churn`, both in FOLDER, and compares the server after the first run with
-the server after the second one. The first run shows what the process keeps: the places of tasks and timers, and memory that
+the server after the second one; if that needs more memory, with up to three further ones. The first run shows what the process keeps: the places of tasks and timers, and memory that
 the C library does not give back, because something in use lies behind it.
 """
 
@@ -62,10 +62,16 @@ try:
     print(f"{backend}: {start} KiB and {descriptors} descriptors before")
     first, left = churn(server, "first")
     check(left == descriptors, f"{left} descriptors after the first run, not {descriptors}")
-    second, left = churn(server, "second")
-    check(left == descriptors, f"{left} descriptors after the second run, not {descriptors}")
-    most = int(first * MARGIN) + MARGIN_KIB
-    check(second <= most, f"{second} KiB after the second run, more than {most}: {first} KiB after the first one")
+    # A run in which all of this was held up makes fewer connections, and the next one shows more of what the process keeps. A
+    # leak grows in each run.
+    for run in ("second", "third", "fourth", "fifth"):
+        second, left = churn(server, run)
+        check(left == descriptors, f"{left} descriptors after the {run} run, not {descriptors}")
+        most = int(first * MARGIN) + MARGIN_KIB
+        if second <= most:
+            break
+        check(run != "fifth", f"memory grows in each run: {second} KiB after the last one, {first} KiB after the one before")
+        first = second
     server.signal_to_end()
     server.stop()
     print(f"ok      {backend}: {descriptors} descriptors and no tasks after each run, {first} KiB and then {second} KiB")
