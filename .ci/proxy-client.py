@@ -391,7 +391,10 @@ def limits(start):
         back.send("HTTP/1.1 200 OK", "Content-Length: 10", body=b"12345")
         if time.monotonic() - begun > 0.5:
             raise Slow
-        same(client.head()[1]["content-length"], "10")
+        got = client.head()
+        if got and got[0].split()[1] == "504" and time.monotonic() - begun > 0.9:
+            raise Slow          # the proxy was held up itself
+        same(got[1]["content-length"], "10")
         expect(client.ended() and client.rest == b"12345", f"{client.rest!r}")
         expect(back.ended(), "the upstream's connection is open")
         client.close()
