@@ -221,6 +221,7 @@ fn debug_text_counts_the_fds_of_the_user() {
 /// No handler of the user would learn of it. (Here in the process itself: that needs no fork.)
 #[test]
 fn after_fork_fails_if_signals_cannot_be_heard_any_longer() {
+    let _alone = super::alone();
     for kind in BackendKind::ALL {
         let Some((recording, record)) = recording(kind) else {
             continue;
