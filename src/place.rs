@@ -5,9 +5,9 @@
 //!
 //! A place is a number of 16 bits, because a `Sleep` has no room for a reference. The table that
 //! the numbers refer to is process-wide, and entries are never removed, so a number keeps its
-//! meaning. It is a table of buckets with a list in each; a number is that of a bucket and the
-//! position in its list. Lists only grow at their ends, without locks, so the child of a fork can
-//! use the table at once.
+//! meaning. The table has buckets with a list in each. A number consists of the bucket's number and
+//! the position in its list. Lists only grow at their ends, without locks, so the child of a fork
+//! can use the table at once.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +40,7 @@ pub(crate) fn is_tracked() -> bool {
     TRACKERS.load(Ordering::Relaxed) != 0
 }
 
-/// A place in the source, or that it is unknown.
+/// A place in the source, which may be unknown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place(u16);
 
@@ -48,15 +48,15 @@ impl Place {
     /// No place: nothing tracks places, or this crate itself is the creator.
     pub(crate) const UNKNOWN: Place = Place(0);
 
-    /// Returns the place of the caller of the function that calls this, if that has the attribute
-    /// `track_caller` as well. Unknown if no runtime tracks places.
+    /// Returns the place that calls the function which calls `here`. That function must have the
+    /// attribute `track_caller`. The place is unknown if no runtime tracks places.
     #[inline(always)]
     #[track_caller]
     pub(crate) fn here() -> Place {
         Place::at(Location::caller())
     }
 
-    /// Returns the place of a location. Unknown if no runtime tracks places.
+    /// Returns the place of a location. It is unknown if no runtime tracks places.
     #[inline(always)]
     pub(crate) fn at(location: &'static Location<'static>) -> Place {
         if is_tracked() {
@@ -117,7 +117,7 @@ impl fmt::Debug for Place {
     }
 }
 
-/// While one exists, places are noted.
+/// Makes functions note places for as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Tracking(());
 

@@ -3,8 +3,8 @@
 
 Question: what does a request cost a reverse proxy that is written with hyper on this runtime, beside one of the fastest in C?
 Prints a table: CPU time of the proxy for each request and requests a second, the medians of ROUNDS (5) rounds of SECONDS (3)
-each. 64 connections of HTTP/1.1, kept open on both sides; bodies of 100 bytes and of 64 KiB. The upstream is the example
-http. The proxies take turns. Both have one thread, on core 0; wrk and the upstream are on core 1, so use a quiet machine with
+each, and the memory at the end. 64 connections of HTTP/1.1, kept open on both sides; bodies of 100 bytes and of 64 KiB. The
+upstream is the example http. The proxies take turns. Both have one thread, on core 0; wrk and the upstream are on core 1, so use a quiet machine with
 two cores. Needs wrk and haproxy (Debian: wrk, haproxy).
 """
 

@@ -48,10 +48,10 @@ struct Home {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Entry {
     None,
-    /// It may have one under the timer's key.
+    /// There may be an entry under the timer's key.
     Armed,
-    /// It may have one, and a message about it may be on its way. Then the owner handles its
-    /// messages before it touches the timer, or the message would undo what is done now.
+    /// There may be an entry, and a message about it may be on its way. Then the owner handles its
+    /// messages before it touches the timer, or the message would undo the new state.
     Sent,
 }
 
@@ -71,7 +71,7 @@ impl Timer {
     /// then it needs no entry in the wheel. `place` is where it was created.
     #[inline]
     pub(crate) fn new(known: Deadline, place: Place) -> Timer {
-        // So that its first poll notes the place, and other polls need not check for one.
+        // With `Given` the first poll notes the place, and later polls need not check for one.
         let known = match known {
             Deadline::Ahead if place.is_known() => Deadline::Given,
             known => known,

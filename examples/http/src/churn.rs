@@ -64,7 +64,7 @@ struct Churn {
     made: Cell<u64>,
     /// Connections that stalled until the server ended them.
     ended_by_server: Cell<u64>,
-    /// Of the clients that behave.
+    /// The times that the clients that behave have waited for their answers.
     latencies: RefCell<Vec<Duration>>,
     random: Cell<u64>,
 }

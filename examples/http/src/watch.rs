@@ -61,9 +61,9 @@ pub(crate) struct Watch {
     idle: Cell<Duration>,
     /// Requests whose response has not ended.
     requests: Cell<usize>,
-    /// Those of them whose response waits for the client.
+    /// Requests whose response waits for the client.
     waiting: Cell<usize>,
-    /// A part of a head has come.
+    /// Whether a part of a head has come.
     is_in_head: Cell<bool>,
     /// When the present state began, or the last part of a response was taken.
     since: Cell<Instant>,
@@ -85,7 +85,7 @@ impl Watch {
         })
     }
 
-    /// HTTP begins. What was read before was no head.
+    /// Called when HTTP begins. The bytes that were read before are not part of a head.
     pub(crate) fn begin(&self, is_http2: bool) {
         self.is_http2.set(is_http2);
         self.is_in_head.set(false);
@@ -151,7 +151,7 @@ impl Watch {
 /// A request, from its head to the end of its response.
 pub(crate) struct Ticket {
     watch: Rc<Watch>,
-    /// The response is being sent, and the client has to take it.
+    /// Whether the response is being sent, so that the client has to take it.
     is_waiting: bool,
 }
 

@@ -55,7 +55,7 @@ pub(crate) struct Upstreams {
 
 struct Upstream {
     authority: Authority,
-    /// It could not be reached, so it is left out until then.
+    /// Until when the upstream is left out, because it could not be reached.
     pauses: Cell<Option<Instant>>,
 }
 
@@ -81,7 +81,7 @@ impl Upstreams {
         }
     }
 
-    /// The next one in turn that does not pause, or the next one if all pause.
+    /// Returns the next upstream in turn that does not pause, or the next one if all pause.
     fn choose(&self) -> &Upstream {
         let first = self.next.get();
         self.next.set((first + 1) % self.all.len());
@@ -171,7 +171,7 @@ enum Stage {
     Connect,
     /// The connection ended before the response.
     Exchange,
-    /// No other try is of use.
+    /// Another try would not help.
     Last,
 }
 

@@ -199,7 +199,7 @@ async fn serve(
         let is_http2 = pin!(timeout(HEAD, is_http2(&stream)));
         match select(is_http2, proxy.stopped.clone()).await {
             Either::Left((is_http2, _)) => is_http2??,
-            // It has sent nothing.
+            // The client has sent nothing.
             Either::Right(_) => return Ok(()),
         }
     };
