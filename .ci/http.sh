@@ -81,7 +81,7 @@ handshakes() {
     out=$(curl -sS --noproxy '*' --max-time 60 --cacert "$dir/pem" --resolve "localhost:${addr##*:}:127.0.0.1" "https://localhost:${addr##*:}/")
     compare "$1 https is trusted by its certificate" "$out" hello
     for protocol in h2 http/1.1; do
-        out=$(timeout 60 openssl s_client -connect "$addr" -alpn "$protocol" < /dev/null 2>&1 | grep -oE 'ALPN protocol: .*|^New, TLSv1.3' | sort | paste -sd ' ')
+        out=$(timeout 60 openssl s_client -connect "$addr" -alpn "$protocol" < /dev/null 2>&1 | grep -aoE 'ALPN protocol: .*|^New, TLSv1.3' | sort | paste -sd ' ')
         compare "$1 https chooses $protocol" "$out" "ALPN protocol: $protocol New, TLSv1.3"
     done
     finish "$1 https"
