@@ -457,7 +457,9 @@ impl Reactor {
     /// it. See `trigger_choice.rs`.
     #[cold]
     fn watch_by_level(&mut self, token: Token) {
-        if !self.table.capabilities().cheap_level {
+        let capabilities = self.table.capabilities();
+        // A custom backend may pass on the capabilities of epoll without `level`.
+        if !(capabilities.cheap_level && capabilities.level) {
             return;
         }
         let Some(entry) = self.table.get(token) else {

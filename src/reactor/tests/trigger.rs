@@ -213,6 +213,13 @@ fn other_mechanisms_and_other_fds_keep_their_trigger() {
             },
             UNIX,
         ),
+        (
+            Capabilities {
+                level: false,
+                ..either()
+            },
+            UNIX,
+        ),
         (rearming(), UNIX),
         (either(), CUSTOM),
     ] {
