@@ -71,15 +71,10 @@ impl Timer {
     /// then it needs no entry in the wheel. `place` is where it was created.
     #[inline]
     pub(crate) fn new(known: Deadline, place: Place) -> Timer {
-        // With `Given` the first poll notes the place, and later polls need not check for one.
-        let known = match known {
-            Deadline::Ahead if place.is_known() => Deadline::Given,
-            known => known,
-        };
         Timer {
             home: None,
             entry: Entry::None,
-            known,
+            known: before_first_poll(known, place),
             place,
         }
     }
@@ -261,6 +256,9 @@ impl Timer {
     pub(crate) fn reset(&mut self, deadline: Moment, known: Deadline) {
         self.known = known;
         let Some(home) = self.home.filter(|_| self.entry != Entry::None) else {
+            if self.home.is_none() {
+                self.known = before_first_poll(known, self.place);
+            }
             return;
         };
         CURRENT.with_named(home.runtime.number(), |driver| match driver {
@@ -279,6 +277,16 @@ impl Timer {
         self.entry = Entry::Sent;
         // If the runtime is gone, the next poll notices.
         drop(remote::send(runtime, Message::Reset { key, deadline }));
+    }
+}
+
+/// Returns what is known of the deadline of a timer that was not polled yet: with a place, less, so
+/// that its first poll notes the place and other polls need not check for one.
+#[inline]
+fn before_first_poll(known: Deadline, place: Place) -> Deadline {
+    match known {
+        Deadline::Ahead if place.is_known() => Deadline::Given,
+        known => known,
     }
 }
 
