@@ -274,6 +274,9 @@ impl Runtime {
     /// Returns the kernel object behind the loop, for a host to wait on: it is readable when
     /// [`turn`](Runtime::turn) has work to do other than timers. `turn` has an example.
     ///
+    /// It stays readable until the work is done, which may take several turns. A host that watches
+    /// it with an edge trigger must make turns until it is not readable any more.
+    ///
     /// Watch this fd and not a duplicate of it: with event ports, closing a duplicate in this
     /// process ends every registration of the loop.
     ///
