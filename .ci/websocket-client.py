@@ -144,7 +144,10 @@ def read_frame(client):
 
 def close_frame(client):
     """Reads until a close. Returns its code."""
+    deadline = time.monotonic() + PATIENCE
     while True:
+        # Pings may come for ever.
+        expect(time.monotonic() < deadline, "no close")
         got = read_frame(client)
         expect(got is not None, "ended without a close")
         if got[0] == 8:
