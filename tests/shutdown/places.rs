@@ -10,7 +10,6 @@ use reveille::{Runtime, spawn};
 use std::any::Any;
 use std::future::{Future, pending, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::panic::Location;
 use std::pin::Pin;
@@ -353,12 +352,11 @@ fn timer_within_an_operation_names_the_call_of_the_operation() {
         let (_tcp, _full) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let addr = listener.local_addr().unwrap();
-            let both: &[SocketAddr] = Vec::leak(vec![addr, addr]);
             // The first attempt is under way until a turn of the loop.
-            let connect = TcpStream::connect(both);
-            armed
-                .add("TcpStream::connect", async { drop(connect.await) })
-                .await;
+            let connects = async move {
+                drop(TcpStream::connect(&[addr, addr][..]).await);
+            };
+            armed.add("TcpStream::connect", connects).await;
             // Other systems refuse the connection.
             if cfg!(any(target_os = "linux", target_os = "android")) {
                 let full = UnixListener::bind(&path).unwrap();
