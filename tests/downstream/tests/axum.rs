@@ -138,15 +138,14 @@ impl Example {
         }
     }
 
-    /// Ends the server. Fails if something does not end.
+    /// Ends the server. Fails if something does not end. (That nothing listens any more is not
+    /// tried: a socket that connects to a free port may get that port itself.)
     async fn end(self) {
         self.signal.send(()).unwrap();
         self.accepting.await.unwrap().unwrap();
         timeout(Duration::from_secs(60), self.stop.stop())
             .await
             .expect("all connections end");
-        let again = TcpStream::connect(self.addr).await;
-        again.expect_err("the listener is closed");
         resume();
     }
 }
