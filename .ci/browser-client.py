@@ -21,6 +21,8 @@ import tempfile
 import websockets
 import websockets.exceptions
 
+from checks import Failed, expect
+
 PATIENCE = 90.0             # seconds; longer than any step takes on a slow machine
 
 FLAGS = [
@@ -38,15 +40,6 @@ UNTIL = """new Promise((resolve) => {
     observer.observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
     look();
 })"""
-
-
-class Failed(Exception):
-    """A check did not hold; the message says which."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failed(message)
 
 
 class Server:

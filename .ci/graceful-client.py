@@ -17,21 +17,10 @@ import sys
 import threading
 import time
 
+from checks import Failed, Slow, expect
+
 PATIENCE = 60.0             # seconds; longer than any step takes on a slow machine
 IDLE = 1.0                  # seconds that the server waits for a request on an idle connection
-
-
-class Failed(Exception):
-    """A check did not hold; the message says which."""
-
-
-class Slow(Exception):
-    """This process was held up, so that the check shows nothing."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failed(message)
 
 
 class Server:

@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 
+from checks import Failed, Slow, expect, same
+
 PATIENCE = 60.0             # seconds; longer than any step takes on a slow machine
 MIB = 1 << 20
 PATTERN = os.urandom(MIB)   # of which the bodies consist
@@ -35,23 +37,6 @@ def most(buffer):
 # What a proxy may take of a body that is not read: the kernel's buffers of both its connections, and those of hyper.
 IN_FLIGHT = 2 * (most("rmem") + most("wmem")) + 16 * MIB
 BODY = max(256 * MIB, 2 * IN_FLIGHT)
-
-
-class Failed(Exception):
-    """A check did not hold; the message says which."""
-
-
-class Slow(Exception):
-    """This process was held up, so that the check shows nothing."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failed(message)
-
-
-def same(got, wanted):
-    expect(got == wanted, f"{got!r}, not {wanted!r}")
 
 
 class Wire:

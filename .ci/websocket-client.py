@@ -21,25 +21,10 @@ import time
 import websockets
 import websockets.exceptions
 
+from checks import Failed, Slow, expect, same
+
 PATIENCE = 60.0             # seconds; longer than any step takes on a slow machine
 MESSAGE = 4096              # bytes of the longest message
-
-
-class Failed(Exception):
-    """A check did not hold; the message says which."""
-
-
-class Slow(Exception):
-    """This process was held up, so that the check shows nothing."""
-
-
-def expect(condition, message):
-    if not condition:
-        raise Failed(message)
-
-
-def same(got, wanted):
-    expect(got == wanted, f"{got!r}, not {wanted!r}")
 
 
 class Server:
