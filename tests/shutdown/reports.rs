@@ -3,6 +3,7 @@
 use super::{LONG, SHORT, on_every_mechanism};
 use reveille::io::AsyncFd;
 use reveille::net::{TcpListener, TcpStream, UdpSocket};
+use reveille::runtime::ShutdownReport;
 use reveille::time::{Duration, Sleep, now, sleep};
 use reveille::{spawn, task};
 use std::cell::RefCell;
@@ -67,39 +68,46 @@ fn report_names_tasks_descriptors_and_timers() {
         assert_eq!(timer.waiting_task(), Some(id));
         assert!(!timer.outlives_tasks());
 
-        let text = report.to_string();
-        let lines: Vec<&str> = text.lines().collect();
-        let (fd, place) = (listener.fd(), task.spawned_at().unwrap());
-        let created = listener.created_at().unwrap();
-        assert_eq!(
-            lines[..3],
-            [
-                "the time was over: 1 task, 1 descriptor, 1 timer were left",
-                &format!("  task {id} \"server\", spawned at {place}"),
-                &format!(
-                    "  descriptor {fd}, created at {created}, registered by task {id} \"server\", spawned at {place}, awaited by task {id}"
-                ),
-            ]
-        );
-        assert!(lines[3].starts_with("  timer due in 35"), "{text}");
-        let ending = format!(
-            ", created at {}, awaited by task {id}",
-            timer.created_at().unwrap()
-        );
-        assert!(lines[3].ends_with(&ending), "{text}");
-        assert_eq!(lines.len(), 4);
-        let debug = format!("{report:?}");
-        for part in [
-            "ShutdownReport",
-            "\"server\"",
-            "DescriptorInfo",
-            "TimerInfo",
-            "TaskInfo",
-        ] {
-            assert!(debug.contains(part), "{debug}");
-        }
+        check_texts(&report);
         assert!(server.wait().unwrap_err().is_runtime_gone());
     });
+}
+
+/// Checks the texts of a report with one task, its descriptor and its timer.
+fn check_texts(report: &ShutdownReport) {
+    let (task, listener) = (&report.tasks()[0], &report.descriptors()[0]);
+    let (id, timer) = (task.id(), &report.timers()[0]);
+    let text = report.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    let (fd, place) = (listener.fd(), task.spawned_at().unwrap());
+    let created = listener.created_at().unwrap();
+    assert_eq!(
+        lines[..3],
+        [
+            "the time was over: 1 task, 1 descriptor, 1 timer were left",
+            &format!("  task {id} \"server\", spawned at {place}"),
+            &format!(
+                "  descriptor {fd}, created at {created}, registered by task {id} \"server\", spawned at {place}, awaited by task {id}"
+            ),
+        ]
+    );
+    assert!(lines[3].starts_with("  timer due in 35"), "{text}");
+    let ending = format!(
+        ", created at {}, awaited by task {id}",
+        timer.created_at().unwrap()
+    );
+    assert!(lines[3].ends_with(&ending), "{text}");
+    assert_eq!(lines.len(), 4);
+    let debug = format!("{report:?}");
+    for part in [
+        "ShutdownReport",
+        "\"server\"",
+        "DescriptorInfo",
+        "TimerInfo",
+        "TaskInfo",
+    ] {
+        assert!(debug.contains(part), "{debug}");
+    }
 }
 
 #[test]
