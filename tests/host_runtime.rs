@@ -207,6 +207,26 @@ fn host_and_hosted_runtime_sleep_until_a_timer() {
     });
 }
 
+/// A turn without a limit does not wait after it has run a task: the host may wait for what that
+/// task did.
+#[test]
+fn turn_that_has_run_something_does_not_wait() {
+    on_every_backend(|runtime| {
+        // One task, and more tasks than one batch runs.
+        for count in [1, 1000] {
+            let done = Rc::new(Cell::new(0));
+            let add = || {
+                let done = done.clone();
+                runtime.spawn(async move { done.set(done.get() + 1) })
+            };
+            let _tasks: Vec<_> = (0..count).map(|_| add()).collect();
+            while done.get() < count {
+                runtime.turn(None).unwrap();
+            }
+        }
+    });
+}
+
 /// Another thread ends the wait of a turn that has no limit, whether it spawns before or during the
 /// wait.
 #[test]

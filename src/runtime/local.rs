@@ -113,10 +113,15 @@ impl Local {
 
     /// Makes one turn for a host: runs what is runnable, makes a turn of the driver that takes at
     /// most `limit`, and runs what that made runnable.
-    pub(super) fn turn(&self, limit: Option<Duration>) -> io::Result<()> {
+    pub(super) fn turn(&self, mut limit: Option<Duration>) -> io::Result<()> {
         let runner = Runner::new(&self.tasks);
+        let has_run = self.is_runnable();
         let mut reading = self.run_tasks(&runner);
-        self.catch_up(&mut reading);
+        let has_caught_up = self.catch_up(&mut reading);
+        if has_run || has_caught_up {
+            // That may have made true what the host waits for.
+            limit = Some(Duration::ZERO);
+        }
         self.turn_driver(reading, limit)?;
         self.run_tasks(&runner);
         self.catch_up(&mut None);
@@ -156,18 +161,21 @@ impl Local {
     }
 
     /// Does the work between two batches: handles the messages of other threads, and reports
-    /// panics, including those that came with the messages. If there was any, `reading` is dropped,
-    /// because the work may take any time.
+    /// panics, including those that came with the messages. If there was any, it returns true, and
+    /// `reading` is dropped, because the work may take any time.
     #[inline]
-    pub(super) fn catch_up(&self, reading: &mut Option<Moment>) {
-        if self.driver.take_notified() {
+    pub(super) fn catch_up(&self, reading: &mut Option<Moment>) -> bool {
+        let is_notified = self.driver.take_notified();
+        if is_notified {
             *reading = None;
             self.handle_messages();
         }
-        if self.tasks.has_panics() {
+        let has_panics = self.tasks.has_panics();
+        if has_panics {
             *reading = None;
             self.report_panics();
         }
+        is_notified || has_panics
     }
 
     /// Makes a turn of the driver, then catches up. Waits for at most `limit`, and not at all while
