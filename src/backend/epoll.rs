@@ -121,14 +121,6 @@ impl Epoll {
         Ok(())
     }
 
-    fn check_owner(&self, fd: RawFd, token: Token) -> io::Result<()> {
-        let owner = self.owners.lock().owner(fd);
-        if owner == NO_OWNER || owner != token.to_u64() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(())
-    }
-
     fn forget_exclusive(&mut self, token: Token) {
         if !self.exclusives.is_empty() {
             self.exclusives.retain(|&known| known != token.to_u64());
@@ -261,8 +253,12 @@ impl Backend for Epoll {
         interest: Interest,
         trigger: Trigger,
     ) -> io::Result<()> {
-        self.check_owner(fd, token)?;
-        let data = token.to_u64();
+        // Locked during the call, so that no other thread ends the registration and closes the fd.
+        let owners = self.owners.lock();
+        let (owner, data) = (owners.owner(fd), token.to_u64());
+        if owner == NO_OWNER || owner != data {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         if self.exclusives.contains(&data) {
             return Err(failure(
                 io::ErrorKind::InvalidInput,
