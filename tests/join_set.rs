@@ -773,6 +773,78 @@ fn closures_that_block_are_part_of_a_set() {
 }
 
 /// A combinator gives the set a waker that is not that of the task.
+/// Tasks that were in the set stay there, and are joined with those that `extend` has spawned.
+#[test]
+fn extend_adds_tasks_to_those_of_the_set() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let mut set: JoinSet<usize> = (0..3).map(|n| async move { n }).collect();
+            let gate = Gate::default();
+            let late = set.spawn({
+                let gate = gate.clone();
+                async move {
+                    gate.passed().await;
+                    9
+                }
+            });
+            set.extend((3..5).map(|n| async move { n }));
+            // No future at all.
+            set.extend((0..0).map(|n| async move { n }));
+            assert_eq!(set.len(), 6);
+            for n in 0..5 {
+                assert_eq!(set.join_next().await.unwrap().unwrap(), n);
+            }
+            assert_eq!(set.len(), 1);
+            gate.open();
+            let (id, output) = set.join_next_with_id().await.unwrap();
+            assert_eq!((id, output.unwrap()), (late.id(), 9));
+            assert!(set.join_next().await.is_none());
+        });
+    });
+}
+
+#[test]
+fn extend_keeps_the_tasks_of_an_iterator_that_panics() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            let mut set = JoinSet::new();
+            let futures = (0..5).map(|n| {
+                if n == 2 {
+                    quiet_panic();
+                }
+                async move { n }
+            });
+            let out = catch_unwind(AssertUnwindSafe(|| set.extend(futures)));
+            assert!(is_planned(&*out.unwrap_err()));
+            assert_eq!(set.join_all().await, [0, 1]);
+        });
+    });
+}
+
+/// Not in the source of the crate.
+#[test]
+fn extend_spawns_at_the_place_that_calls_it() {
+    let runtime = Builder::new().track_spawn_locations(true).build().unwrap();
+    runtime.enter(|| {
+        let mut set = JoinSet::from_iter([pending::<()>()]);
+        set.extend([pending()]);
+        let tasks = runtime.tasks();
+        assert_eq!(tasks.len(), 2);
+        for task in tasks {
+            assert_eq!(task.spawned_at().unwrap().file(), file!());
+        }
+    });
+}
+
+/// Without a future it needs no runtime.
+#[test]
+fn extend_outside_of_a_runtime_panics_at_the_first_future() {
+    let mut set = JoinSet::new();
+    set.extend(Vec::<std::future::Ready<u8>>::new());
+    let out = catch_unwind(AssertUnwindSafe(|| set.extend([std::future::ready(7)])));
+    assert!(out.is_err() && set.is_empty());
+}
+
 #[test]
 fn set_inside_of_a_combinator() {
     struct Forward(Waker, AtomicUsize);

@@ -123,11 +123,44 @@ where
     F: Future<Output = T> + 'static,
     T: 'static,
 {
+    #[track_caller]
     fn from_iter<I: IntoIterator<Item = F>>(futures: I) -> JoinSet<T> {
         let mut set = JoinSet::new();
-        futures.into_iter().for_each(|future| {
-            set.spawn(future);
-        });
+        set.extend(futures);
         set
+    }
+}
+
+/// Spawns the futures on the current runtime of this thread, as [`JoinSet::spawn`] does, and adds
+/// the tasks to the set. If the iterator panics, the tasks of the futures that it has returned are
+/// in the set.
+///
+/// # Panics
+///
+/// If there is a future and this thread is not inside a runtime.
+///
+/// # Examples
+///
+/// ```
+/// use reveille::task::JoinSet;
+///
+/// reveille::block_on(async {
+///     let square = |n: u32| async move { n * n };
+///     let mut set: JoinSet<u32> = (0..5).map(square).collect();
+///     set.extend((5..10).map(square));
+///     assert_eq!(set.join_all().await.iter().sum::<u32>(), 285);
+/// });
+/// ```
+impl<T, F> Extend<F> for JoinSet<T>
+where
+    F: Future<Output = T> + 'static,
+    T: 'static,
+{
+    #[track_caller]
+    fn extend<I: IntoIterator<Item = F>>(&mut self, futures: I) {
+        // A loop, so that the tasks are spawned at the place that calls this.
+        for future in futures {
+            self.spawn(future);
+        }
     }
 }
