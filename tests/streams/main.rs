@@ -1,8 +1,9 @@
 //! What all byte streams have in common, each on every backend: reading without zeroing, the end of
-//! the peer's side. Each test is a function over the kind.
+//! the peer's side, the owned halves. Each test is a function over the kind.
 
 mod buffers;
 mod closed;
+mod halves;
 #[path = "../support/mod.rs"]
 mod support;
 

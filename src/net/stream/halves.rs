@@ -180,6 +180,25 @@ impl<K: Duplex> OwnedReadHalf<K> {
         self.0.peek(buf).await
     }
 
+    /// Polls to read bytes without taking them from the stream. See [`ByteStream::poll_peek`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::poll_peek`].
+    pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_peek(cx, buf)
+    }
+
+    /// Reads bytes without taking them from the stream and without waiting. See
+    /// [`ByteStream::try_peek`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::try_peek`].
+    pub fn try_peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.try_peek(buf)
+    }
+
     /// Reads without waiting. See [`ByteStream::try_read`].
     ///
     /// # Errors
@@ -221,6 +240,19 @@ impl<K: Duplex> OwnedReadHalf<K> {
         self.0.poll_read_uninit(cx, buf)
     }
 
+    /// Polls to read into several buffers. See [`ByteStream::poll_read_vectored`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::poll_read_vectored`].
+    pub fn poll_read_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_read_vectored(cx, bufs)
+    }
+
     /// Reads into several buffers without waiting. See [`ByteStream::try_read_vectored`].
     ///
     /// # Errors
@@ -254,6 +286,15 @@ impl<K: Duplex> OwnedReadHalf<K> {
     /// Cancel safe.
     pub async fn readable(&self) -> io::Result<()> {
         self.0.readable().await
+    }
+
+    /// Polls until a read would not block. See [`ByteStream::poll_read_ready`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::poll_read_ready`].
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
     }
 
     /// Waits until the stream is ready for any of `interest`. See [`ByteStream::ready`].
@@ -380,6 +421,19 @@ impl<K: Duplex> OwnedWriteHalf<K> {
         self.stream.poll_write(cx, buf)
     }
 
+    /// Polls to write from several buffers. See [`ByteStream::poll_write_vectored`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::poll_write_vectored`].
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.poll_write_vectored(cx, bufs)
+    }
+
     /// Writes from several buffers without waiting. See [`ByteStream::try_write_vectored`].
     ///
     /// # Errors
@@ -409,6 +463,15 @@ impl<K: Duplex> OwnedWriteHalf<K> {
     /// Cancel safe.
     pub async fn writable(&self) -> io::Result<()> {
         self.stream.writable().await
+    }
+
+    /// Polls until a write would not block. See [`ByteStream::poll_write_ready`].
+    ///
+    /// # Errors
+    ///
+    /// Same as [`ByteStream::poll_write_ready`].
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
     }
 
     /// Waits until the stream is ready for any of `interest`. See [`ByteStream::ready`].
