@@ -1,11 +1,13 @@
-//! `read_buf`, `try_read_buf`, `poll_read_uninit`.
+//! `read_buf`, `try_read_buf`, `poll_read_uninit`, `poll_read_vectored`.
 
+use super::support::poll_once;
 use super::{ends, on_every_backend, pair, unix_pair};
 use reveille::net::ByteStream;
 use reveille::net::kind::{Readable, Writable};
 use std::future::poll_fn;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::pin::pin;
 
 #[test]
 fn read_buf_appends_and_keeps_the_rest() {
@@ -98,4 +100,34 @@ async fn writes_only<W: Writable, R: Readable>((near, far): (ByteStream<W>, Byte
     assert_eq!(&bytes, b"data\xAA\xAA\xAA\xAA\xAA\xAA\xAA\xAA");
     let n = poll_fn(|cx| far.poll_read_uninit(cx, &mut [])).await;
     assert_eq!(n.unwrap(), 0);
+}
+
+#[test]
+fn poll_read_vectored_fills_one_buffer_after_the_other() {
+    on_every_backend(|runtime| {
+        runtime.block_on(async {
+            fills_in_order(pair().await).await;
+            fills_in_order(ends()).await;
+            fills_in_order(unix_pair()).await;
+        });
+    });
+}
+
+async fn fills_in_order<W: Writable, R: Readable>((near, far): (ByteStream<W>, ByteStream<R>)) {
+    let (mut head, mut none, mut body) = ([0; 2], [0; 0], [0; 3]);
+    let mut bufs = [&mut head[..], &mut none, &mut body].map(IoSliceMut::new);
+    {
+        let mut waits = pin!(poll_fn(|cx| far.poll_read_vectored(cx, &mut bufs)));
+        assert!(poll_once(&mut waits).await.is_pending());
+        near.write_all(b"abcdefgh").await.unwrap();
+        assert_eq!(waits.await.unwrap(), 5);
+    }
+    assert_eq!((&*bufs[0], &*bufs[2]), (&b"ab"[..], &b"cde"[..]));
+    // The rest fills the first buffer, and one byte of the last.
+    let rest = poll_fn(|cx| far.poll_read_vectored(cx, &mut bufs)).await;
+    assert_eq!(rest.unwrap(), 3);
+    assert_eq!((&*bufs[0], &*bufs[2]), (&b"fg"[..], &b"hde"[..]));
+    drop(near);
+    let end = poll_fn(|cx| far.poll_read_vectored(cx, &mut bufs)).await;
+    assert_eq!(end.unwrap(), 0);
 }
