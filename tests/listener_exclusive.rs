@@ -1,11 +1,11 @@
-//! `TcpListener::from_std_exclusive`: several runtimes share a listener, and a connection wakes one
-//! of them.
+//! `from_std_exclusive` of the listeners: several runtimes share one, and a connection wakes one of
+//! them.
 
 mod support;
 
 use reveille::backend::BackendKind;
 use reveille::io::Interest;
-use reveille::net::{TcpListener, TcpStream};
+use reveille::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use reveille::runtime::Handle;
 use reveille::{Builder, Runtime};
 use std::fs;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use support::{guarded, on_every_backend};
+use support::{Directory, guarded, on_every_backend};
 
 const RUNTIMES: usize = 4;
 const CONNECTIONS: usize = 50;
@@ -226,5 +226,42 @@ fn exclusive_listener_refuses_a_blocking_socket() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let error = TcpListener::from_std_exclusive(listener).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    });
+}
+
+/// The other clone of the socket is not affected by an error, and takes nothing once it is dropped.
+#[test]
+fn exclusive_unix_listener_accepts_or_is_unsupported() {
+    on_every_backend(|runtime| {
+        let directory = Directory::new();
+        let path = directory.socket();
+        let shared = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let clone = shared.try_clone().unwrap();
+        let blocking = runtime.enter(|| UnixListener::from_std_exclusive(clone));
+        assert_eq!(blocking.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        shared.set_nonblocking(true).unwrap();
+        let clone = shared.try_clone().unwrap();
+        let listener = match runtime.enter(|| UnixListener::from_std_exclusive(clone)) {
+            Ok(listener) => listener,
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                assert_ne!(runtime.backend_name(), "epoll");
+                // The other clone is not affected.
+                return drop(runtime.enter(|| UnixListener::from_std(shared)).unwrap());
+            }
+        };
+        assert_eq!(runtime.backend_name(), "epoll");
+        let other = runtime.enter(|| UnixListener::from_std_exclusive(shared).unwrap());
+        runtime.block_on(async {
+            let refused = listener.try_accept().unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+            drop(other);
+            for _ in 0..3 {
+                let client = UnixStream::connect(&path).await.unwrap();
+                let (server, _) = listener.accept().await.unwrap();
+                server.write_all(b"x").await.unwrap();
+                client.read_exact(&mut [0]).await.unwrap();
+            }
+        });
     });
 }

@@ -42,7 +42,7 @@ const TOO_LONG: Duration = Duration::from_secs(60);
 
 type CellTest = fn(&mut Fixture);
 
-const TABLE: [(&str, CellTest); 38] = [
+const TABLE: [(&str, CellTest); 42] = [
     ("TcpStream poll read", tcp_poll_read),
     ("TcpStream poll writable", tcp_poll_writable),
     ("TcpStream wake", tcp_wake),
@@ -53,6 +53,8 @@ const TABLE: [(&str, CellTest); 38] = [
     ("UnixStream wake", unix_wake),
     ("UnixStream drop", unix_drop),
     ("UnixStream drop, half polled", unix_drop_half_polled),
+    ("OwnedReadHalf poll read", read_half_poll_read),
+    ("OwnedWriteHalf drop", write_half_drop),
     ("pipe poll read", pipe_poll_read),
     ("pipe poll write", pipe_poll_write),
     ("pipe wake", pipe_wake),
@@ -68,6 +70,11 @@ const TABLE: [(&str, CellTest); 38] = [
     (
         "TcpListener drop, half polled",
         tcp_listener_drop_half_polled,
+    ),
+    ("UnixListener poll accept", unix_accept),
+    (
+        "UnixListener drop, half polled",
+        unix_listener_drop_half_polled,
     ),
     ("Permit drop", permit_drop),
     ("AsyncFd poll", async_fd_poll),

@@ -1,8 +1,8 @@
-//! Unix streams and the ends of a pipe.
+//! Unix streams, their owned halves, and the ends of a pipe.
 
 use super::fixture::{Fixture, RemoteThread, half_polled, is_gone, wake_a_task};
-use reveille::net::kind::{Readable, Writable};
-use reveille::net::{ByteStream, UnixStream, pipe};
+use reveille::net::kind::{Readable, Unix, Writable};
+use reveille::net::{ByteStream, OwnedReadHalf, OwnedWriteHalf, UnixStream, pipe};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream as StdStream;
@@ -162,4 +162,46 @@ pub(crate) fn receiver_drop_half_polled(fixture: &mut Fixture) {
         while peer.write_all(b"more").is_ok() {}
     };
     fixture.run(future, drops, || {}).unwrap();
+}
+
+// ---- halves ----
+
+/// The owner keeps the other half.
+pub(crate) fn read_half_poll_read(fixture: &mut Fixture) {
+    let (stream, mut peer) = unix(fixture);
+    let (read, write) = stream.into_split();
+    let reads = |read: OwnedReadHalf<Unix>, remote: &RemoteThread| {
+        let mut buf = [0; 8];
+        let got = remote.wait(read.read(&mut buf));
+        if remote.state.is_gone() {
+            is_gone(got);
+        } else {
+            assert_eq!(&buf[..got.unwrap()], b"hello");
+        }
+    };
+    fixture
+        .run(read, reads, || peer.write_all(b"hello").unwrap())
+        .unwrap();
+    assert_eq!(write.try_write(b"bye").unwrap(), 3);
+    drop(write);
+    let mut rest = Vec::new();
+    peer.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"bye");
+}
+
+/// The peer reads the end. The reading side is still there.
+pub(crate) fn write_half_drop(fixture: &mut Fixture) {
+    let (stream, mut peer) = unix(fixture);
+    let (read, write) = stream.into_split();
+    let drops = |write: OwnedWriteHalf<Unix>, remote: &RemoteThread| {
+        assert_eq!(write.try_write(b"bye").unwrap(), 3);
+        drop(write);
+        remote.waits();
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"bye");
+        peer.write_all(b"still").unwrap();
+    };
+    fixture.run(write, drops, || {}).unwrap();
+    assert_eq!(read.try_read(&mut [0; 8]).unwrap(), 5);
 }
