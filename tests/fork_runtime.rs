@@ -114,9 +114,18 @@ fn runtime_goes_on_in_the_parent_and_its_child_makes_another() {
                 let (client, server) = runtime.block_on(pair());
                 runtime.block_on(ping(&client, &server));
                 // A turn that ends before the deadline leaves the timer fd set to it.
-                let sleeper = runtime.spawn(sleep(Duration::from_millis(300)));
-                runtime.turn(Some(Duration::from_millis(1))).unwrap();
-                runtime.turn(Some(Duration::from_millis(1))).unwrap();
+                let mut time = Duration::from_millis(300);
+                let sleeper = loop {
+                    let sleeper = runtime.spawn(sleep(time));
+                    for _ in 0..2 {
+                        runtime.turn(Some(Duration::from_millis(1))).unwrap();
+                    }
+                    if runtime.enter(|| !sleeper.is_finished()) {
+                        break sleeper;
+                    }
+                    // This thread was held up.
+                    time *= 2;
+                };
                 let child = fork();
                 if child == 0 {
                     end(|| play_child(kind, runtime, (client, server), sleeper));

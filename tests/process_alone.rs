@@ -301,6 +301,8 @@ fn limit_with(free: usize) -> libc::rlim_t {
 
 fn lack_of_descriptors_is_an_error_before_the_start(runtime: &Runtime) {
     let path = std::env::temp_dir().join(format!("reveille-alone-{}", std::process::id()));
+    // Of a process that had the same number and was killed.
+    let _ = std::fs::remove_file(&path);
     let before = limit();
     for listens in [false, true] {
         for (pipes, by_sigchld) in [(false, false), (true, false), (false, true), (true, true)] {

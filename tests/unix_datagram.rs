@@ -27,7 +27,10 @@ impl Place {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::SeqCst);
         let name = format!("reveille-dgram-{}-{number}", std::process::id());
-        Place(std::env::temp_dir().join(name))
+        let path = std::env::temp_dir().join(name);
+        // Of a process that had the same number and was killed.
+        let _ = std::fs::remove_file(&path);
+        Place(path)
     }
 }
 

@@ -22,8 +22,11 @@ pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
     // SAFETY: the array has room for two.
     assert_eq!(unsafe { libc::pipe(fds.as_mut_ptr()) }, 0);
     for fd in fds {
-        // SAFETY: F_SETFL takes an int; the fd is open.
-        let set = unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) };
+        // SAFETY: F_SETFL and F_SETFD take an int; the fd is open.
+        let set = unsafe {
+            libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK)
+                | libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC)
+        };
         assert_eq!(set, 0);
     }
     (owned(fds[0]), owned(fds[1]))

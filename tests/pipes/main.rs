@@ -1,7 +1,6 @@
 //! `net::pipe`: the ends of pipes and FIFOs, on every backend. What pipes share with other streams
 //! is in `tests/streams`.
 
-mod children;
 mod conversions;
 mod ends;
 mod fifos;

@@ -6,6 +6,7 @@
 
 mod drops;
 mod ends;
+mod of_std;
 mod pipes;
 mod signals;
 #[path = "../support/mod.rs"]

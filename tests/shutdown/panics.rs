@@ -13,6 +13,7 @@ use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::task::{Context, Wake, Waker};
 
@@ -208,10 +209,14 @@ fn panic_of_a_hook_unwinds_and_drops_the_runtime() {
     });
 }
 
-struct WakePanics;
+#[derive(Default)]
+struct WakePanics {
+    wakes: AtomicUsize,
+}
 
 impl Wake for WakePanics {
     fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
         quiet("waker");
     }
 }
@@ -221,10 +226,15 @@ impl Wake for WakePanics {
 fn panic_of_a_waker_goes_to_the_handler() {
     on_every_mechanism(|make| {
         let (runtime, texts) = noting(make);
-        // It begins in the shutdown, so it ends after the timer.
-        let mut brief = runtime.spawn(async { sleep(Duration::from_millis(2)).await });
+        let panics = Arc::new(WakePanics::default());
+        let by_timer = panics.clone();
+        let mut brief = runtime.spawn(async move {
+            while by_timer.wakes.load(Ordering::SeqCst) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
         let _timer = runtime.enter(|| {
-            let waker = Waker::from(Arc::new(WakePanics));
+            let waker = Waker::from(panics);
             let mut cx = Context::from_waker(&waker);
             assert!(Pin::new(&mut brief).poll(&mut cx).is_pending());
             loop {

@@ -6,7 +6,6 @@ use reveille::{Runtime, yield_now};
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
-use std::sync::mpsc::channel;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const NS: Duration = Duration::from_nanos(1);
@@ -103,10 +102,7 @@ fn closure_that_never_ends_is_left_in_real_time() {
     on_every_mechanism(|make| {
         for with_task in [false, true] {
             let runtime = paused(make);
-            let (gate, wait) = channel::<()>();
-            let job = runtime
-                .handle()
-                .spawn_blocking(move || wait.recv().unwrap_err());
+            let (gate, job) = super::support::occupy(&runtime.handle());
             if with_task {
                 drop(runtime.spawn(pending::<()>()));
             }

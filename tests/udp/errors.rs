@@ -134,12 +134,14 @@ fn socket_that_is_not_connected_reports_no_refused_datagram() {
 }
 
 #[test]
-fn peer_that_vanishes_refuses_datagrams() {
+fn peer_that_turns_away_refuses_datagrams() {
     on_every_backend(|runtime| {
         runtime.block_on(async {
             let (here, there) = pair().await;
             there.send(b"last words").await.unwrap();
-            drop(there);
+            // Its own peer from now on. The number of a socket that is closed might be given to
+            // that of another test, which refuses nothing.
+            there.connect(there.local_addr().unwrap()).await.unwrap();
             let mut buf = [0; 16];
             assert_eq!(here.recv(&mut buf).await.unwrap(), 10);
             here.send(b"hello?").await.unwrap();

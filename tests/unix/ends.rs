@@ -4,9 +4,8 @@ use super::support::on_every_backend;
 use super::{pair, read_to_end};
 use reveille::net::{OwnedReadHalf, UnixStream, kind::Unix};
 use reveille::{spawn, yield_now};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
-use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 #[test]
@@ -115,35 +114,6 @@ fn write_half_ends_the_stream_unless_it_is_forgotten_or_reunited() {
             assert_eq!(far.read(&mut [0; 4]).await.unwrap(), 1);
             drop(read);
             assert_eq!(far.read(&mut [0; 4]).await.unwrap(), 0);
-        });
-    });
-}
-
-/// A child has one end as its standard input, and is killed while it waits for more.
-#[test]
-fn peer_that_is_killed_ends_the_stream() {
-    on_every_backend(|runtime| {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let mut child = Command::new("cat")
-            .stdin(std::os::fd::OwnedFd::from(theirs))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        runtime.block_on(async {
-            let ours = UnixStream::from_std(ours).unwrap();
-            ours.write_all(b"hello").await.unwrap();
-            let mut hello = [0; 5];
-            child.stdout.take().unwrap().read_exact(&mut hello).unwrap();
-            let ours = Rc::new(ours);
-            let reader = ours.clone();
-            let reader = spawn(async move { reader.read(&mut [0; 4]).await });
-            yield_now().await;
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert_eq!(reader.await.unwrap().unwrap(), 0);
-            let error = ours.write(b"x").await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         });
     });
 }

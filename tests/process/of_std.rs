@@ -1,12 +1,15 @@
-//! The pipes of child processes that `std` starts.
+//! Pipes and Unix sockets of child processes that `std` starts. They are not tested beside those of
+//! `tests/pipes` and `tests/unix`: a new child has copies of all descriptors until it runs its
+//! program, so for a moment an end that another test has closed is still open.
 
-use super::joined;
 use super::support::{on_every_backend, wait};
+use reveille::net::UnixStream;
 use reveille::net::pipe::{Receiver, Sender, pipe};
-use reveille::spawn;
-use std::io::ErrorKind;
+use reveille::{spawn, spawn_blocking, yield_now};
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::rc::Rc;
 
 fn shell(script: &str) -> Child {
     Command::new("sh")
@@ -72,9 +75,9 @@ fn output_of_a_child_is_read_on_another_thread() {
             let mut child = shell("read line; echo got $line");
             let input = Sender::try_from(child.stdin.take().unwrap()).unwrap();
             let output = Receiver::try_from(child.stdout.take().unwrap()).unwrap();
-            let reader = thread::spawn(move || wait(read_to_end(output)));
+            let reader = spawn_blocking(move || wait(read_to_end(output)));
             input.write_all(b"it\n").await.unwrap();
-            assert_eq!(joined(reader).await, b"got it\n");
+            assert_eq!(reader.await.unwrap(), b"got it\n");
             child.wait().unwrap();
         });
     });
@@ -95,6 +98,35 @@ fn ends_of_a_pipe_become_files_of_a_child() {
             drop(sender);
             assert_eq!(read_to_end(receiver).await, b"hello");
             assert!(child.wait().unwrap().success());
+        });
+    });
+}
+
+/// A child has one end as its standard input, and is killed while it waits for more.
+#[test]
+fn peer_that_is_killed_ends_the_stream() {
+    on_every_backend(|runtime| {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut child = Command::new("cat")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        runtime.block_on(async {
+            let ours = UnixStream::from_std(ours).unwrap();
+            ours.write_all(b"hello").await.unwrap();
+            let mut hello = [0; 5];
+            child.stdout.take().unwrap().read_exact(&mut hello).unwrap();
+            let ours = Rc::new(ours);
+            let reader = ours.clone();
+            let reader = spawn(async move { reader.read(&mut [0; 4]).await });
+            yield_now().await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(reader.await.unwrap().unwrap(), 0);
+            let error = ours.write(b"x").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         });
     });
 }
