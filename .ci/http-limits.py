@@ -146,20 +146,27 @@ def idle():
 def stall():
     """Clients that send a body too slowly, or do not take a response, are cut off."""
     server = start("--stall-ms", milliseconds(STALL), "--rate", "1000", "--send-buffer", "65536")
-    stream = server.open()
-    begin = time.monotonic()
-    stream.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
-    while not is_readable(stream, 0.05):
-        try:
-            stream.sendall(b"zz")
-        except OSError:
-            break               # closed in between; what it has sent before is read below
-    head, _ = read_response(stream)
-    took = time.monotonic() - begin
+
+    def slow_body():
+        stream = server.open()
+        begin = time.monotonic()
+        stream.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        while not is_readable(stream, 0.05):
+            try:
+                stream.sendall(b"zz")
+            except OSError:
+                break           # closed in between; what it has sent before is read below
+        head, _ = read_response(stream)
+        took = time.monotonic() - begin
+        stream.close()
+        return head, took
+
+    # The response may be lost if it is not read before the server gives up.
+    head, took = until_served(slow_body)
     check(head.startswith(b"HTTP/1.1 408") and b"connection: close" in head.lower(), f"a slow body: {head!r}")
     check(took >= STALL, f"408 after {took} s")
-    stream.close()
-    server.wait_for(body=1, connections=0)
+    state = server.wait_for(connections=0)
+    check(state["body"] >= 1, f"a slow body: {state}")
 
     stream = server.open(receive=4096)
     stream.sendall(b"GET /100000000 HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -21,10 +21,11 @@ import time
 import websockets
 import websockets.exceptions
 
-from checks import Failed, Slow, expect, same
+from checks import Failed, Listener, Slow, expect, same
 
 PATIENCE = 60.0             # seconds; longer than any step takes on a slow machine
 MESSAGE = 4096              # bytes of the longest message
+FAREWELL = 3.0              # seconds that the server waits for the answer to its close
 
 
 class Server:
@@ -199,11 +200,18 @@ async def faults(start):
         for message, code in (("x" * (MESSAGE + 1), 1009), ("x" * 3000000, 1009), (b"bytes", 1003)):
             bad = await server.connect("bad")
             await lines(good, "* bad has come")
+            begun = time.monotonic()
             try:
                 await bad.send(message)
             except websockets.exceptions.ConnectionClosed:
                 pass            # it was closed in the middle
-            await closed(bad, code)
+            try:
+                await closed(bad, code)
+            except Failed:
+                # The server was still sent the message when it gave up, so that its close was lost.
+                if bad.close_code == 1006 and time.monotonic() - begun > 0.8 * FAREWELL:
+                    raise Slow from None
+                raise
             await lines(good, "* bad was disconnected: it broke the rules")
         for name in ("", "x" * 21, "two words", "* x", "<b>"):
             await closed(await server.connect(name), 1008)
@@ -356,6 +364,7 @@ async def silent(start):
 async def stop(start):
     """SIGTERM closes all connections: what was said before it arrives, then 1001."""
     with start() as server:
+        listener = Listener(server.port)
         anna, bert = await server.connect("anna"), await server.connect("bert")
         await lines(anna, "* anna has come", "* bert has come")
         lazy = server.by_hand("lazy")
@@ -381,11 +390,7 @@ async def stop(start):
         same(close_frame(lazy), 1001)
         while idle.recv(4096):
             pass
-        try:
-            server.request("/")
-            raise Failed("a connection after the signal")
-        except ConnectionRefusedError:
-            pass
+        expect(not listener.is_open(), "it listens after the signal")
         for client in (lazy, idle, nameless):
             client.close()
 
