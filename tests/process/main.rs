@@ -1,9 +1,10 @@
 //! Child processes, on every mechanism and with both ways to notice their end: statuses, pipes,
-//! signals, and no zombie whatever happens to a `Child`.
+//! signals, and no zombie whatever happens to a `Child`. And what a `Command` gives to its child.
 //!
 //! The tests of this program run at the same time, and all have children. So each one looks at its
 //! own children only, by their numbers.
 
+mod commands;
 mod drops;
 mod ends;
 mod of_std;
