@@ -8,6 +8,7 @@ use reveille::backend::{
 };
 use reveille::io::AsyncFd;
 use reveille::runtime::UnhandledPanic;
+use reveille::task::{JoinSet, scope};
 use reveille::time::{Duration, now};
 use reveille::{Builder, JoinHandle, Runtime, spawn, task, yield_now};
 use std::cell::{Cell, RefCell};
@@ -354,6 +355,13 @@ enum Source {
     Hook,
     Closure,
     Shutdown,
+    TaskOfADroppedSet,
+    DetachedTaskOfASet,
+    WakerOfASet,
+    ChildOfAScope,
+    DropOfAnOutputInAScope,
+    #[cfg(feature = "signal")]
+    WakerOfASignal,
 }
 
 /// What becomes of a panic.
@@ -369,7 +377,7 @@ enum Fate {
 
 /// Each source, what becomes of its panic, and whether the runtime is being dropped then, so that
 /// nothing may unwind.
-const SOURCES: [(Source, Fate, bool); 7] = [
+const SOURCES: &[(Source, Fate, bool)] = &[
     (Source::Poll, Fate::OfTask, false),
     (Source::DropOfAFuture, Fate::OfTask, false),
     (Source::DropOfAnOutput, Fate::OfTask, false),
@@ -377,6 +385,14 @@ const SOURCES: [(Source, Fate, bool); 7] = [
     (Source::Hook, Fate::OutOfTheCall, false),
     (Source::Closure, Fate::OfTask, false),
     (Source::Shutdown, Fate::OfTask, true),
+    (Source::TaskOfADroppedSet, Fate::OfTask, false),
+    (Source::DetachedTaskOfASet, Fate::OfTask, false),
+    (Source::WakerOfASet, Fate::OfNone, false),
+    // It is a panic of the parent.
+    (Source::ChildOfAScope, Fate::OfTask, false),
+    (Source::DropOfAnOutputInAScope, Fate::OfNone, false),
+    #[cfg(feature = "signal")]
+    (Source::WakerOfASignal, Fate::OfNone, false),
 ];
 
 /// Panics when it is dropped.
@@ -442,16 +458,66 @@ fn provoke(runtime: Runtime, source: Source, armed: &Cell<bool>) {
             });
             return drop(runtime);
         }
+        Source::ChildOfAScope => detach(
+            &runtime,
+            scope(async |s| {
+                s.spawn(async { quiet("planned") });
+                pending::<()>().await;
+            }),
+        ),
+        Source::DropOfAnOutputInAScope => detach(
+            &runtime,
+            scope(async |s| drop(s.spawn(async { PanicsInDrop("planned") }))),
+        ),
+        #[cfg(feature = "signal")]
+        Source::WakerOfASignal => provoke_by_a_signal(&runtime),
+        _ => provoke_in_a_set(&runtime, source),
     }
     runtime.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(runtime.block_on(async { 5 }), 5, "the runtime works");
+}
+
+/// Makes a task of a set panic, or the waker of what waits for the set.
+fn provoke_in_a_set(runtime: &Runtime, source: Source) {
+    let mut set = JoinSet::new();
+    if let Source::WakerOfASet = source {
+        runtime.enter(|| set.spawn(async {}));
+        let waker = Waker::from(Arc::new(PanicsInWake));
+        let cx = &mut Context::from_waker(&waker);
+        runtime.enter(|| assert!(set.poll_join_next(cx).is_pending()));
+        return runtime.turn(Some(Duration::ZERO)).unwrap();
+    }
+    let builder = task::Builder::new().name("x");
+    runtime.enter(|| set.insert(builder.spawn(async { quiet("planned") })));
+    if let Source::DetachedTaskOfASet = source {
+        return set.detach_all();
+    }
+    // The set keeps the panic.
+    runtime.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!(set.len(), 1);
+    runtime.enter(|| drop(set));
+}
+
+/// Makes the waker of what waits for a signal panic. No other test of this program has signals, and
+/// one that a thread sends to itself interrupts no other thread.
+#[cfg(feature = "signal")]
+fn provoke_by_a_signal(runtime: &Runtime) {
+    let usr1 = reveille::signal::SignalKind::user_defined1();
+    let mut signal = runtime.enter(|| reveille::signal::signal(usr1)).unwrap();
+    let waker = Waker::from(Arc::new(PanicsInWake));
+    let cx = &mut Context::from_waker(&waker);
+    runtime.enter(|| assert!(signal.poll_recv(cx).is_pending()));
+    // SAFETY: the call takes no pointer, and the signal has a handler.
+    assert_eq!(unsafe { libc::raise(usr1.as_raw_value()) }, 0);
+    // The waker is called by the turn that finds the signal, which has arrived.
+    runtime.turn(Some(Duration::ZERO)).unwrap();
 }
 
 /// Each place of foreign code, on each policy.
 #[test]
 fn panics_follow_the_policy_and_name_their_task() {
     on_every_backend(|like| {
-        for (source, fate, is_drop) in SOURCES {
+        for &(source, fate, is_drop) in SOURCES {
             for policy in ["call", "propagate", "isolate"] {
                 let reports: Rc<RefCell<Vec<String>>> = Rc::default();
                 let into = reports.clone();
