@@ -356,6 +356,7 @@ enum Source {
     Closure,
     Shutdown,
     TaskOfADroppedSet,
+    TaskOfASetThatShutsDown,
     DetachedTaskOfASet,
     WakerOfASet,
     ChildOfAScope,
@@ -386,6 +387,7 @@ const SOURCES: &[(Source, Fate, bool)] = &[
     (Source::Closure, Fate::OfTask, false),
     (Source::Shutdown, Fate::OfTask, true),
     (Source::TaskOfADroppedSet, Fate::OfTask, false),
+    (Source::TaskOfASetThatShutsDown, Fate::OfTask, false),
     (Source::DetachedTaskOfASet, Fate::OfTask, false),
     (Source::WakerOfASet, Fate::OfNone, false),
     // It is a panic of the parent.
@@ -495,7 +497,10 @@ fn provoke_in_a_set(runtime: &Runtime, source: Source) {
     // The set keeps the panic.
     runtime.turn(Some(Duration::ZERO)).unwrap();
     assert_eq!(set.len(), 1);
-    runtime.enter(|| drop(set));
+    match source {
+        Source::TaskOfADroppedSet => runtime.enter(|| drop(set)),
+        _ => runtime.block_on(set.shutdown()),
+    }
 }
 
 /// Makes the waker of what waits for a signal panic. No other test of this program has signals, and

@@ -177,13 +177,17 @@ impl<T> JoinHandle<T> {
         stored.or_else(|| on_owner(self.runtime, |tasks| tasks.names.get(self.key)).flatten())
     }
 
-    /// Describes the panic of the task, which this handle has returned, for the policy.
+    /// Describes the panic of the task, which this handle has just returned, for the policy.
+    ///
+    /// No other code may run between the poll that has returned it and this call: the slot of the
+    /// task is free, and the next task that takes it replaces the place in the source.
     pub(super) fn unobserved(&self, payload: Payload) -> Unobserved {
-        let stored = self.reply.get().map(|reply| reply.description());
-        let description = Description {
-            name: self.name(),
-            origin: stored.and_then(|stored| stored.origin),
+        let origin = match self.reply.get() {
+            Some(reply) => reply.description().origin,
+            None => on_owner(self.runtime, |tasks| tasks.slab.origin(self.key.index)).flatten(),
         };
+        let name = self.name();
+        let description = Description { name, origin };
         Unobserved::of_task(self.id(), description, payload)
     }
 
