@@ -2,18 +2,17 @@
 //!
 //! The tests assert no upper bound on real time. A watchdog ends a test that hangs.
 
-#[path = "../support/foreign.rs"]
-mod foreign;
+#[cfg(all(feature = "test-util", any(target_os = "linux", target_os = "android")))]
+mod full_peers;
 mod interval;
 #[cfg(feature = "test-util")]
 mod paused;
 mod sleep;
+#[path = "../support/mod.rs"]
+mod support;
 mod threads;
 mod timeout;
-#[path = "../support/watchdog.rs"]
-mod watchdog;
 
-use foreign::wait as elsewhere;
 use futures_core::{FusedStream, Stream};
 use reveille::time::{
     Elapsed, Interval, MissedTickBehavior, Sleep, Timeout, interval, interval_at, now, sleep,
@@ -30,7 +29,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
-use watchdog::Watchdog;
+use support::{Watchdog, wait as elsewhere};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
