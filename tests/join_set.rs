@@ -772,7 +772,6 @@ fn closures_that_block_are_part_of_a_set() {
     });
 }
 
-/// A combinator gives the set a waker that is not that of the task.
 /// Tasks that were in the set stay there, and are joined with those that `extend` has spawned.
 #[test]
 fn extend_adds_tasks_to_those_of_the_set() {
@@ -845,6 +844,7 @@ fn extend_outside_of_a_runtime_panics_at_the_first_future() {
     assert!(out.is_err() && set.is_empty());
 }
 
+/// A combinator gives the set a waker that is not that of the task.
 #[test]
 fn set_inside_of_a_combinator() {
     struct Forward(Waker, AtomicUsize);

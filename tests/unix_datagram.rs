@@ -55,6 +55,13 @@ impl Wake for Wakes {
     }
 }
 
+/// A socket whose own buffer holds more than the queue of a peer: systems allow 10 to 512 datagrams.
+fn roomy() -> UnixDatagram {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.set_send_buffer_size(1 << 20).unwrap();
+    socket
+}
+
 /// Sends until a send would block. Returns how many were sent.
 fn fill(mut send: impl FnMut() -> io::Result<usize>) -> usize {
     for count in 0.. {
@@ -165,7 +172,7 @@ fn sends_to_a_full_peer_wait_without_a_connection() {
             let place = Place::new();
             let server = UnixDatagram::bind(&place).unwrap();
             let client = Rc::new(UnixDatagram::unbound().unwrap());
-            let filler = UnixDatagram::unbound().unwrap();
+            let filler = roomy();
             for _ in 0..3 {
                 // By another socket: what the peer reads makes no room in this one.
                 let filled = fill(|| filler.try_send_to(b"x", &place));
@@ -209,7 +216,7 @@ fn full_peer_delays_no_other_peer() {
             let (full, other) = (Place::new(), Place::new());
             let _full_server = UnixDatagram::bind(&full).unwrap();
             let server = UnixDatagram::bind(&other).unwrap();
-            let client = UnixDatagram::unbound().unwrap();
+            let client = roomy();
             for _ in 0..3 {
                 fill(|| client.try_send_to(b"x", &full));
                 {
@@ -232,10 +239,7 @@ fn poll_send_wakes_every_task_of_a_full_peer() {
         runtime.block_on(async {
             let place = Place::new();
             let server = UnixDatagram::bind(&place).unwrap();
-            let (unconnected, connected) = (
-                UnixDatagram::unbound().unwrap(),
-                UnixDatagram::unbound().unwrap(),
-            );
+            let (unconnected, connected) = (roomy(), UnixDatagram::unbound().unwrap());
             connected.connect(&place).unwrap();
             fill(|| unconnected.try_send_to(b"x", &place));
             let wakes: Vec<_> = (0..12).map(|_| Arc::new(Wakes::default())).collect();
@@ -309,7 +313,7 @@ fn custom_calls_wait_for_a_full_peer() {
             std.set_nonblocking(true).unwrap();
             let client = UnixDatagram::from_std(std.try_clone().unwrap()).unwrap();
             let (client, std) = (Rc::new(client), Rc::new(std));
-            let filler = UnixDatagram::unbound().unwrap();
+            let filler = roomy();
             for _ in 0..3 {
                 // By another socket: what the peer reads makes no room in this one.
                 let filled = fill(|| filler.try_send_to(b"x", &place));
@@ -360,7 +364,7 @@ fn waits_for_a_full_peer_do_not_spin() {
             std.set_nonblocking(true).unwrap();
             let client = UnixDatagram::from_std(std.try_clone().unwrap()).unwrap();
             let (client, polls) = (Rc::new(client), Rc::new(Cell::new(0)));
-            let filler = UnixDatagram::unbound().unwrap();
+            let filler = roomy();
             let filled = fill(|| filler.try_send_to(b"x", &place));
             let (sender, path) = (client.clone(), place.0.clone());
             let send = counted(
@@ -399,7 +403,7 @@ fn other_threads_wait_for_a_full_peer() {
         runtime.block_on(async {
             let place = Place::new();
             let server = UnixDatagram::bind(&place).unwrap();
-            let client = UnixDatagram::unbound().unwrap();
+            let client = roomy();
             let filled = fill(|| client.try_send_to(b"x", &place));
             let path = place.0.clone();
             let sender = thread::spawn(move || {
@@ -432,7 +436,7 @@ fn pause_on_a_runtime_that_is_gone_is_an_error() {
     let place = Place::new();
     let (server, client) = runtime.enter(|| {
         let server = UnixDatagram::bind(&place).unwrap();
-        (server, UnixDatagram::unbound().unwrap())
+        (server, roomy())
     });
     fill(|| client.try_send_to(b"x", &place));
     let path = place.0.clone();
@@ -475,10 +479,7 @@ fn full_peer_that_vanishes_ends_the_wait() {
         runtime.block_on(async {
             let place = Place::new();
             let server = UnixDatagram::bind(&place).unwrap();
-            let (unconnected, connected) = (
-                UnixDatagram::unbound().unwrap(),
-                UnixDatagram::unbound().unwrap(),
-            );
+            let (unconnected, connected) = (roomy(), UnixDatagram::unbound().unwrap());
             connected.connect(&place).unwrap();
             fill(|| unconnected.try_send_to(b"x", &place));
             let path = place.0.clone();

@@ -1,5 +1,5 @@
 //! Child processes, on every mechanism and with both ways to notice their end: statuses, pipes,
-//! signals, and no zombie whatever happens to a `Child`. And what a `Command` gives to its child.
+//! signals, no zombie whatever happens to a `Child`, and what a `Command` passes to its child.
 //!
 //! The tests of this program run at the same time, and all have children. So each one looks at its
 //! own children only, by their numbers.
