@@ -350,7 +350,10 @@ check_balancer() {
         for ((i = 0; i < 10; i++)); do timeout 20 curl -sS --noproxy '*' "http://$host:$port/name" 2>&1; echo; done |
             sort -u | paste -sd ' '
     }
-    logged() { grep -q "$1" "$dir/balancer"; }
+    # Whether the balancer has written a line since `from_now`.
+    local from=1
+    logged() { grep -q "$1" <(tail -n "+$from" "$dir/balancer"); }
+    from_now() { from=$(($(wc -l < "$dir/balancer") + 1)); }
     both_answer() { [ "$(answers)" = "left right" ]; }
 
     compare "balancer both servers answer" "$(answers)" "left right"
@@ -361,6 +364,7 @@ check_balancer() {
         if ! kill -0 $left_pid 2> /dev/null; then web left 127.0.0.1 "$left_port"; left_pid=$pid; fi
         load $seconds > "$dir/wrk" &
         sleep $((seconds / 3))
+        from_now
         end $left_pid
         wait $!
         if ! grep -q ' 0 requests in' "$dir/wrk"; then break; fi
@@ -371,6 +375,7 @@ check_balancer() {
     compare "balancer the other server answers" "$(answers)" right
     served_by_wrk "balancer wrk with one server"
 
+    from_now
     web left 127.0.0.1 "$left_port"
     left_pid=$pid
     if until_true 30 logged "^127.0.0.1:$left_port is up"; then echo "ok      balancer marks the server as up again"
@@ -383,6 +388,7 @@ check_balancer() {
     # Without checks: a server that refuses is noticed by the first client that is sent there.
     serve balancer --to "127.0.0.1:$left_port,127.0.0.1:$right_port" --check-ms 600000
     compare "balancer without checks" "$(answers)" "left right"
+    from_now
     end $left_pid
     compare "balancer sends clients on" "$(answers)" right
     if logged "^127.0.0.1:$left_port is down"; then echo "ok      balancer marks what refuses a client"
