@@ -205,9 +205,9 @@ impl Runtime {
     /// timers for at most `limit`, and runs the tasks that became runnable. `None` waits until
     /// something happens, and zero does not wait.
     ///
-    /// A turn that has run a task before the wait does not wait, because the host may wait for what
-    /// that task did. So `while !done.get() { runtime.turn(None)?; }` ends as soon as a task has
-    /// set `done`.
+    /// A turn that has run a task, handled a message of another thread or reported a panic before
+    /// the wait does not wait, because the host may wait for just that. So
+    /// `while !done.get() { runtime.turn(None)?; }` ends as soon as a task has set `done`.
     ///
     /// A host calls it when [`host_fd`](Runtime::host_fd) is readable and when
     /// [`next_deadline`](Runtime::next_deadline) has come.
