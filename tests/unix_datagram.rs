@@ -55,7 +55,7 @@ impl Wake for Wakes {
     }
 }
 
-/// A socket whose own buffer holds more than the queue of a peer: systems allow 10 to 512 datagrams.
+/// A socket whose own buffer holds more than the queue of a peer, of 10 to 512 datagrams.
 fn roomy() -> UnixDatagram {
     let socket = UnixDatagram::unbound().unwrap();
     socket.set_send_buffer_size(1 << 20).unwrap();
