@@ -63,11 +63,11 @@ async fn into_incoming<K: Duplex, C: Read>(listener: Listener<K>, connect: impl 
         }
         incoming
     });
-    let mut clients: Vec<C> = (0..4).map(|_| connect()).collect();
+    let clients: Vec<C> = (0..4).map(|_| connect()).collect();
     let listener = served.await.unwrap().into_listener();
     // The fourth was not lost.
     answer(listener.accept().await.unwrap().0).await;
-    clients.drain(..).for_each(is_answered);
+    clients.into_iter().for_each(is_answered);
 
     let mut incoming = listener.into_incoming();
     let client = connect();
